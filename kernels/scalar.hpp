@@ -1,0 +1,68 @@
+#pragma once
+
+// What every reference path is written in: one value at a time, from any dtype, to bytes that may
+// be unaligned. Slow and obvious.
+
+#include "kernels/convert.hpp"
+#include "kernels/error.hpp"
+
+#include <cstring>
+
+namespace viva::kernels {
+
+template <class T>
+T load_as(const std::byte* from) noexcept {
+  T value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <class T>
+void store_as(T value, std::byte* to) noexcept {
+  std::memcpy(to, &value, sizeof value);
+}
+
+/// Value `i`, in flat order, of `count` values of `type` at `data`.
+inline float value_of(const std::byte* data, dtype type, std::size_t i) noexcept {
+  if (type == dtype::f32)
+    return load_as<float>(data + 4 * i);
+  const auto bits = load_as<std::uint16_t>(data + 2 * i);
+  return type == dtype::f16 ? f32_from_f16(bits) : f32_from_bf16(bits);
+}
+
+inline float value_of(const matrix& in, std::size_t i) noexcept {
+  return value_of(in.data, in.type, i);
+}
+
+/// Stores `x`, rounded to `type`, as value `i`.
+inline void put_value(float x, dtype type, std::byte* data, std::size_t i) noexcept {
+  if (type == dtype::f32)
+    store_as(x, data + 4 * i);
+  else
+    store_as(type == dtype::f16 ? f16_from_f32(x) : bf16_from_f32(x), data + 2 * i);
+}
+
+/// `x` rounded to `type` and back.
+inline float rounded_to(float x, dtype type) noexcept {
+  return type == dtype::f32    ? x
+         : type == dtype::f16 ? f32_from_f16(f16_from_f32(x))
+                              : f32_from_bf16(bf16_from_f32(x));
+}
+
+/// Largest magnitude of values [first, first + count). NaN is the caller's affair.
+inline float magnitude_max(const matrix& in, std::size_t first, std::size_t count) noexcept {
+  float max = 0;
+  for (std::size_t i = first; i < first + count; ++i) {
+    const float a = magnitude(value_of(in, i));
+    max = a > max ? a : max;
+  }
+  return max;
+}
+
+/// `not_finite` with the first position, or ok.
+inline status refuse_not_finite_reference(const matrix& in) noexcept {
+  const auto at = first_not_finite_reference(in.data, in.type, in.values());
+  return at == in.values() ? status{} : status{errc::not_finite, at};
+}
+
+} // namespace viva::kernels

@@ -1,100 +1,112 @@
 #include "kernels/exact_sum.hpp"
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 
 namespace viva::kernels {
+
 namespace {
 
-constexpr int bias = 320;                             // limb 0 weighs 2^-320
-constexpr std::uint32_t addends_per_carry = 1u << 29; // |limb| stays below 2^29 * 2^32 + 2^32
-constexpr std::int64_t limb_mask = 0xffffffff;
+__extension__ using uint128 = unsigned __int128;
+
+constexpr int exponent_lowest = -320; ///< Limb 0 weighs 2^-320.
+constexpr int shift_max = 587;        ///< 53 bits so far up end just below 2^320.
+constexpr std::int64_t limb_mask = 0xFFFFFFFF;
+constexpr std::uint32_t addends_per_carry = 1u << 30; ///< |limb| stays below 2^63 for so many.
 
 } // namespace
 
 void exact_sum::add(double x) noexcept {
-  if (x == 0 || !std::isfinite(x))
+  const auto bits = std::bit_cast<std::uint64_t>(x);
+  const int field = static_cast<int>((bits >> 52) & 0x7FF);
+  if (field == 0x7FF || field == 0) // not finite, or below 2^-1022
     return;
-  int exponent = 0;
-  const double fraction = std::frexp(std::fabs(x), &exponent);
-  auto mantissa = static_cast<std::uint64_t>(std::ldexp(fraction, 53));
-  int position = exponent - 53 + bias;
-  if (exponent > bias) { // clamped to the largest double below 2^320
+  std::uint64_t mantissa = (bits & ((std::uint64_t{1} << 52) - 1)) | std::uint64_t{1} << 52;
+  int shift = field - 1075 - exponent_lowest; // the addend is mantissa 2^shift units of limb 0
+  if (shift < 0) {
+    mantissa = shift <= -64 ? 0 : mantissa >> -shift;
+    shift = 0;
+  } else if (shift > shift_max) {
     mantissa = (std::uint64_t{1} << 53) - 1;
-    position = 2 * bias - 53;
+    shift = shift_max;
   }
-  if (position < 0) {
-    if (position <= -53)
-      return;
-    mantissa >>= -position;
-    position = 0;
-  }
-  const auto limb = static_cast<std::size_t>(position / 32);
-  __extension__ using wide = unsigned __int128;
-  const wide shifted = wide{mantissa} << (position % 32);
-  const std::int64_t sign = x < 0 ? -1 : 1;
-  for (std::size_t i = 0; i < 3; ++i)
-    x_limbs[limb + i]
-      += sign * static_cast<std::int64_t>(static_cast<std::uint64_t>(shifted >> (32 * i)) & limb_mask);
+  const auto limb = static_cast<std::size_t>(shift / 32);
+  const auto wide = static_cast<uint128>(mantissa) << (shift % 32); // below 2^84
+  const std::int64_t sign = (bits >> 63) != 0 ? -1 : 1;
+  x_limbs[limb] += sign * static_cast<std::int64_t>(static_cast<std::uint32_t>(wide));
+  x_limbs[limb + 1] += sign * static_cast<std::int64_t>(static_cast<std::uint32_t>(wide >> 32));
+  x_limbs[limb + 2] += sign * static_cast<std::int64_t>(static_cast<std::uint32_t>(wide >> 64));
   if (++x_pending == addends_per_carry)
     carry();
 }
 
 void exact_sum::carry() noexcept {
-  for (std::size_t i = 0; i + 1 < limb_count; ++i) {
-    x_limbs[i + 1] += x_limbs[i] >> 32; // arithmetic shift: floor
-    x_limbs[i] &= limb_mask;
+  std::int64_t over = 0;
+  for (std::size_t i = 0; i + 1 < x_limbs.size(); ++i) {
+    const std::int64_t limb = x_limbs[i] + over;
+    x_limbs[i] = limb & limb_mask;
+    over = limb >> 32; // floors
   }
+  x_limbs.back() += over;
   x_pending = 0;
 }
 
 void exact_sum::merge(const exact_sum& other) noexcept {
   carry();
   const auto limbs = other.canonical();
-  for (std::size_t i = 0; i < limb_count; ++i)
+  for (std::size_t i = 0; i < limbs.size(); ++i)
     x_limbs[i] += limbs[i];
   carry();
 }
 
 std::array<std::int64_t, exact_sum::limb_count> exact_sum::canonical() const noexcept {
-  auto copy = *this;
+  exact_sum copy = *this;
   copy.carry();
   return copy.x_limbs;
 }
 
-exact_sum
-exact_sum::from_canonical(const std::array<std::int64_t, limb_count>& limbs) noexcept {
-  exact_sum result;
-  result.x_limbs = limbs;
-  result.carry();
-  return result;
+exact_sum exact_sum::from_canonical(const std::array<std::int64_t, limb_count>& limbs) noexcept {
+  exact_sum sum;
+  sum.x_limbs = limbs;
+  return sum;
 }
 
 double exact_sum::value() const noexcept {
   auto limbs = canonical();
-  const bool negative = limbs[limb_count - 1] < 0;
+  const bool negative = limbs.back() < 0;
   if (negative) {
-    for (auto& limb : limbs)
-      limb = -limb;
-    limbs = from_canonical(limbs).canonical();
+    exact_sum opposite;
+    for (std::size_t i = 0; i < limbs.size(); ++i)
+      opposite.x_limbs[i] = -limbs[i];
+    limbs = opposite.canonical();
   }
   int top = limb_count - 1;
-  while (top >= 0 && limbs[static_cast<std::size_t>(top)] == 0)
+  while (top > 0 && limbs[static_cast<std::size_t>(top)] == 0)
     --top;
-  if (top < 0)
+  const auto limb_at = [&](int i) {
+    return i < 0 ? 0 : static_cast<std::uint64_t>(limbs[static_cast<std::size_t>(i)]);
+  };
+  // The leading 64 bits, and whether anything is below them, decide the one rounding.
+  const auto wide = static_cast<uint128>(limb_at(top)) << 64 |
+                    static_cast<uint128>(limb_at(top - 1)) << 32 | limb_at(top - 2);
+  if (wide == 0)
     return 0;
-  // Three limbs hold at least 65 significant bits; what lies below them only matters as one
-  // sticky bit, so the conversion to double rounds once.
-  __extension__ using wide = unsigned __int128;
-  wide head = 0;
-  for (int i = top; i > top - 3; --i)
-    head = head << 32 | (i >= 0 ? static_cast<std::uint64_t>(limbs[static_cast<std::size_t>(i)]) : 0);
-  for (int i = top - 3; i >= 0; --i)
-    if (limbs[static_cast<std::size_t>(i)] != 0) {
-      head |= 1;
-      break;
-    }
-  const double magnitude = std::ldexp(static_cast<double>(head), 32 * (top - 2) - bias);
+  const auto high = static_cast<std::uint64_t>(wide >> 64);
+  const int lead = high != 0 ? std::countl_zero(high)
+                             : 64 + std::countl_zero(static_cast<std::uint64_t>(wide));
+  const uint128 aligned = wide << lead;
+  bool sticky = static_cast<std::uint64_t>(aligned) != 0;
+  for (int i = top - 3; i >= 0 && !sticky; --i)
+    sticky = limb_at(i) != 0;
+  const auto leading = static_cast<std::uint64_t>(aligned >> 64);
+  const std::uint64_t rest = leading & 0x7FF;
+  std::uint64_t mantissa = leading >> 11;
+  if (rest > 0x400 || (rest == 0x400 && (sticky || (mantissa & 1) != 0)))
+    ++mantissa;
+  // `wide` counts units of limb top - 2; of `aligned`, 64 + 11 bits went.
+  const int exponent = 32 * (top - 2) + exponent_lowest + 75 - lead;
+  const double magnitude = std::ldexp(static_cast<double>(mantissa), exponent);
   return negative ? -magnitude : magnitude;
 }
 

@@ -1,32 +1,38 @@
 #pragma once
 
-// INT8 per row, the rule of compressed-tensors' W8A8 (formats.md 5.1): 8 bits per value and one scale
-// per row.
+// INT8 per row: 8-bit integers and one scale for each row, 8 bits per value and a scale per row.
 //
-// Planes     codes: i8 per value, row-major; scales: one per row, in the source's type
-// Encode     scale = max|x| / 127.5 rounded to the source's type; a scale of zero becomes that type's
-//            epsilon; code = rint(clamp(x / scale, -128, 127)), divided by the rounded scale
-// Decode     x' = code * scale
-// Bound      |x - x'| <= 0.51 scale where the scale is a normal number of the source's type
-// Exactness  reference and SIMD agree bit for bit: each step is one rounded f32 operation.
+// Source    compressed-tensors' symmetric W8A8 rule (formats.md 5.1): range 255 steps, so 127.5.
+// Planes    codes (rows, cols) i8 · scales (rows) in the type of the source
+// Encode    scale = max|x| / 127.5 rounded to the source's type; a zero becomes that type's epsilon
+//           code  = rint(clamp(x / scale, -128, 127)), by the rounded scale, ties to even
+// Decode    x' = code * scale, one f32 product
+// Bound     |x - x'| <= scale / 2 (1 + 2^-8); where the rounded scale is below max|x| / 127.5 the
+//           extremes clamp: |x - x'| <= 0.5 scale + max|x| 2^-8 (bf16), 2^-11 (f16). Scales that are
+//           subnormal in their type have no relative bound: |x - x'| <= max|x|.
+// Exactness reference and SIMD agree bit for bit on every target. No input overflows: |x| / scale is
+//           at most 256.
 
+#include "kernels/portability.hpp"
 #include "kernels/registry.hpp"
+
+#include <cmath>
 
 namespace viva::kernels::int8 {
 
-/// The scale of a row whose largest magnitude is `amax`, already rounded to `type`.
-float scale_of(float amax, dtype type) noexcept;
+/// What a row of zeros has for a scale: the epsilon of the scale's type.
+VIVA_HD constexpr float zero_scale(dtype source) noexcept {
+  return source == dtype::f32 ? 0x1p-23f : source == dtype::f16 ? 0x1p-10f : 0x1p-7f;
+}
 
-status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
-                        std::span<std::byte* const> out) noexcept;
-status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
-                   std::span<std::byte* const> out) noexcept;
-status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
-                        std::span<const std::byte* const> in, float* out) noexcept;
-status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
-                   std::span<const std::byte* const> in, float* out) noexcept;
+/// The code of `x`. With a divisor that is not zero and |x / scale| <= 2^22.
+VIVA_HD inline std::int8_t code_of(float x, float scale) noexcept {
+  const float q = x / scale;
+  return static_cast<std::int8_t>(std::rint(q < -128.0f ? -128.0f : q > 127.0f ? 127.0f : q));
+}
 
-expected<recipe> resolve(const method&, std::string_view options, dtype source);
 geometry shape(const recipe&, std::uint64_t cols);
+encode_fn encode_reference, encode_simd;
+decode_fn decode_reference, decode_simd;
 
 } // namespace viva::kernels::int8

@@ -78,6 +78,17 @@ struct recipe {
   std::string name() const;    ///< Canonical spelling, as `parse_recipe` takes it.
 };
 
+/// What may follow a method's name after colons: one size and any of its flags.
+struct option_rules {
+  struct flag {
+    std::string_view name;
+    std::uint32_t bit = 0; ///< In recipe::flags.
+  };
+  std::string_view size_key;                   ///< "block"; empty where the size is fixed.
+  std::span<const std::uint32_t> sizes;        ///< Values for recipe::block, the default first.
+  std::span<const flag> flags;
+};
+
 /// Encodes rows into planes sized by `geometry`. `out[i]` points at the first byte of plane i for
 /// this run. Refuses NaN and infinity with the first position, before writing anything that counts.
 using encode_fn = status(const recipe&, const matrix& in, const tensor_numbers&,
@@ -97,7 +108,7 @@ struct method {
   std::string_view options; ///< Option grammar for --help; empty where there is none.
   std::uint64_t cols_multiple = 1; ///< Columns must divide by this.
   double sqnr_db_normal;    ///< methods.md section 2: SQNR on N(0,1); tests hold it to this.
-  expected<recipe> (*resolve)(const method&, std::string_view options, dtype source);
+  option_rules rules;
   geometry (*shape)(const recipe&, std::uint64_t cols);
   encode_fn* encode_reference;
   encode_fn* encode_simd;

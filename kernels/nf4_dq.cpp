@@ -1,0 +1,151 @@
+#include "kernels/nf4_dq.hpp"
+
+#include "kernels/blockwise.hpp"
+#include "kernels/nf4.hpp"
+#include "kernels/scalar.hpp"
+
+#include <algorithm>
+
+namespace viva::kernels::nf4_dq {
+
+namespace {
+
+/// Zero and the positive levels, as f32 bits: +-10^(i-6) (0.1 + 0.9 (2 j + 1) / 2^(i+1)), i = 0 … 6,
+/// j = 0 … 2^i - 1, and 1. The last bits are those of bitsandbytes under torch 1.13, whose files
+/// carry the table; a formula in f64 differs in 90 of them.
+constexpr std::uint32_t upper_half_bits[129] = {
+    0x00000000, 0x3513a3b7, 0x365a1a94, 0x370205ff, 0x37b24206, 0x38378034, 0x388aefb3, 0x38ba1f4b,
+    0x3923d70b, 0x398ce705, 0x39c7e283, 0x3a016f01, 0x3a1eecc1, 0x3a3c6a80, 0x3a59e83e, 0x3a7765ff,
+    0x3aa7ef9d, 0x3af1a9fc, 0x3b1db22d, 0x3b428f5c, 0x3b676c8a, 0x3b8624dd, 0x3b989374, 0x3bab020d,
+    0x3bbd70a4, 0x3bcfdf3b, 0x3be24dd3, 0x3bf4bc6a, 0x3c039581, 0x3c0ccccd, 0x3c160418, 0x3c1f3b64,
+    0x3c3ae148, 0x3c68f5c3, 0x3c8b851f, 0x3ca28f5c, 0x3cb9999a, 0x3cd0a3d7, 0x3ce7ae13, 0x3cfeb852,
+    0x3d0ae147, 0x3d166667, 0x3d21eb85, 0x3d2d70a3, 0x3d38f5c3, 0x3d447ae1, 0x3d500000, 0x3d5b851f,
+    0x3d670a3d, 0x3d728f5d, 0x3d7e147a, 0x3d84cccd, 0x3d8a8f5d, 0x3d9051eb, 0x3d96147b, 0x3d9bd70a,
+    0x3da1999a, 0x3da75c28, 0x3dad1eb8, 0x3db2e148, 0x3db8a3d7, 0x3dbe6667, 0x3dc428f5, 0x3dc9eb85,
+    0x3ddb3334, 0x3df80000, 0x3e0a6666, 0x3e18cccd, 0x3e273333, 0x3e359999, 0x3e440000, 0x3e526666,
+    0x3e60cccd, 0x3e6f3334, 0x3e7d999a, 0x3e860000, 0x3e8d3334, 0x3e946666, 0x3e9b999a, 0x3ea2cccc,
+    0x3eaa0000, 0x3eb13332, 0x3eb86666, 0x3ebf999a, 0x3ec6cccc, 0x3ece0000, 0x3ed53332, 0x3edc6666,
+    0x3ee3999a, 0x3eeacccc, 0x3ef20000, 0x3ef93334, 0x3f003333, 0x3f03cccd, 0x3f076666, 0x3f0b0000,
+    0x3f0e999a, 0x3f123334, 0x3f15cccd, 0x3f196666, 0x3f1d0000, 0x3f20999a, 0x3f243333, 0x3f27cccd,
+    0x3f2b6667, 0x3f2f0000, 0x3f32999a, 0x3f363334, 0x3f39cccd, 0x3f3d6667, 0x3f410000, 0x3f44999a,
+    0x3f483333, 0x3f4bcccc, 0x3f4f6666, 0x3f530000, 0x3f569999, 0x3f5a3333, 0x3f5dcccc, 0x3f616666,
+    0x3f650000, 0x3f68999a, 0x3f6c3333, 0x3f6fcccc, 0x3f736666, 0x3f770000, 0x3f7a9999, 0x3f7e3333,
+    0x3f800000,
+};
+
+constexpr std::array<float, 256> make_map() {
+  std::array<float, 256> map{};
+  for (std::size_t k = 0; k <= 128; ++k) {
+    map[127 + k] = float_of(upper_half_bits[k]);
+    if (k < 128)
+      map[127 - k] = -map[127 + k];
+  }
+  map[127] = 0;
+  return map;
+}
+
+constexpr std::array<float, 255> make_midpoints(const std::array<float, 256>& map) {
+  std::array<float, 255> midpoints{};
+  for (std::size_t i = 0; i < midpoints.size(); ++i)
+    midpoints[i] = (map[i] + map[i + 1]) * 0.5f;
+  return midpoints;
+}
+
+constexpr auto map_table = make_map();
+constexpr auto midpoint_table = make_midpoints(map_table);
+
+std::uint8_t index_of(float u) noexcept {
+  const auto* at = std::lower_bound(midpoint_table.begin(), midpoint_table.end(), u);
+  return static_cast<std::uint8_t>(at - midpoint_table.begin());
+}
+
+/// Encodes the maxima of at most `nested_blocks` blocks. Returns the nested scale.
+float encode_absmax(const float* absmax, std::size_t count, float offset, std::byte* out) noexcept {
+  float nested = 0;
+  for (std::size_t b = 0; b < count; ++b)
+    nested = std::max(nested, magnitude(absmax[b] - offset));
+  const float inverse = nf4::inverse_of(nested);
+  for (std::size_t b = 0; b < count; ++b)
+    out[b] = std::byte{index_of(std::clamp((absmax[b] - offset) * inverse, -1.0f, 1.0f))};
+  return nested;
+}
+
+} // namespace
+
+const std::array<float, 256>& dynamic_map() noexcept {
+  return map_table;
+}
+
+geometry shape(const recipe& with, std::uint64_t cols) {
+  using kind = plane::unit_kind;
+  const auto nested_values = static_cast<std::uint32_t>(with.block * nested_blocks);
+  return {.planes = {plane{"codes", kind::values, 2, 1},
+                     plane{"absmax", kind::values, with.block, 1},
+                     plane{"nested_absmax", kind::values, nested_values, 4}},
+          .planes_count = 3,
+          .rows_grain = rows_filling(nested_values, cols)};
+}
+
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers& numbers,
+                        std::span<std::byte* const> out) noexcept {
+  if (const auto finite = refuse_not_finite_reference(in); !finite)
+    return finite;
+  const std::size_t run = with.block * nested_blocks;
+  for_each_block(in.values(), run, [&](std::size_t n, std::size_t first, std::size_t count) {
+    std::array<float, nested_blocks> absmax;
+    const matrix part{in.data + first * bytes_of(in.type), in.type, 1, count};
+    nf4::encode_blocks_reference(part, with.block, out[0] + first / 2, absmax.data());
+    const float nested = encode_absmax(absmax.data(), blocks_in(count, with.block),
+                                       numbers.values[0], out[1] + n * nested_blocks);
+    store_as(nested, out[2] + 4 * n);
+  });
+  return {};
+}
+
+status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
+                        const tensor_numbers& numbers, std::span<const std::byte* const> in,
+                        float* out) noexcept {
+  const float offset = numbers.values[0];
+  const std::size_t values = rows * cols;
+  const std::size_t run = with.block * nested_blocks;
+  for (std::size_t n = 0; n < blocks_in(values, run); ++n)
+    if (!is_finite(load_as<float>(in[2] + 4 * n)) || !is_finite(offset))
+      return {errc::malformed};
+  for_each_block(values, with.block, [&](std::size_t b, std::size_t first, std::size_t count) {
+    const float nested = load_as<float>(in[2] + 4 * (b / nested_blocks));
+    const float absmax = map_table[static_cast<std::size_t>(in[1][b])] * nested + offset;
+    nf4::decode_blocks_reference(in[0] + first / 2, &absmax, count, with.block, out + first);
+  });
+  return {};
+}
+
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
+                   std::span<std::byte* const> out) noexcept {
+  return encode_reference(with, in, numbers, out);
+}
+
+status decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
+                   const tensor_numbers& numbers, std::span<const std::byte* const> in,
+                   float* out) noexcept {
+  return decode_reference(with, rows, cols, numbers, in, out);
+}
+
+status survey_run(const recipe& with, const matrix& in, survey& found) noexcept {
+  if (const auto finite = refuse_not_finite_reference(in); !finite)
+    return finite;
+  for_each_block(in.values(), with.block, [&](std::size_t, std::size_t first, std::size_t count) {
+    const float absmax = magnitude_max(in, first, count);
+    found.sum.add(absmax);
+    found.max = std::max(found.max, absmax);
+    ++found.count;
+  });
+  return {};
+}
+
+tensor_numbers survey_finish(const recipe&, const survey& found) {
+  if (found.count == 0)
+    return {};
+  return {{static_cast<float>(found.sum.value() / static_cast<double>(found.count)), 0.0f}};
+}
+
+} // namespace viva::kernels::nf4_dq

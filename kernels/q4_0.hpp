@@ -1,0 +1,35 @@
+#pragma once
+
+// Q4_0: GGUF's 4-bit blocks, 4.5 bits per value.
+//
+// Source    ggml, quantize_row_q4_0_ref (formats.md 2.2, 2.3).
+// Plane     blocks: each 32 values of a row are d:f16le qs:u8[16], 18 bytes without padding;
+//           qs[j] holds value j in its low and value j + 16 in its high nibble.
+// Encode    m = the value of largest magnitude, the first of equals; d = m / -8; id = 1 / d;
+//           q = min(15, trunc(x * id + 8.5)), a product and a sum, each rounded. So m takes code 0.
+//           f16(d) is stored, the f32 d quantizes. Where d is zero or 1 / d is not finite, id is 0,
+//           so every q is 8; a d beyond f16 is stored as +-65504 (q8_0.hpp says why).
+// Decode    x' = (q - 8) * f32(d)
+// Bound     |x - x'| <= |d| (half a step; a whole one at -m, where q = 16 is cut to 15)
+//           + max|x| 2^-11 + 2^-21, while |d| <= 65504
+// Exactness reference and SIMD agree bit for bit on every target.
+
+#include "kernels/portability.hpp"
+#include "kernels/registry.hpp"
+
+namespace viva::kernels::q4_0 {
+
+inline constexpr std::uint32_t block_values = 32;
+inline constexpr std::uint32_t block_bytes = 18;
+
+/// The code of t = x * id, in [-8, 8] up to rounding.
+VIVA_HD constexpr std::uint8_t code_of(float t) noexcept {
+  const int q = static_cast<int>(t + 8.5f);
+  return static_cast<std::uint8_t>(q < 15 ? q : 15);
+}
+
+geometry shape(const recipe&, std::uint64_t cols);
+encode_fn encode_reference, encode_simd;
+decode_fn decode_reference, decode_simd;
+
+} // namespace viva::kernels::q4_0

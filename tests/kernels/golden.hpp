@@ -1,0 +1,100 @@
+#pragma once
+
+// The generator and the hash of the golden vectors (formats.md section 9), and buffers that hold an
+// encoded tensor.
+
+#include "kernels/bytes.hpp"
+#include "kernels/convert.hpp"
+#include "kernels/registry.hpp"
+
+#include <cstdint>
+#include <stdexcept>
+#include <string_view>
+#include <vector>
+
+namespace viva::kernels::testing {
+
+/// Uniform cubed: many small values, few large.
+inline std::vector<float> generate(std::size_t count, std::uint32_t seed) {
+  std::vector<float> values(count);
+  for (auto& x : values) {
+    seed = seed * 1664525u + 1013904223u;
+    const auto u = static_cast<float>(static_cast<std::int32_t>(seed >> 8) - 8388608) / 8388608.0f;
+    const float square = u * u;
+    x = square * u * 0.25f;
+  }
+  return values;
+}
+
+/// FNV-1a with the golden vectors' own offset basis.
+inline std::uint64_t golden_hash(const void* data, std::size_t bytes) {
+  return fnv1a({static_cast<const char*>(data), bytes}, 1469598103934665603u);
+}
+inline std::uint64_t golden_hash(const std::vector<std::byte>& bytes) {
+  return golden_hash(bytes.data(), bytes.size());
+}
+
+/// A source tensor that owns its bytes.
+struct tensor {
+  std::vector<std::byte> bytes;
+  dtype type = dtype::f32;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+
+  matrix view() const {
+    return {bytes.data(), type, rows, cols};
+  }
+};
+
+inline tensor make_tensor(const std::vector<float>& values, dtype type, std::size_t rows,
+                          std::size_t cols) {
+  tensor made{std::vector<std::byte>(values.size() * bytes_of(type)), type, rows, cols};
+  store_f32_reference(values.data(), type, values.size(), made.bytes.data());
+  return made;
+}
+
+/// The planes of an encoded tensor.
+struct planes {
+  std::vector<std::vector<std::byte>> each;
+
+  planes(const recipe& with, std::size_t rows, std::size_t cols) {
+    for (const auto& one : with.row->shape(with, cols).all())
+      each.emplace_back(static_cast<std::size_t>(one.bytes(0, rows, cols)), std::byte{0xA5});
+  }
+  std::vector<std::byte*> pointers() {
+    std::vector<std::byte*> to;
+    for (auto& plane : each)
+      to.push_back(plane.data());
+    return to;
+  }
+  std::vector<const std::byte*> pointers() const {
+    std::vector<const std::byte*> from;
+    for (const auto& plane : each)
+      from.push_back(plane.data());
+    return from;
+  }
+  friend bool operator==(const planes&, const planes&) = default;
+};
+
+inline recipe recipe_of(std::string_view text, dtype source) {
+  auto parsed = parse_recipe(text, source);
+  if (!parsed)
+    throw std::invalid_argument(parsed.error().text);
+  return *parsed;
+}
+
+/// The numbers of the whole tensor, where its method asks for them.
+inline tensor_numbers numbers_of(const recipe& with, const matrix& in) {
+  if (with.row->survey_run == nullptr)
+    return {};
+  survey found;
+  if (!with.row->survey_run(with, in, found))
+    return {};
+  return with.row->survey_finish(with, found);
+}
+
+inline const char* name_of(path which) {
+  return which == path::reference ? "reference" : "simd";
+}
+
+} // namespace viva::kernels::testing

@@ -1,0 +1,90 @@
+#include "supervision/reason.hpp"
+
+#include <caf/atom.hpp>
+#include <caf/deep_to_string.hpp>
+#include <caf/exit_reason.hpp>
+#include <caf/message.hpp>
+#include <caf/sec.hpp>
+
+#include <array>
+
+namespace viva::supervision {
+namespace {
+
+constexpr caf::atom_value category = caf::atom("vivafault");
+constexpr std::array<std::string_view, 19> fault_names{
+  "none",           "exception",       "shutdown",      "intensity",  "abandoned",
+  "start_failed",   "start_timed_out", "ignored",       "bad_spec",   "bad_options",
+  "already_started", "already_present", "not_found",    "running",    "restarting",
+  "simple_one_for_one", "no_process",  "timed_out",     "name_taken",
+};
+
+std::string exit_text(caf::exit_reason reason) {
+  switch (reason) {
+    case caf::exit_reason::normal:
+      return "normal";
+    case caf::exit_reason::user_shutdown:
+      return "shutdown";
+    case caf::exit_reason::kill:
+      return "killed";
+    default:
+      return to_string(reason);
+  }
+}
+
+} // namespace
+
+std::string_view to_string(fault code) noexcept {
+  return fault_names.at(static_cast<std::size_t>(code));
+}
+
+caf::error make_error(fault code, std::string text) {
+  const auto number = static_cast<std::uint8_t>(code);
+  if (text.empty())
+    return {number, category};
+  return {number, category, caf::make_message(std::move(text))};
+}
+
+bool is(const caf::error& reason, fault code) noexcept {
+  return reason && reason.category() == category
+         && reason.code() == static_cast<std::uint8_t>(code);
+}
+
+ending ending_of(const caf::error& reason) noexcept {
+  if (!reason)
+    return ending::normal;
+  const bool told = reason == caf::exit_reason::user_shutdown || is(reason, fault::shutdown);
+  return told ? ending::shutdown : ending::abnormal;
+}
+
+std::string to_text(const caf::error& reason) {
+  if (!reason)
+    return "normal";
+  std::string text;
+  if (reason.category() == category)
+    text = to_string(static_cast<fault>(reason.code()));
+  else if (reason.category() == caf::atom("exit"))
+    return exit_text(static_cast<caf::exit_reason>(reason.code()));
+  else if (reason.category() == caf::atom("system"))
+    text = to_string(static_cast<caf::sec>(reason.code()));
+  else
+    text = caf::to_string(reason.category()) + " " + std::to_string(reason.code());
+  const auto& context = reason.context();
+  if (context.match_elements<std::string>())
+    text += ": " + context.get_as<std::string>(0);
+  else if (!context.empty())
+    text += ": " + caf::deep_to_string(context);
+  return text;
+}
+
+caf::error reason_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& e) {
+    return make_error(fault::exception, e.what());
+  } catch (...) {
+    return make_error(fault::exception, "not a std::exception");
+  }
+}
+
+} // namespace viva::supervision

@@ -1,0 +1,24 @@
+#include "supervision/spawn.hpp"
+
+#include <spdlog/spdlog.h>
+
+namespace viva::supervision {
+
+void prepare(caf::scheduled_actor* self) {
+  self->set_exception_handler(
+    [](caf::scheduled_actor*, std::exception_ptr& thrown) { return reason_of(thrown); });
+  self->set_default_handler(
+    [](caf::scheduled_actor* who, caf::message_view& what) -> caf::result<caf::message> {
+      if (auto log = spdlog::get("supervision"))
+        log->warn("{} ({}): dropped an unknown message: {}", who->name(), who->id(),
+                  what.content().stringify());
+      return caf::sec::unexpected_message;
+    });
+  self->set_down_handler([](caf::scheduled_actor*, caf::down_msg&) {});
+}
+
+void urge_exit(const caf::actor& who, const caf::actor_addr& from, caf::error reason) {
+  caf::anon_send<caf::message_priority::high>(who, caf::exit_msg{from, std::move(reason)});
+}
+
+} // namespace viva::supervision

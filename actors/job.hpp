@@ -1,0 +1,110 @@
+#pragma once
+
+// The library's door for jobs on checkpoints: what to do, how it goes, what came of it.
+//
+// Each `run_…` owns its actor system and supervision tree for the time of the call, blocks until the
+// job ended, and never throws. Paths are opened by the callee; nothing is kept after the return.
+
+#include "kernels/error.hpp"
+#include "kernels/metrics.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace viva {
+
+enum class nan_policy : std::uint8_t {
+  fail, ///< The first NaN or infinity ends the job, naming tensor and position.
+  keep, ///< A tensor that holds one stays in its source type, byte for byte; costs one more read.
+};
+
+/// What every job may be told about the machine. Defaults are those of conf/viva.toml.
+struct job_limits {
+  std::uint32_t lanes = 0;                      ///< 0: one for each core.
+  std::uint64_t memory_bytes_max = 1ull << 30;  ///< Beyond the mapped source.
+  std::uint64_t shard_bytes_max = 8ull << 20;   ///< Of source, per ticket.
+  std::uint32_t attempts_max = 3;               ///< Runs of one shard before the job fails.
+};
+
+/// Faults put in on purpose; refused by the doors unless --allow-faults was said.
+struct fault_plan {
+  std::uint32_t throw_every = 0; ///< A lane throws on every n-th ticket it starts; 0: never.
+  std::uint32_t stop_after = 0;  ///< The process ends itself (SIGKILL) after so many durable shards.
+};
+
+struct progress {
+  std::uint64_t bytes_done = 0, bytes_total = 0; ///< Of source.
+  std::uint64_t shards_done = 0, shards_total = 0;
+  std::uint64_t restarts = 0;
+  double seconds = 0;
+};
+
+/// How the caller follows and stops a job. Called from one thread of the job, at most 10 times a second.
+struct job_observer {
+  std::function<void(const progress&)> on_progress;
+  const std::atomic<bool>* interrupted = nullptr; ///< Set by a signal handler; the job stops cleanly.
+};
+
+struct quantize_spec {
+  std::filesystem::path source, output;
+  std::string method;              ///< "nf4", "int8", …
+  std::string layout;              ///< Empty: the method's default.
+  std::vector<std::string> include, exclude; ///< Regular expressions (ECMAScript) on tensor names.
+  std::vector<std::pair<std::string, std::string>> rules; ///< RE, method; first match wins; "copy" keeps.
+  nan_policy on_nan = nan_policy::fail;
+  bool overwrite = false, dry_run = false;
+  job_limits limits;
+  fault_plan faults;
+};
+
+struct dequantize_spec {
+  std::filesystem::path source, output;
+  std::string dtype = "f32"; ///< "f32" (exact), "bf16", "f16", or "source": as it was before.
+  bool overwrite = false;
+  job_limits limits;
+};
+
+struct compare_spec {
+  std::filesystem::path a, b; ///< Metrics are of b against a.
+  job_limits limits;
+};
+
+struct tensor_report {
+  std::string name, method, dtype;
+  std::vector<std::uint64_t> shape;
+  std::uint64_t source_bytes = 0, output_bytes = 0;
+  double bits_per_weight = 0;
+  std::optional<kernels::metrics> errors; ///< None for copies and in a dry run.
+  std::string note;                       ///< "kept: NaN at [3, 17]", …
+};
+
+struct lane_report {
+  std::string id;
+  std::uint64_t shards = 0, bytes = 0, restarts = 0;
+  double busy_seconds = 0, p50_ms = 0, p99_ms = 0; ///< Of a ticket.
+};
+
+struct job_report {
+  std::string job;                      ///< "quantize", "dequantize", "compare"
+  std::filesystem::path output;
+  std::vector<tensor_report> tensors;   ///< Worst first (lowest snr_db), copies last.
+  std::vector<lane_report> lanes;
+  std::uint64_t source_bytes = 0, output_bytes = 0;
+  std::uint64_t shards = 0, shards_resumed = 0, retries = 0, restarts = 0;
+  double seconds = 0;
+  std::uint64_t peak_rss_bytes = 0;
+  std::string layout;
+};
+
+expected<job_report> run_quantize(const quantize_spec&, const job_observer& = {});
+expected<job_report> run_dequantize(const dequantize_spec&, const job_observer& = {});
+expected<job_report> run_compare(const compare_spec&, const job_observer& = {});
+
+} // namespace viva

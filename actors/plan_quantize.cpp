@@ -1,0 +1,226 @@
+#include "actors/plan.hpp"
+#include "actors/version.hpp"
+
+#include <algorithm>
+#include <regex>
+
+namespace viva::actors {
+namespace {
+
+using formats::tensor_entry;
+using formats::tensor_ref;
+
+expected<std::regex> compile(const std::string& text) {
+  try { // std::regex has no other way to say no
+    return std::regex(text, std::regex::ECMAScript);
+  } catch (const std::regex_error& e) {
+    return fail(errc::bad_option, "'" + text + "' is not a regular expression: " + e.what());
+  }
+}
+
+/// The name filters of a spec, compiled once.
+struct selection {
+  std::vector<std::regex> include, exclude;
+  std::vector<std::pair<std::regex, std::string>> rules;
+
+  static expected<selection> of(const quantize_spec& spec) {
+    selection result;
+    for (const auto& [texts, out] :
+         {std::pair{&spec.include, &result.include}, std::pair{&spec.exclude, &result.exclude}})
+      for (const auto& text : *texts) {
+        auto re = compile(text);
+        if (!re)
+          return tl::unexpected(re.error());
+        out->push_back(std::move(*re));
+      }
+    for (const auto& [text, method] : spec.rules) {
+      auto re = compile(text);
+      if (!re)
+        return tl::unexpected(re.error());
+      result.rules.emplace_back(std::move(*re), method);
+    }
+    return result;
+  }
+
+  /// The method of a tensor; empty where it is copied.
+  std::string method_of(const tensor_entry& t, const std::string& method) const {
+    const auto hit = [&](const std::regex& re) { return std::regex_search(t.name, re); };
+    if (!formats::quantizable(t) || std::ranges::any_of(exclude, hit)
+        || (!include.empty() && std::ranges::none_of(include, hit)))
+      return {};
+    for (const auto& [re, name] : rules)
+      if (hit(re))
+        return name == "copy" ? std::string{} : name;
+    return method;
+  }
+};
+
+std::string at(const formats::checkpoint& c, tensor_ref ref) {
+  const auto& file = c.files[ref.file];
+  return file.name + ": " + file.header.tensors[ref.tensor].name;
+}
+
+/// Every tensor to encode, with its recipe, in file order.
+expected<std::vector<formats::choice>> choose(const formats::checkpoint& c,
+                                              const quantize_spec& spec,
+                                              const std::map<std::string, std::string>& kept) {
+  const auto chosen = selection::of(spec);
+  if (!chosen)
+    return tl::unexpected(chosen.error());
+  std::vector<formats::choice> result;
+  for (std::uint32_t f = 0; f < c.files.size(); ++f)
+    for (std::uint32_t t = 0; t < c.files[f].header.tensors.size(); ++t) {
+      const auto& entry = c.files[f].header.tensors[t];
+      const auto method = chosen->method_of(entry, spec.method);
+      if (method.empty() || kept.contains(entry.name))
+        continue;
+      auto recipe = kernels::parse_recipe(method, *dtype_of(entry.dtype));
+      if (!recipe)
+        return tl::unexpected(recipe.error());
+      if (entry.shape[1] % recipe->row->cols_multiple != 0)
+        return fail(errc::bad_shape,
+                    at(c, {f, t}) + " has " + std::to_string(entry.shape[1])
+                      + " columns; method " + recipe->name() + " needs a multiple of "
+                      + std::to_string(recipe->row->cols_multiple)
+                      + ". Leave it out with --exclude, or give it another method with --rule");
+      result.push_back({{f, t}, *recipe});
+    }
+  return result;
+}
+
+work_tensor work_on(const formats::checkpoint& c, const formats::choice& choice) {
+  const auto& entry = c.files[choice.source.file].header.tensors[choice.source.tensor];
+  work_tensor result;
+  result.name = entry.name;
+  result.dtype = entry.dtype;
+  result.shape = entry.shape;
+  result.rows = entry.shape[0];
+  result.cols = entry.shape[1];
+  result.source = {.file = choice.source.file, .type = *dtype_of(entry.dtype),
+                   .begin = entry.begin, .recipe = {}, .numbers = {}, .planes = {}};
+  result.target = choice.recipe;
+  return result;
+}
+
+/// Fills `out` of every encoded tensor, and adds one tensor for each that is copied.
+void place(plan& p, const formats::checkpoint& c,
+           const std::map<tensor_ref, std::uint32_t>& encoded, const quantize_spec& spec) {
+  for (std::uint32_t f = 0; f < p.output.files.size(); ++f)
+    for (const auto& out : p.output.files[f].tensors) {
+      const placement where{f, out.entry.begin};
+      const auto found = encoded.find(out.source);
+      using kind = formats::out_tensor::kind;
+      if (out.what == kind::copy) {
+        const auto& entry = c.files[out.source.file].header.tensors[out.source.tensor];
+        work_tensor copy;
+        copy.name = entry.name;
+        copy.dtype = entry.dtype;
+        copy.shape = entry.shape;
+        copy.rows = entry.bytes();
+        copy.cols = 1;
+        copy.source.file = out.source.file;
+        copy.source.begin = entry.begin;
+        copy.out = {where};
+        copy.output_bytes = entry.bytes();
+        p.tensors.push_back(std::move(copy));
+        add_shards(p, task::copy, static_cast<std::uint32_t>(p.tensors.size() - 1), 1, 1,
+                   spec.limits.shard_bytes_max);
+        continue;
+      }
+      if (found == encoded.end())
+        continue; // a constant that belongs to no tensor
+      auto& tensor = p.tensors[found->second];
+      tensor.output_bytes += out.entry.bytes();
+      if (out.what == kind::plane) {
+        tensor.out.resize(std::max<std::size_t>(tensor.out.size(), out.plane + 1));
+        tensor.out[out.plane] = where;
+      } else if (out.what == kind::numbers) {
+        const auto& entry = c.files[out.source.file].header.tensors[out.source.tensor];
+        p.late.push_back({found->second, where, out, entry});
+      }
+    }
+}
+
+void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_spec& spec) {
+  auto& print = p.fingerprint;
+  print["job"] = "quantize";
+  print["version"] = version;
+  print["layout"] = p.layout;
+  print["shard_bytes"] = std::to_string(spec.limits.shard_bytes_max);
+  std::map<std::string, std::string> methods;
+  for (const auto& tensor : p.tensors)
+    if (tensor.target)
+      methods[tensor.name] = tensor.target->name();
+  print["method"] = spec.method;
+  std::string all;
+  for (const auto& [name, method] : methods)
+    all += name + "=" + method + "\n";
+  print["tensors and their methods"] = digest(all);
+  note_sources(p, c);
+}
+
+} // namespace
+
+expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& spec,
+                             const std::map<std::string, std::string>& kept) {
+  const auto choices = choose(c, spec, kept);
+  if (!choices)
+    return tl::unexpected(choices.error());
+  if (choices->empty())
+    return fail(errc::bad_shape,
+                c.root.string() + ": no tensor to quantize: it has no 2-D floating-point *.weight "
+                  "that --include, --exclude and --rule leave over");
+  const auto* method = choices->front().recipe.row;
+  plan p;
+  p.job = "quantize";
+  p.source_root = c.root;
+  p.layout = spec.layout.empty() ? std::string(formats::default_layout(*method)) : spec.layout;
+  auto output = formats::lay_out(c, *choices, p.layout, version);
+  if (!output)
+    return tl::unexpected(output.error());
+  p.output = std::move(*output);
+  std::map<tensor_ref, std::uint32_t> encoded;
+  for (const auto& choice : *choices) {
+    encoded[choice.source] = static_cast<std::uint32_t>(p.tensors.size());
+    p.tensors.push_back(work_on(c, choice));
+  }
+  place(p, c, encoded, spec);
+  for (std::uint32_t t = 0; t < choices->size(); ++t) {
+    auto& tensor = p.tensors[t];
+    const auto row_bytes = tensor.cols * kernels::bytes_of(tensor.source.type);
+    const auto grain = tensor.target->row->shape(*tensor.target, tensor.cols).rows_grain;
+    if (tensor.target->row->survey_run != nullptr) {
+      tensor.group = static_cast<std::uint32_t>(p.groups.size());
+      p.groups.push_back({t});
+      add_shards(p, task::survey, t, row_bytes, grain, spec.limits.shard_bytes_max);
+    }
+    add_shards(p, task::encode, t, row_bytes, grain, spec.limits.shard_bytes_max);
+  }
+  for (const auto& file : p.output.files)
+    p.output_bytes += file.bytes;
+  for (auto& tensor : p.tensors)
+    if (const auto why = kept.find(tensor.name); why != kept.end())
+      tensor.note = why->second;
+  settle_fingerprint(p, c, spec);
+  return p;
+}
+
+expected<plan> plan_scan(const formats::checkpoint& c, const quantize_spec& spec) {
+  const auto choices = choose(c, spec, {});
+  if (!choices)
+    return tl::unexpected(choices.error());
+  plan p;
+  p.job = "scan";
+  p.source_root = c.root;
+  note_sources(p, c);
+  for (const auto& choice : *choices) {
+    p.tensors.push_back(work_on(c, choice));
+    const auto& tensor = p.tensors.back();
+    add_shards(p, task::scan, static_cast<std::uint32_t>(p.tensors.size() - 1),
+               tensor.cols * kernels::bytes_of(tensor.source.type), 1,
+               spec.limits.shard_bytes_max);
+  }
+  return p;
+}
+
+} // namespace viva::actors

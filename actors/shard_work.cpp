@@ -1,0 +1,277 @@
+#include "actors/shard_work.hpp"
+
+#include "kernels/convert.hpp"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <numeric>
+
+namespace viva::actors {
+namespace {
+
+using kernels::geometry;
+using kernels::matrix;
+using kernels::tensor_numbers;
+
+// Values a lane works on at a time: 1 MiB of f32, so that a run and its encoded bytes stay in the
+// second-level cache and one write call still moves more than a hundred KiB.
+constexpr std::uint64_t run_values = 256 * 1024;
+
+constexpr std::size_t copy_bytes = 1 << 20;
+
+/// xxh3-64 over several planes at once: one running hash each, folded in plane order.
+class plane_hashes {
+public:
+  explicit plane_hashes(std::size_t planes) {
+    for (std::size_t i = 0; i < planes; ++i) {
+      x_states.emplace_back(XXH3_createState(), XXH3_freeState);
+      XXH3_64bits_reset(x_states.back().get());
+    }
+  }
+  void add(std::size_t plane, std::span<const std::byte> bytes) {
+    XXH3_64bits_update(x_states[plane].get(), bytes.data(), bytes.size());
+  }
+  std::uint64_t digest() const {
+    std::uint64_t all = 0;
+    for (const auto& state : x_states) {
+      const std::uint64_t pair[2] = {all, XXH3_64bits_digest(state.get())};
+      all = XXH3_64bits(pair, sizeof pair);
+    }
+    return all;
+  }
+
+private:
+  std::vector<std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)>> x_states;
+};
+
+geometry shape_of(const kernels::recipe& r, std::uint64_t cols) {
+  return r.row->shape(r, cols);
+}
+
+std::uint64_t grain_of(const stored& side, std::uint64_t cols) {
+  return side.recipe ? shape_of(*side.recipe, cols).rows_grain : 1;
+}
+
+std::uint64_t run_rows(std::uint64_t cols, std::uint64_t grain) {
+  return std::max(grain, run_values / std::max<std::uint64_t>(cols, 1) / grain * grain);
+}
+
+matrix plain_rows(const workplace& place, const stored& side, std::uint64_t first,
+                  std::uint64_t count, std::uint64_t cols) {
+  const matrix whole{place.source(side.file).data() + side.begin, side.type, first + count, cols};
+  return whole.slice(first, count);
+}
+
+/// Rows of either kind as f32; `out` shape (count, cols).
+expected<void> read_rows(const workplace& place, const work_tensor& t, const stored& side,
+                         std::uint64_t first, std::uint64_t count, float* out) {
+  if (!side.recipe) {
+    const auto rows = plain_rows(place, side, first, count, t.cols);
+    kernels::load_f32(rows.data, rows.type, rows.values(), out);
+    return {};
+  }
+  const auto planes = shape_of(*side.recipe, t.cols);
+  std::array<const std::byte*, kernels::planes_max> in{};
+  for (std::size_t i = 0; i < planes.planes_count; ++i)
+    in[i] = place.source(side.file).data() + side.planes[i] + planes.planes[i].offset(first, t.cols);
+  const auto done = side.recipe->row->decode_simd(*side.recipe, count, t.cols, side.numbers,
+                                                  {in.data(), planes.planes_count}, out);
+  if (!done)
+    return fail(done.code, t.name + ": rows " + std::to_string(first) + " to "
+                             + std::to_string(first + count) + " are no "
+                             + side.recipe->name() + " data");
+  return {};
+}
+
+expected<shard_result> scan(const plan& p, const workplace& place, const shard& s) {
+  const auto& t = p.tensors[s.tensor];
+  const auto rows = plain_rows(place, t.source, s.first, s.count, t.cols);
+  const auto at = kernels::first_not_finite(rows.data, rows.type, rows.values());
+  shard_result result;
+  if (at < rows.values())
+    result.findings = std::to_string(s.first * t.cols + at);
+  return result;
+}
+
+expected<shard_result> survey(const plan& p, const workplace& place, const shard& s) {
+  const auto& t = p.tensors[s.tensor];
+  const auto rows = plain_rows(place, t.source, s.first, s.count, t.cols);
+  kernels::survey seen;
+  const auto done = t.target->row->survey_run(*t.target, rows, seen);
+  if (!done)
+    return fail(done.code, name_not_finite(p, s.tensor, s.first * t.cols + done.position));
+  return shard_result{.checksum = 0, .findings = encode_survey(seen)};
+}
+
+expected<shard_result> encode(const plan& p, const workplace& place, const shard& s,
+                              const tensor_numbers& numbers) {
+  const auto& t = p.tensors[s.tensor];
+  const auto planes = shape_of(*t.target, t.cols);
+  const auto step = run_rows(t.cols, planes.rows_grain);
+  thread_local std::array<std::vector<std::byte>, kernels::planes_max> scratch;
+  plane_hashes hashes(planes.planes_count);
+  kernels::error_sums sums;
+  for (auto first = s.first; first < s.first + s.count; first += step) {
+    const auto count = std::min(step, s.first + s.count - first);
+    std::array<std::byte*, kernels::planes_max> out{};
+    for (std::size_t i = 0; i < planes.planes_count; ++i) {
+      scratch[i].resize(planes.planes[i].bytes(first, count, t.cols));
+      out[i] = scratch[i].data();
+    }
+    const auto done = kernels::encode_and_measure(
+      *t.target, plain_rows(place, t.source, first, count, t.cols), numbers,
+      {out.data(), planes.planes_count}, &sums);
+    if (!done)
+      return fail(done.code, name_not_finite(p, s.tensor, first * t.cols + done.position));
+    for (std::size_t i = 0; i < planes.planes_count; ++i) {
+      hashes.add(i, scratch[i]);
+      const placement where{t.out[i].file,
+                            t.out[i].offset + planes.planes[i].offset(first, t.cols)};
+      if (auto written = place.write(where, scratch[i]); !written)
+        return tl::unexpected(written.error());
+    }
+  }
+  return shard_result{.checksum = hashes.digest(), .findings = sums.encode()};
+}
+
+expected<shard_result> decode(const plan& p, const workplace& place, const shard& s) {
+  const auto& t = p.tensors[s.tensor];
+  const auto width = kernels::bytes_of(*t.decoded);
+  const auto step = run_rows(t.cols, grain_of(t.source, t.cols));
+  thread_local std::vector<float> values;
+  thread_local std::vector<std::byte> bytes;
+  plane_hashes hashes(1);
+  for (auto first = s.first; first < s.first + s.count; first += step) {
+    const auto count = std::min(step, s.first + s.count - first);
+    values.resize(count * t.cols);
+    bytes.resize(values.size() * width);
+    if (auto read = read_rows(place, t, t.source, first, count, values.data()); !read)
+      return tl::unexpected(read.error());
+    kernels::store_f32(values.data(), *t.decoded, values.size(), bytes.data());
+    hashes.add(0, bytes);
+    const placement where{t.out[0].file, t.out[0].offset + first * t.cols * width};
+    if (auto written = place.write(where, bytes); !written)
+      return tl::unexpected(written.error());
+  }
+  return shard_result{.checksum = hashes.digest(), .findings = {}};
+}
+
+expected<shard_result> copy(const plan& p, const workplace& place, const shard& s) {
+  const auto& t = p.tensors[s.tensor];
+  const auto bytes = place.source(t.source.file).subspan(t.source.begin + s.first, s.count);
+  plane_hashes hashes(1);
+  for (std::size_t at = 0; at < bytes.size(); at += copy_bytes) {
+    const auto piece = bytes.subspan(at, std::min(copy_bytes, bytes.size() - at));
+    hashes.add(0, piece);
+    const placement where{t.out[0].file, t.out[0].offset + s.first + at};
+    if (auto written = place.write(where, piece); !written)
+      return tl::unexpected(written.error());
+  }
+  return shard_result{.checksum = hashes.digest(), .findings = {}};
+}
+
+expected<shard_result> measure(const plan& p, const workplace& place, const shard& s) {
+  const auto& t = p.tensors[s.tensor];
+  const auto grain = std::lcm(grain_of(t.source, t.cols), grain_of(*t.other, t.cols));
+  const auto step = run_rows(t.cols, grain);
+  thread_local std::vector<float> a, b;
+  kernels::error_sums sums;
+  for (auto first = s.first; first < s.first + s.count; first += step) {
+    const auto count = std::min(step, s.first + s.count - first);
+    a.resize(count * t.cols);
+    b.resize(a.size());
+    for (const auto& [side, values] : {std::pair{&t.source, &a}, std::pair{&*t.other, &b}})
+      if (auto read = read_rows(place, t, *side, first, count, values->data()); !read)
+        return tl::unexpected(read.error());
+    kernels::measure_simd(a.data(), b.data(), count, t.cols, sums);
+  }
+  return shard_result{.checksum = 0, .findings = sums.encode()};
+}
+
+/// Where the output bytes of a shard lie: one range for each plane.
+std::vector<std::pair<placement, std::uint64_t>> output_ranges(const work_tensor& t,
+                                                               const shard& s) {
+  if (s.what == task::encode) {
+    const auto planes = shape_of(*t.target, t.cols);
+    std::vector<std::pair<placement, std::uint64_t>> result;
+    for (std::size_t i = 0; i < planes.planes_count; ++i)
+      result.push_back({{t.out[i].file, t.out[i].offset + planes.planes[i].offset(s.first, t.cols)},
+                        planes.planes[i].bytes(s.first, s.count, t.cols)});
+    return result;
+  }
+  const auto width = s.what == task::decode ? t.cols * kernels::bytes_of(*t.decoded) : 1;
+  return {{{t.out[0].file, t.out[0].offset + s.first * width}, s.count * width}};
+}
+
+} // namespace
+
+expected<shard_result> run_shard(const plan& p, const workplace& place, const shard& s,
+                                 const tensor_numbers& numbers) {
+  switch (s.what) {
+    case task::scan: return scan(p, place, s);
+    case task::survey: return survey(p, place, s);
+    case task::encode: return encode(p, place, s, numbers);
+    case task::decode: return decode(p, place, s);
+    case task::copy: return copy(p, place, s);
+    case task::measure: return measure(p, place, s);
+  }
+  return fail(errc::unsupported, "a shard asks for an unknown task");
+}
+
+expected<std::uint64_t> output_checksum(const plan& p, const workplace& place, const shard& s) {
+  if (s.what == task::survey)
+    return 0;
+  const auto ranges = output_ranges(p.tensors[s.tensor], s);
+  plane_hashes hashes(ranges.size());
+  std::vector<std::byte> bytes(copy_bytes);
+  for (std::size_t i = 0; i < ranges.size(); ++i)
+    for (std::uint64_t at = 0; at < ranges[i].second; at += copy_bytes) {
+      const std::span piece{bytes.data(),
+                            std::min<std::size_t>(copy_bytes, ranges[i].second - at)};
+      const placement where{ranges[i].first.file, ranges[i].first.offset + at};
+      if (auto read = place.read_back(where, piece); !read)
+        return tl::unexpected(read.error());
+      hashes.add(i, piece);
+    }
+  return hashes.digest();
+}
+
+std::string encode_survey(const kernels::survey& s) {
+  std::string out;
+  const auto put = [&out](std::uint64_t v) {
+    out.append(reinterpret_cast<const char*>(&v), sizeof v);
+  };
+  put(s.count);
+  put(std::bit_cast<std::uint32_t>(s.max));
+  for (const auto limb : s.sum.canonical())
+    put(static_cast<std::uint64_t>(limb));
+  return out;
+}
+
+bool decode_survey(std::string_view bytes, kernels::survey& out) {
+  constexpr auto limbs_count = static_cast<std::size_t>(kernels::exact_sum::limb_count);
+  std::array<std::uint64_t, 2 + limbs_count> words{};
+  if (bytes.size() != sizeof words)
+    return false;
+  std::memcpy(words.data(), bytes.data(), sizeof words);
+  out.count = words[0];
+  out.max = std::bit_cast<float>(static_cast<std::uint32_t>(words[1]));
+  std::array<std::int64_t, limbs_count> limbs{};
+  for (std::size_t i = 0; i < limbs_count; ++i)
+    limbs[i] = static_cast<std::int64_t>(words[2 + i]);
+  out.sum = kernels::exact_sum::from_canonical(limbs);
+  return true;
+}
+
+std::string name_not_finite(const plan& p, std::uint32_t tensor, std::uint64_t position) {
+  const auto& t = p.tensors[tensor];
+  const auto row = position / t.cols, col = position % t.cols;
+  return p.sources[t.source.file].filename().string() + ": " + t.name
+         + " has NaN or infinity at [" + std::to_string(row) + ", " + std::to_string(col) + "]";
+}
+
+} // namespace viva::actors

@@ -1,0 +1,32 @@
+#pragma once
+
+// What a lane does with one shard: read, compute, write in place, tell. A pure function of the source
+// bytes, the recipe and the tensor's numbers: running it twice writes the same bytes.
+
+#include "actors/plan.hpp"
+#include "actors/workplace.hpp"
+#include "kernels/metrics.hpp"
+#include "kernels/registry.hpp"
+
+#include <string>
+
+namespace viva::actors {
+
+struct shard_result {
+  std::uint64_t checksum = 0; ///< Of the output bytes, as `output_checksum` computes it.
+  std::string findings;       ///< encode, measure: error_sums; survey: survey; scan: position or empty.
+};
+
+expected<shard_result> run_shard(const plan&, const workplace&, const shard&,
+                                 const kernels::tensor_numbers&);
+
+/// The checksum of what stands in the output for a shard, read back from the files.
+expected<std::uint64_t> output_checksum(const plan&, const workplace&, const shard&);
+
+std::string encode_survey(const kernels::survey&);
+bool decode_survey(std::string_view bytes, kernels::survey& out);
+
+/// "file: tensor has NaN at [3, 17]" for a flat position in a tensor.
+std::string name_not_finite(const plan&, std::uint32_t tensor, std::uint64_t position);
+
+} // namespace viva::actors

@@ -75,6 +75,13 @@ VIVA_HD constexpr std::uint16_t f16_from_f32(float x) noexcept {
   return static_cast<std::uint16_t>(sign | h);
 }
 
+/// `x` rounded to `type` and back.
+VIVA_HD constexpr float rounded_to(float x, dtype type) noexcept {
+  return type == dtype::f32   ? x
+         : type == dtype::f16 ? f32_from_f16(f16_from_f32(x))
+                              : f32_from_bf16(bf16_from_f32(x));
+}
+
 /// in: `count` values of `type`, unaligned allowed; out: (count) f32. SIMD inside.
 void load_f32(const std::byte* in, dtype type, std::size_t count, float* out) noexcept;
 /// The other way, rounding; out may be unaligned.

@@ -13,7 +13,7 @@
 // Exactness reference and SIMD agree bit for bit on every target. No input overflows: |x| / scale is
 //           at most 256.
 
-#include "kernels/portability.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/registry.hpp"
 
 #include <cmath>
@@ -23,6 +23,12 @@ namespace viva::kernels::int8 {
 /// What a row of zeros has for a scale: the epsilon of the scale's type.
 VIVA_HD constexpr float zero_scale(dtype source) noexcept {
   return source == dtype::f32 ? 0x1p-23f : source == dtype::f16 ? 0x1p-10f : 0x1p-7f;
+}
+
+/// The scale of a row whose largest magnitude is `amax`.
+VIVA_HD constexpr float scale_of(float amax, dtype source) noexcept {
+  const float scale = rounded_to(amax / 127.5f, source);
+  return scale > 0 ? scale : zero_scale(source);
 }
 
 /// The code of `x`. With a divisor that is not zero and |x / scale| <= 2^22.

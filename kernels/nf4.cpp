@@ -1,11 +1,43 @@
 #include "kernels/nf4.hpp"
 
 #include "kernels/blockwise.hpp"
-#include "kernels/scalar.hpp"
 
-#include <vector>
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/nf4.cpp"
+#include <hwy/foreach_target.h>
 
-namespace viva::kernels::nf4 {
+#include "kernels/nf4-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+bool nf4_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte* absmax) {
+  return with_source(in.type, [&](auto from) {
+    return nf4_encode_values(from, in.data, in.values(), block, codes, absmax);
+  });
+}
+
+bool nf4_decode(const std::byte* codes, const std::byte* absmax, std::size_t values,
+                std::size_t block, float* out) {
+  std::uint32_t largest = 0;
+  for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
+    const auto scale = load_as<float>(absmax + 4 * b);
+    largest = std::max(largest, magnitude_bits(scale));
+    nf4_decode_block(codes + first / 2, scale, count, out + first);
+  });
+  return largest < infinity_bits;
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(nf4_encode);
+HWY_EXPORT(nf4_decode);
+
+namespace nf4 {
 
 geometry shape(const recipe& with, std::uint64_t cols) {
   using kind = plane::unit_kind;
@@ -62,15 +94,19 @@ status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
   return {};
 }
 
-status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
                    std::span<std::byte* const> out) noexcept {
-  return encode_reference(with, in, numbers, out);
+  if (HWY_DYNAMIC_DISPATCH(nf4_encode)(in, with.block, out[0], out[1]))
+    return {};
+  return refuse_not_finite(in);
 }
 
-status decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
-                   const tensor_numbers& numbers, std::span<const std::byte* const> in,
-                   float* out) noexcept {
-  return decode_reference(with, rows, cols, numbers, in, out);
+status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  const bool finite = HWY_DYNAMIC_DISPATCH(nf4_decode)(in[0], in[1], rows * cols, with.block, out);
+  return finite ? status{} : status{errc::malformed};
 }
 
-} // namespace viva::kernels::nf4
+} // namespace nf4
+} // namespace viva::kernels
+#endif

@@ -1,12 +1,51 @@
 #include "kernels/nf4_dq.hpp"
 
 #include "kernels/blockwise.hpp"
-#include "kernels/nf4.hpp"
-#include "kernels/scalar.hpp"
 
-#include <algorithm>
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/nf4_dq.cpp"
+#include <hwy/foreach_target.h>
 
-namespace viva::kernels::nf4_dq {
+#include "kernels/nf4-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+/// Codes and f32 maxima of one nested block's values.
+bool nf4_dq_encode_part(const matrix& in, std::size_t block, std::byte* codes, float* absmax) {
+  return with_source(in.type, [&](auto from) {
+    return nf4_encode_values(from, in.data, in.values(), block, codes,
+                             reinterpret_cast<std::byte*>(absmax));
+  });
+}
+
+void nf4_dq_decode_block(const std::byte* codes, float absmax, std::size_t count, float* out) {
+  nf4_decode_block(codes, absmax, count, out);
+}
+
+/// Largest magnitude's bits of `count` values.
+std::uint32_t nf4_dq_magnitude_max(const std::byte* in, dtype type, std::size_t count) {
+  return with_source(type, [&](auto from) {
+    const std::size_t whole = count / lanes() * lanes();
+    HWY_ALIGN std::byte rest[hn::MaxLanes(df32()) * 4] = {};
+    std::memcpy(rest, in + whole * from.bytes, (count - whole) * from.bytes);
+    return static_cast<std::uint32_t>(
+        std::max(fold_values<magnitude_fold>(from, in, whole),
+                 fold_values<magnitude_fold>(from, rest, lanes())));
+  });
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(nf4_dq_encode_part);
+HWY_EXPORT(nf4_dq_decode_block);
+HWY_EXPORT(nf4_dq_magnitude_max);
+
+namespace nf4_dq {
 
 namespace {
 
@@ -86,27 +125,31 @@ geometry shape(const recipe& with, std::uint64_t cols) {
           .rows_grain = rows_filling(nested_values, cols)};
 }
 
-status encode_reference(const recipe& with, const matrix& in, const tensor_numbers& numbers,
-                        std::span<std::byte* const> out) noexcept {
-  if (const auto finite = refuse_not_finite_reference(in); !finite)
-    return finite;
+namespace {
+
+using encode_part_fn = bool(const matrix& in, std::size_t block, std::byte* codes, float* absmax);
+using decode_block_fn = void(const std::byte* codes, float absmax, std::size_t count, float* out);
+
+/// Both paths differ only in how they encode the values of one nested block.
+status encode_by(const recipe& with, const matrix& in, const tensor_numbers& numbers,
+                 std::span<std::byte* const> out, encode_part_fn* encode_part) {
   const std::size_t run = with.block * nested_blocks;
+  bool finite = true;
   for_each_block(in.values(), run, [&](std::size_t n, std::size_t first, std::size_t count) {
     std::array<float, nested_blocks> absmax;
     const matrix part{in.data + first * bytes_of(in.type), in.type, 1, count};
-    nf4::encode_blocks_reference(part, with.block, out[0] + first / 2, absmax.data());
+    finite = finite && encode_part(part, with.block, out[0] + first / 2, absmax.data());
+    if (!finite)
+      return;
     const float nested = encode_absmax(absmax.data(), blocks_in(count, with.block),
                                        numbers.values[0], out[1] + n * nested_blocks);
     store_as(nested, out[2] + 4 * n);
   });
-  return {};
+  return finite ? status{} : refuse_not_finite(in);
 }
 
-status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
-                        const tensor_numbers& numbers, std::span<const std::byte* const> in,
-                        float* out) noexcept {
-  const float offset = numbers.values[0];
-  const std::size_t values = rows * cols;
+status decode_by(const recipe& with, std::size_t values, float offset,
+                 std::span<const std::byte* const> in, float* out, decode_block_fn* decode_block) {
   const std::size_t run = with.block * nested_blocks;
   for (std::size_t n = 0; n < blocks_in(values, run); ++n)
     if (!is_finite(load_as<float>(in[2] + 4 * n)) || !is_finite(offset))
@@ -114,31 +157,59 @@ status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
   for_each_block(values, with.block, [&](std::size_t b, std::size_t first, std::size_t count) {
     const float nested = load_as<float>(in[2] + 4 * (b / nested_blocks));
     const float absmax = map_table[static_cast<std::size_t>(in[1][b])] * nested + offset;
-    nf4::decode_blocks_reference(in[0] + first / 2, &absmax, count, with.block, out + first);
+    decode_block(in[0] + first / 2, absmax, count, out + first);
   });
   return {};
 }
 
+} // namespace
+
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers& numbers,
+                        std::span<std::byte* const> out) noexcept {
+  if (const auto finite = refuse_not_finite_reference(in); !finite)
+    return finite;
+  return encode_by(with, in, numbers, out,
+                   [](const matrix& part, std::size_t block, std::byte* codes, float* absmax) {
+                     nf4::encode_blocks_reference(part, block, codes, absmax);
+                     return true;
+                   });
+}
+
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                    std::span<std::byte* const> out) noexcept {
-  return encode_reference(with, in, numbers, out);
+  return encode_by(with, in, numbers, out, HWY_DYNAMIC_DISPATCH(nf4_dq_encode_part));
+}
+
+status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
+                        const tensor_numbers& numbers, std::span<const std::byte* const> in,
+                        float* out) noexcept {
+  return decode_by(with, rows * cols, numbers.values[0], in, out,
+                   [](const std::byte* codes, float absmax, std::size_t count, float* to) {
+                     nf4::decode_blocks_reference(codes, &absmax, count, count, to);
+                   });
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
                    const tensor_numbers& numbers, std::span<const std::byte* const> in,
                    float* out) noexcept {
-  return decode_reference(with, rows, cols, numbers, in, out);
+  return decode_by(with, rows * cols, numbers.values[0], in, out,
+                   HWY_DYNAMIC_DISPATCH(nf4_dq_decode_block));
 }
 
 status survey_run(const recipe& with, const matrix& in, survey& found) noexcept {
-  if (const auto finite = refuse_not_finite_reference(in); !finite)
-    return finite;
+  const auto magnitude_max_of = HWY_DYNAMIC_DISPATCH(nf4_dq_magnitude_max);
+  survey run;
+  bool finite = true;
   for_each_block(in.values(), with.block, [&](std::size_t, std::size_t first, std::size_t count) {
-    const float absmax = magnitude_max(in, first, count);
-    found.sum.add(absmax);
-    found.max = std::max(found.max, absmax);
-    ++found.count;
+    const auto bits = magnitude_max_of(in.data + first * bytes_of(in.type), in.type, count);
+    finite = finite && bits < infinity_bits;
+    run.sum.add(float_of(bits));
+    run.max = std::max(run.max, float_of(bits));
+    ++run.count;
   });
+  if (!finite)
+    return refuse_not_finite(in);
+  found.merge(run);
   return {};
 }
 
@@ -148,4 +219,6 @@ tensor_numbers survey_finish(const recipe&, const survey& found) {
   return {{static_cast<float>(found.sum.value() / static_cast<double>(found.count)), 0.0f}};
 }
 
-} // namespace viva::kernels::nf4_dq
+} // namespace nf4_dq
+} // namespace viva::kernels
+#endif

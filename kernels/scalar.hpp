@@ -42,13 +42,6 @@ inline void put_value(float x, dtype type, std::byte* data, std::size_t i) noexc
     store_as(type == dtype::f16 ? f16_from_f32(x) : bf16_from_f32(x), data + 2 * i);
 }
 
-/// `x` rounded to `type` and back.
-inline float rounded_to(float x, dtype type) noexcept {
-  return type == dtype::f32    ? x
-         : type == dtype::f16 ? f32_from_f16(f16_from_f32(x))
-                              : f32_from_bf16(bf16_from_f32(x));
-}
-
 /// Largest magnitude of values [first, first + count). NaN is the caller's affair.
 inline float magnitude_max(const matrix& in, std::size_t first, std::size_t count) noexcept {
   float max = 0;
@@ -59,7 +52,13 @@ inline float magnitude_max(const matrix& in, std::size_t first, std::size_t coun
   return max;
 }
 
-/// `not_finite` with the first position, or ok.
+/// `not_finite` with the first position, or ok. For SIMD paths that met one somewhere.
+inline status refuse_not_finite(const matrix& in) noexcept {
+  const auto at = first_not_finite(in.data, in.type, in.values());
+  return at == in.values() ? status{} : status{errc::not_finite, at};
+}
+
+/// The same, by the reference.
 inline status refuse_not_finite_reference(const matrix& in) noexcept {
   const auto at = first_not_finite_reference(in.data, in.type, in.values());
   return at == in.values() ? status{} : status{errc::not_finite, at};

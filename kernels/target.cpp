@@ -1,4 +1,4 @@
-#include "kernels/registry.hpp"
+#include "kernels/target.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/target.cpp"
@@ -20,8 +20,43 @@ namespace viva::kernels {
 
 HWY_EXPORT(target_name);
 
+namespace {
+
+/// Target bits, best first. Highway's own list leaves the static fallback out where better exist.
+std::vector<std::int64_t> target_bits() {
+  hwy::SetSupportedTargetsForTest(0);
+  const std::int64_t bits = (hwy::SupportedTargets() & HWY_TARGETS) | HWY_STATIC_TARGET;
+  std::vector<std::int64_t> each;
+  for (std::int64_t rest = bits; rest != 0; rest &= rest - 1)
+    each.push_back(rest & -rest);
+  return each;
+}
+
+} // namespace
+
 std::string_view simd_target() noexcept {
   return HWY_DYNAMIC_DISPATCH(target_name)();
+}
+
+std::vector<std::string_view> simd_targets() {
+  const std::string_view now = simd_target();
+  std::vector<std::string_view> names;
+  for (const auto bit : target_bits())
+    names.emplace_back(hwy::TargetName(bit));
+  use_simd_target(now);
+  return names;
+}
+
+bool use_simd_target(std::string_view name) {
+  const auto bits = target_bits(); // and back to the best
+  if (name.empty())
+    return true;
+  for (const auto bit : bits)
+    if (name == hwy::TargetName(bit)) {
+      hwy::SetSupportedTargetsForTest(bit);
+      return true;
+    }
+  return false;
 }
 
 } // namespace viva::kernels

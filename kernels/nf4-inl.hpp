@@ -1,0 +1,173 @@
+// NF4 codes and levels in vectors: shared by every method that keeps NF4's codes.
+
+#include "kernels/fold-inl.hpp"
+#include "kernels/nf4.hpp"
+#include "kernels/pack-inl.hpp"
+
+#include <bit>
+#include <cstring>
+
+#if defined(VIVA_KERNELS_NF4_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef VIVA_KERNELS_NF4_INL
+#undef VIVA_KERNELS_NF4_INL
+#else
+#define VIVA_KERNELS_NF4_INL
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+/// Values of one step: eight vectors become one vector of bytes, two codes each.
+inline constexpr std::size_t nf4_step = 8 * hn::MaxLanes(df32());
+
+/// The codes of u, each in [-1, 1]: what nf4::code_of says, found with one comparison.
+///
+/// u (11.95 - 4.55 |u|) + 8, rounded, is a bin in [1, 15] that grows with u; bin k holds threshold
+/// k - 1 and no other, each at least 0.03 bins from the bin's edges. So the bin only chooses which
+/// threshold to compare with, and no rounding in the bin's arithmetic can reach the code.
+HWY_INLINE vi32 nf4_codes(vf32 u) {
+  const df32 d;
+  const di32 di;
+#if VIVA_X86_256 || VIVA_X86_512
+  // Thresholds by bin; slot 0 is bin 8 again, for the lanes whose table is chosen by sign.
+  alignas(64) static constexpr float by_bin[16] = {
+      nf4::threshold(7),  nf4::threshold(0),  nf4::threshold(1),  nf4::threshold(2),
+      nf4::threshold(3),  nf4::threshold(4),  nf4::threshold(5),  nf4::threshold(6),
+      nf4::threshold(7),  nf4::threshold(8),  nf4::threshold(9),  nf4::threshold(10),
+      nf4::threshold(11), nf4::threshold(12), nf4::threshold(13), nf4::threshold(14)};
+  const auto slope = hn::NegMulAdd(hn::Abs(u), hn::Set(d, 4.55f), hn::Set(d, 11.95f));
+  const auto shifted = hn::MulAdd(u, slope, hn::Set(d, 0x1p23f + 8)); // the bin, in the low bits
+  const auto bin = hn::BitCast(di, shifted);
+#if VIVA_X86_256
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(by_bin), bin.raw);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(by_bin + 8), bin.raw);
+  const vf32 border{_mm256_blendv_ps(high, low, u.raw)};
+#else
+  const auto border = lookup16(by_bin, bin);
+#endif
+  const auto not_above = hn::Le(u, border);
+  const auto code = hn::Sub(bin, hn::Set(di, 0x4B000000));
+  return hn::Add(code, hn::BitCast(di, hn::VecFromMask(d, not_above))); // a true lane is -1
+#else
+  auto code = hn::Zero(di);
+  for (int i = 0; i < 15; ++i) {
+    const auto above = hn::Gt(u, hn::Set(d, nf4::threshold(i)));
+    code = hn::Sub(code, hn::BitCast(di, hn::VecFromMask(d, above)));
+  }
+  return code;
+#endif
+}
+
+/// Values encoded between two looks at the scales: whole steps, and whole blocks up to 4096 values.
+inline constexpr std::size_t nf4_batch_max = 4096;
+HWY_INLINE std::size_t nf4_batch(std::size_t block) {
+  return std::max<std::size_t>(block, 1024);
+}
+
+/// Encodes one batch of blocks of 2^block_shift values. False, where a value is not finite.
+template <class Source>
+HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, int block_shift,
+                                 std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT absmax) {
+  const std::size_t values = nf4_batch(std::size_t{1} << block_shift);
+  const std::size_t blocks = values >> block_shift; // at most 32
+  HWY_ALIGN std::int32_t bits[32] = {};
+  HWY_ALIGN float inverse[32];
+  fold_blocks<magnitude_fold>(from, in, std::size_t{1} << block_shift, blocks, bits);
+  auto largest = hn::Zero(di32());
+  for (std::size_t b = 0; b < blocks; b += lanes()) {
+    const auto v = hn::Load(di32(), bits + b);
+    largest = hn::Max(largest, v);
+    const auto divisor = hn::Max(hn::BitCast(df32(), v), hn::Set(df32(), 1e-38f));
+    hn::Store(hn::Div(hn::Set(df32(), 1.0f), divisor), df32(), inverse + b);
+  }
+  if (!hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), infinity_bits))))
+    return false;
+  std::memcpy(absmax, bits, blocks * 4);
+  auto* out = reinterpret_cast<std::uint8_t*>(codes);
+  for (std::size_t i = 0; i < values; i += nf4_step) {
+    vi32 code[8];
+    for (std::size_t k = 0; k < 8; ++k) {
+      const std::size_t at = i + k * lanes();
+      const auto scale = hn::Set(df32(), inverse[at >> block_shift]);
+      code[k] = nf4_codes(hn::Mul(load(from, in + at * from.bytes), scale));
+    }
+    const auto lower = pack_u8(code[0], code[1], code[2], code[3]);
+    const auto upper = pack_u8(code[4], code[5], code[6], code[7]);
+    hn::StoreU(pack_u16(pair_nibbles_high_first(lower), pair_nibbles_high_first(upper)), du8(),
+               out + i / 2);
+  }
+  return true;
+}
+
+/// Encodes `count` values in flat order; the last block may be short. `codes` and `absmax` (f32) may
+/// be unaligned. False, where a value is not finite.
+template <class Source>
+bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std::size_t block,
+                       std::byte* codes, std::byte* absmax) {
+  const int block_shift = std::countr_zero(block);
+  const std::size_t batch = nf4_batch(block);
+  const std::size_t whole = count / batch * batch;
+  for (std::size_t i = 0; i < whole; i += batch)
+    if (!nf4_encode_batch(from, in + i * from.bytes, block_shift, codes + i / 2,
+                          absmax + i / block * 4))
+      return false;
+  const std::size_t rest = count - whole;
+  if (rest == 0)
+    return true;
+  // The same code on a copy padded with zeros, whose codes are code_of_zero.
+  HWY_ALIGN std::byte rest_in[nf4_batch_max * 4];
+  HWY_ALIGN std::byte rest_codes[nf4_batch_max / 2];
+  HWY_ALIGN std::byte rest_absmax[32 * 4];
+  std::memcpy(rest_in, in + whole * from.bytes, rest * from.bytes);
+  std::memset(rest_in + rest * from.bytes, 0, (batch - rest) * from.bytes);
+  if (!nf4_encode_batch(from, rest_in, block_shift, rest_codes, rest_absmax))
+    return false;
+  std::memcpy(codes + whole / 2, rest_codes, (rest + 1) / 2);
+  std::memcpy(absmax + whole / block * 4, rest_absmax, (rest + block - 1) / block * 4);
+  return true;
+}
+
+/// `lanes()` values from the bytes at `codes`, times `scale`.
+HWY_INLINE vf32 nf4_values(const std::byte* HWY_RESTRICT codes, vf32 scale) {
+  const di32 di;
+#if VIVA_X86_256 || VIVA_X86_512
+  // Every lane gets the same four or eight bytes; a shift brings its nibble to the low bits.
+  alignas(64) static constexpr std::int32_t shifts[16] = {4,  0,  12, 8,  20, 16, 28, 24,
+                                                          4,  0,  12, 8,  20, 16, 28, 24};
+#if VIVA_X86_256
+  const auto bytes = hn::Set(di, load_as<std::int32_t>(codes));
+  const auto index = vi32{_mm256_srlv_epi32(bytes.raw, hn::Load(di, shifts).raw)};
+#else
+  const __m512i pair = _mm512_set1_epi64(load_as<std::int64_t>(codes));
+  const __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+  const auto bytes = _mm512_permutexvar_epi32(which, pair);
+  const auto index = vi32{_mm512_srlv_epi32(bytes, hn::Load(di, shifts).raw)};
+#endif
+  const auto level = lookup16(nf4::levels.data(), index);
+#else
+  HWY_ALIGN float levels_of[hn::MaxLanes(df32())];
+  for (std::size_t i = 0; i < lanes(); ++i) {
+    const auto byte = static_cast<unsigned>(codes[i / 2]);
+    levels_of[i] = nf4::levels[i % 2 == 0 ? byte >> 4 : byte & 15];
+  }
+  const auto level = hn::Load(df32(), levels_of);
+  static_cast<void>(di);
+#endif
+  return hn::Mul(level, scale);
+}
+
+/// Decodes one block.
+HWY_INLINE void nf4_decode_block(const std::byte* HWY_RESTRICT codes, float absmax,
+                                 std::size_t count, float* HWY_RESTRICT out) {
+  const auto scale = hn::Set(df32(), absmax);
+  std::size_t i = 0;
+  for (; i + lanes() <= count; i += lanes())
+    hn::StoreU(nf4_values(codes + i / 2, scale), df32(), out + i);
+  if (i < count)
+    nf4::decode_blocks_reference(codes + i / 2, &absmax, count - i, lanes(), out + i);
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,241 @@
+// SIMD equals the reference bit for bit: every method, every target, every length, every dtype,
+// unaligned, on data that breaks encoders. The registry is walked, so a new method is here at once.
+
+#include "kernels/metrics.hpp"
+#include "tests/kernels/data.hpp"
+#include "tests/kernels/golden.hpp"
+#include "tests/kernels/targets.hpp"
+
+#include <cstring>
+
+namespace viva::kernels::testing {
+
+namespace {
+
+constexpr dtype dtypes[] = {dtype::f32, dtype::f16, dtype::bf16};
+
+/// Bytes that start one past an aligned address and are followed by a guard.
+struct unaligned {
+  static constexpr std::size_t guard = 64;
+  std::vector<std::byte> storage;
+  std::size_t size;
+
+  explicit unaligned(std::size_t bytes)
+    : storage(bytes + 1 + guard, std::byte{0x5A}), size(bytes) {
+  }
+  explicit unaligned(const std::vector<std::byte>& bytes) : unaligned(bytes.size()) {
+    if (size != 0)
+      std::memcpy(data(), bytes.data(), size);
+  }
+  std::byte* data() {
+    return storage.data() + 1;
+  }
+  /// No byte before or behind has been touched.
+  bool guarded() const {
+    bool whole = storage.front() == std::byte{0x5A};
+    for (std::size_t i = 1 + size; i < storage.size(); ++i)
+      whole = whole && storage[i] == std::byte{0x5A};
+    return whole;
+  }
+};
+
+std::vector<unaligned> unaligned_planes(const planes& like) {
+  std::vector<unaligned> made;
+  for (const auto& plane : like.each)
+    made.emplace_back(plane);
+  return made;
+}
+
+template <class Pointer>
+std::vector<Pointer> pointers_of(std::vector<unaligned>& planes) {
+  std::vector<Pointer> to;
+  for (auto& plane : planes)
+    to.push_back(plane.data());
+  return to;
+}
+
+/// Encodes and decodes `source` by SIMD from and to unaligned memory; requires the reference's bits.
+void require_equal(const recipe& with, const tensor& source, const tensor_numbers& numbers,
+                   const planes& encoded, const std::vector<float>& decoded) {
+  unaligned bytes(source.bytes);
+  const matrix in{bytes.data(), source.type, source.rows, source.cols};
+  auto to = unaligned_planes(planes(with, source.rows, source.cols));
+  const auto to_pointers = pointers_of<std::byte*>(to);
+  REQUIRE(with.row->encode_simd(with, in, numbers, to_pointers) == status{});
+  for (std::size_t p = 0; p < to.size(); ++p) {
+    INFO("plane " << p);
+    REQUIRE(to[p].guarded());
+    REQUIRE(std::memcmp(to[p].data(), encoded.each[p].data(), to[p].size) == 0);
+  }
+  const auto from_pointers = pointers_of<const std::byte*>(to);
+  std::vector<float> values(decoded.size() + 1, -7.0f);
+  REQUIRE(with.row->decode_simd(with, source.rows, source.cols, numbers, from_pointers,
+                                values.data()) == status{});
+  REQUIRE(values.back() == -7.0f);
+  REQUIRE((decoded.empty() || std::memcmp(values.data(), decoded.data(), 4 * decoded.size()) == 0));
+}
+
+void compare_paths(std::string_view text, const data_set& set, dtype type, std::size_t rows,
+                   std::size_t cols) {
+  const auto with = recipe_of(text, type);
+  const auto source = make_tensor(values_of(set, rows * cols, type, 99), type, rows, cols);
+  const auto numbers = numbers_of(with, source.view());
+  planes encoded(with, rows, cols);
+  REQUIRE(with.row->encode_reference(with, source.view(), numbers, encoded.pointers()) == status{});
+  std::vector<float> decoded(rows * cols);
+  REQUIRE(with.row->decode_reference(with, rows, cols, numbers,
+                                     std::as_const(encoded).pointers(), decoded.data()) == status{});
+  INFO(text << ", " << set.name << ", " << name_of(type) << ", " << rows << " x " << cols);
+  for_each_target([&] { require_equal(with, source, numbers, encoded, decoded); });
+}
+
+/// A method's words with each of its options, one at a time.
+std::vector<std::string> spellings(const method& row) {
+  std::vector<std::string> all{std::string(row.name)};
+  if (!row.rules.size_key.empty())
+    for (const auto size : row.rules.sizes.subspan(1))
+      all.push_back(all.front() + ":" + std::string(row.rules.size_key) + "=" +
+                    std::to_string(size));
+  for (const auto& flag : row.rules.flags)
+    all.push_back(all.front() + ":" + std::string(flag.name));
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("every method encodes and decodes alike on every target, on data that breaks encoders",
+          "[method][simd]") {
+  for (const auto& row : methods())
+    for (const auto& text : spellings(row))
+      for (const auto type : dtypes)
+        for (const auto& set : data_sets())
+          compare_paths(text, set, type, 3, 192 * row.cols_multiple);
+}
+
+TEST_CASE("every method encodes and decodes alike on every target, at every length",
+          "[method][simd]") {
+  for (const auto& row : methods())
+    for (const auto type : dtypes)
+      for (std::size_t cols = 0; cols <= 300; cols += row.cols_multiple) {
+        compare_paths(row.name, data_sets().front(), type, 1, cols);
+        if (cols % 7 == 0)
+          compare_paths(row.name, data_sets().front(), type, 5, cols);
+      }
+}
+
+TEST_CASE("every method encodes and decodes alike across its batches", "[method][simd]") {
+  for (const auto& row : methods())
+    for (const auto& text : spellings(row)) {
+      compare_paths(text, data_sets().front(), dtype::f32, 7, 96 * 32);
+      compare_paths(text, data_sets().front(), dtype::bf16, 1, 64 * 256 * 2 + 96 * 32);
+    }
+}
+
+TEST_CASE("every method finds NaN and infinity wherever they stand, and says the first",
+          "[method][edge]") {
+  constexpr std::size_t rows = 3;
+  for (const auto& row : methods()) {
+    const std::size_t cols = 64 * row.cols_multiple + (row.cols_multiple == 1 ? 5 : 0);
+    for (const auto type : dtypes) {
+      const auto with = recipe_of(row.name, type);
+      const auto clean = values_of(data_sets().front(), rows * cols, type, 5);
+      const auto numbers = numbers_of(with, make_tensor(clean, type, rows, cols).view());
+      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
+                              std::numeric_limits<float>::infinity(),
+                              -std::numeric_limits<float>::infinity()})
+        for (std::size_t at = 0; at < rows * cols; at += (at % cols < 40 ? 1 : 13)) {
+          auto values = clean;
+          values[at] = bad;
+          if (at + 2 < values.size())
+            values[at + 2] = bad; // a second one, which must not be the one reported
+          const auto source = make_tensor(values, type, rows, cols);
+          planes out(with, rows, cols);
+          INFO(row.name << ", " << name_of(type) << ", " << bad << " at " << at);
+          const status wanted{errc::not_finite, at};
+          REQUIRE(with.row->encode_reference(with, source.view(), numbers, out.pointers()) == wanted);
+          REQUIRE(with.row->encode_simd(with, source.view(), numbers, out.pointers()) == wanted);
+          if (with.row->survey_run != nullptr) {
+            survey found;
+            REQUIRE(with.row->survey_run(with, source.view(), found) == wanted);
+          }
+        }
+    }
+  }
+}
+
+TEST_CASE("every method finds NaN on every target", "[method][edge]") {
+  for (const auto& row : methods())
+    for (const auto type : dtypes)
+      for_each_target([&] {
+        const std::size_t cols = 96 * row.cols_multiple;
+        const auto with = recipe_of(row.name, type);
+        auto values = values_of(data_sets().front(), cols, type, 5);
+        for (std::size_t at = cols; at-- > 0; at -= std::min<std::size_t>(at, 10)) {
+          values[at] = at % 2 == 0 ? std::numeric_limits<float>::quiet_NaN()
+                                   : -std::numeric_limits<float>::infinity();
+          const auto source = make_tensor(values, type, 1, cols);
+          planes out(with, 1, cols);
+          INFO(row.name << ", " << name_of(type) << ", at " << at);
+          REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) ==
+                  status{errc::not_finite, at});
+        }
+      });
+}
+
+TEST_CASE("encoding a tensor run by run gives the bytes of encoding it whole", "[method][runs]") {
+  for (const auto& row : methods())
+    for (const auto& text : spellings(row)) {
+      const std::size_t cols = 96 * row.cols_multiple;
+      const auto with = recipe_of(text, dtype::bf16);
+      const auto grain = static_cast<std::size_t>(row.shape(with, cols).rows_grain);
+      const std::size_t rows = 2 * grain + 3;
+      const auto source = make_tensor(values_of(data_sets().front(), rows * cols, dtype::bf16, 3),
+                                      dtype::bf16, rows, cols);
+      const auto numbers = numbers_of(with, source.view());
+      planes whole(with, rows, cols);
+      planes parts(with, rows, cols);
+      REQUIRE(row.encode_simd(with, source.view(), numbers, whole.pointers()) == status{});
+      const auto shape = row.shape(with, cols);
+      for (std::size_t first = 0; first < rows; first += grain) {
+        auto to = parts.pointers();
+        for (std::size_t p = 0; p < to.size(); ++p)
+          to[p] += shape.planes[p].offset(first, cols);
+        const auto run = source.view().slice(first, std::min(grain, rows - first));
+        REQUIRE(row.encode_simd(with, run, numbers, to) == status{});
+      }
+      INFO(text);
+      REQUIRE(whole == parts);
+    }
+}
+
+TEST_CASE("encode_and_measure writes encode's bytes and the errors of decode", "[method][metrics]") {
+  for (const auto& row : methods())
+    for (const auto type : dtypes) {
+      const std::size_t cols = 128 * row.cols_multiple;
+      const std::size_t rows = (std::size_t{100} << 10) / cols + 1;
+      const auto with = recipe_of(row.name, type);
+      const auto values = values_of(data_sets().front(), rows * cols, type, 3);
+      const auto source = make_tensor(values, type, rows, cols);
+      const auto numbers = numbers_of(with, source.view());
+      planes plain(with, rows, cols);
+      REQUIRE(row.encode_reference(with, source.view(), numbers, plain.pointers()) == status{});
+      std::vector<float> x(values.size());
+      std::vector<float> decoded(values.size());
+      load_f32_reference(source.bytes.data(), type, x.size(), x.data());
+      REQUIRE(row.decode_reference(with, rows, cols, numbers, std::as_const(plain).pointers(),
+                                   decoded.data()) == status{});
+      error_sums wanted;
+      measure_reference(x.data(), decoded.data(), rows, cols, wanted);
+      for (const auto which : {path::reference, path::simd}) {
+        planes measured(with, rows, cols);
+        error_sums sums;
+        REQUIRE(encode_and_measure(with, source.view(), numbers, measured.pointers(), &sums,
+                                   which) == status{});
+        INFO(row.name << ", " << name_of(type) << ", " << name_of(which));
+        REQUIRE(measured == plain);
+        REQUIRE(sums.encode() == wanted.encode());
+      }
+    }
+}
+
+} // namespace viva::kernels::testing

@@ -1,0 +1,19 @@
+#pragma once
+
+// Lane: one thread that works on shards, one at a time.
+//
+//   hears   shard_task    -> shard_receipt to the conductor named in it
+//   ends    when stopped; by any exception out of a shard, on purpose: its supervisor restarts it
+//   child   permanent, of the lane supervisor; detached, because a shard blocks on files
+
+#include "actors/messages.hpp"
+#include "actors/meter.hpp"
+
+#include <caf/event_based_actor.hpp>
+
+namespace viva::actors {
+
+caf::behavior lane(caf::event_based_actor* self, std::string id,
+                   std::shared_ptr<lane_meter> meter);
+
+} // namespace viva::actors

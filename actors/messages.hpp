@@ -1,0 +1,112 @@
+#pragma once
+
+// Every message between the actors of a job, in the order a job meets them. All are local: they carry
+// pointers to what the job owns, never tensor bytes.
+//
+//   door       → conductor   run_job              answered by job_outcome, exactly once
+//   conductor  → lane        shard_task           answered by shard_receipt
+//   conductor  → journal     commit, publish      requests; answered by journal_answer
+//   door       → conductor   stop_job             no more tickets; job_outcome follows
+//   anybody    → collector   take_snapshot        request; answered by snapshot
+//
+// A healthy job of S shards costs 2 S messages between conductor and lanes, and two for each commit.
+
+#include "actors/job.hpp"
+#include "actors/journal_file.hpp"
+#include "actors/ledger.hpp"
+#include "actors/plan.hpp"
+#include "actors/workplace.hpp"
+#include "kernels/metrics.hpp"
+
+#include <caf/actor.hpp>
+#include <caf/allowed_unsafe_message_type.hpp>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace viva::actors {
+
+/// What all who work on one job share: the plan and the open files, never changed, and counters.
+struct job_site {
+  plan work;
+  workplace place;
+  fault_plan faults;
+  bool overwrite = false;
+  mutable std::atomic<std::uint32_t> tickets_started{0};
+  mutable std::atomic<std::uint64_t> bytes_done{0}, shards_done{0}, messages{0};
+
+  job_site(plan p, workplace w, fault_plan f, bool replace)
+    : work(std::move(p)), place(std::move(w)), faults(f), overwrite(replace) {
+  }
+};
+using site_ptr = std::shared_ptr<const job_site>;
+
+struct run_job {
+  caf::actor answer_to;
+};
+
+struct shard_task {
+  site_ptr site;
+  ticket id;
+  kernels::tensor_numbers numbers;
+  caf::actor conductor;
+};
+
+struct shard_receipt {
+  ticket id;
+  std::string lane;
+  std::uint64_t checksum = 0;
+  std::string findings; ///< shard_result::findings
+  error problem;        ///< code ok where the shard is written.
+};
+
+struct commit {
+  site_ptr site;
+  std::vector<done_record> records;
+};
+
+struct publish {
+  site_ptr site;
+  std::vector<std::pair<placement, std::string>> late; ///< Texts that waited for their numbers.
+};
+
+struct journal_answer {
+  error problem;
+};
+
+struct stop_job {};
+struct commit_tick {};
+
+struct job_outcome {
+  error problem; ///< code ok: done and published.
+  std::vector<kernels::error_sums> sums;       ///< One for each tensor of the plan.
+  std::vector<std::string> not_finite_at;      ///< scan: flat position for each tensor, or empty.
+  std::uint64_t retries = 0, shards_resumed = 0;
+  std::uint64_t messages = 0; ///< Sent and received by the conductor, tick messages aside.
+};
+
+struct take_snapshot {};
+
+struct snapshot {
+  std::vector<lane_report> lanes;
+  std::uint64_t restarts = 0;
+};
+
+} // namespace viva::actors
+
+#define VIVA_LOCAL_MESSAGE(type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::type)
+VIVA_LOCAL_MESSAGE(run_job)
+VIVA_LOCAL_MESSAGE(shard_task)
+VIVA_LOCAL_MESSAGE(shard_receipt)
+VIVA_LOCAL_MESSAGE(commit)
+VIVA_LOCAL_MESSAGE(publish)
+VIVA_LOCAL_MESSAGE(journal_answer)
+VIVA_LOCAL_MESSAGE(stop_job)
+VIVA_LOCAL_MESSAGE(commit_tick)
+VIVA_LOCAL_MESSAGE(job_outcome)
+VIVA_LOCAL_MESSAGE(take_snapshot)
+VIVA_LOCAL_MESSAGE(snapshot)
+#undef VIVA_LOCAL_MESSAGE

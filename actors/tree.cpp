@@ -1,0 +1,155 @@
+#include "actors/tree.hpp"
+
+#include "actors/collector.hpp"
+#include "actors/journal.hpp"
+#include "actors/lane.hpp"
+#include "supervision/supervisor.hpp"
+
+#include <caf/all.hpp>
+#include <spdlog/spdlog.h>
+
+#include <mutex>
+
+namespace viva::actors {
+
+using supervision::child_spec;
+using supervision::milliseconds;
+using supervision::strategy;
+
+struct tree::roster {
+  std::mutex guard;
+  caf::actor journal, collector, lanes, jobs;
+
+  caf::actor set(caf::actor roster::* who, caf::actor handle) {
+    const std::lock_guard lock{guard};
+    this->*who = handle;
+    return handle;
+  }
+  caf::actor get(caf::actor roster::* who) {
+    const std::lock_guard lock{guard};
+    return this->*who;
+  }
+};
+
+namespace {
+
+// A lane may die often and come back at once; a lane that cannot even start is what backs off.
+constexpr supervision::backoff_options lane_backoff{milliseconds{1}, milliseconds{50},
+                                                    milliseconds{100}};
+constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over all lanes
+constexpr milliseconds lane_period{10'000};
+constexpr milliseconds stop_deadline{30'000};
+
+std::vector<child_spec> lane_specs(std::uint32_t lanes, std::shared_ptr<meter_board> board) {
+  std::vector<child_spec> specs;
+  for (std::uint32_t i = 0; i < lanes; ++i) {
+    const auto id = "lane-" + std::to_string(i);
+    child_spec spec;
+    spec.id = id;
+    spec.start = [id, board](caf::event_based_actor* sup) {
+      return supervision::spawn<caf::detached>(sup, lane, id, board->hang(id));
+    };
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+child_spec supervisor_child(std::string id, supervision::start_function start) {
+  child_spec spec;
+  spec.id = std::move(id);
+  spec.start = std::move(start);
+  spec.type = supervision::child_type::supervisor;
+  return spec;
+}
+
+child_spec worker_child(std::string id, supervision::start_function start) {
+  child_spec spec;
+  spec.id = std::move(id);
+  spec.start = std::move(start);
+  return spec;
+}
+
+} // namespace
+
+expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal_bytes) {
+  tree t;
+  t.x_config = std::make_unique<caf::actor_system_config>();
+  t.x_config->set("scheduler.max-threads", 2);       // lanes and the journal have their own
+  t.x_config->set("scheduler.max-throughput", 200);  // or one busy actor starves the rest
+  t.x_system = std::make_unique<caf::actor_system>(*t.x_config);
+  supervision::reporter_options reporting;
+  reporting.log = spdlog::default_logger();
+  t.x_reports = std::make_shared<supervision::reporter>(reporting);
+  t.x_board = std::make_shared<meter_board>();
+  t.x_roster = std::make_shared<roster>();
+  auto people = t.x_roster;
+  auto board = t.x_board;
+  std::vector<child_spec> specs;
+  specs.push_back(worker_child("journal", [=](caf::event_based_actor* sup) {
+    return people->set(&roster::journal,
+                       supervision::spawn<caf::detached>(sup, journal, journal_bytes));
+  }));
+  specs.push_back(worker_child("collector", [=](caf::event_based_actor* sup) {
+    return people->set(&roster::collector,
+                       supervision::spawn(sup, actors::collector,
+                                          std::shared_ptr<const meter_board>(board)));
+  }));
+  specs.push_back(supervisor_child("lanes", [=](caf::event_based_actor* sup) {
+    supervision::supervisor_options options;
+    options.name = "lanes";
+    options.intensity = lane_restarts_max;
+    options.period = lane_period;
+    options.backoff = lane_backoff;
+    return supervision::starting(people->set(
+      &roster::lanes, supervision::spawn_supervisor(sup, options, lane_specs(lanes, board))));
+  }));
+  specs.push_back(supervisor_child("jobs", [=](caf::event_based_actor* sup) {
+    supervision::supervisor_options options;
+    options.name = "jobs";
+    return supervision::starting(
+      people->set(&roster::jobs, supervision::spawn_supervisor(sup, options, {})));
+  }));
+  supervision::supervisor_options root;
+  root.name = "root";
+  root.how = strategy::rest_for_one;
+  root.reports = t.x_reports;
+  auto up = supervision::start_supervisor(*t.x_system, root, std::move(specs));
+  if (!up)
+    return fail(errc::fault, "the supervision tree did not start: "
+                               + supervision::to_text(up.error()));
+  t.x_root = std::move(*up);
+  return t;
+}
+
+tree::~tree() {
+  if (!x_system)
+    return;
+  if (x_root)
+    supervision::stop_supervisor(x_root, stop_deadline);
+  x_root = nullptr;
+  x_roster.reset();
+  x_reports.reset();
+  x_system.reset(); // waits for every actor
+}
+
+caf::actor tree::collector() const {
+  return x_roster->get(&roster::collector);
+}
+
+expected<caf::actor> tree::start_job(conductor_options options) {
+  options.journal = x_roster->get(&roster::journal);
+  options.lanes = x_roster->get(&roster::lanes);
+  child_spec spec;
+  spec.id = "conductor";
+  spec.restart = supervision::temporary;
+  spec.start = [options](caf::event_based_actor* sup) {
+    return supervision::spawn(sup, conductor, options);
+  };
+  auto up = supervision::ask<supervision::started>(x_roster->get(&roster::jobs),
+                                                   supervision::start_child{std::move(spec)});
+  if (!up)
+    return fail(errc::fault, "the job did not start: " + supervision::to_text(up.error()));
+  return up->who;
+}
+
+} // namespace viva::actors

@@ -1,0 +1,56 @@
+#pragma once
+
+// Tree: the lives of one process that runs jobs. The only place where supervision meets lanes.
+//
+//   root  rest_for_one
+//    ├─ journal           permanent, detached
+//    ├─ collector         permanent
+//    ├─ lanes             one_for_one: lane-0 … lane-n, permanent, detached
+//    └─ jobs              dynamic: one conductor for each job, temporary
+
+#include "actors/conductor.hpp"
+#include "actors/meter.hpp"
+#include "supervision/report.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+
+#include <memory>
+
+namespace viva::actors {
+
+class tree {
+public:
+  /// Starts everything and waits until it is up.
+  static expected<tree> grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal);
+  tree(tree&&) = default;
+  tree& operator=(tree&&) = delete;
+  /// Stops everything, last child first.
+  ~tree();
+
+  caf::actor_system& system() noexcept {
+    return *x_system;
+  }
+  const meter_board& board() const noexcept {
+    return *x_board;
+  }
+  caf::actor collector() const;
+
+  /// Starts a conductor; `journal` and `lanes` of its options are filled in here.
+  expected<caf::actor> start_job(conductor_options options);
+
+private:
+  /// Handles of what may be restarted; written by start functions, read by anybody.
+  struct roster;
+
+  tree() = default;
+
+  std::unique_ptr<caf::actor_system_config> x_config;
+  std::unique_ptr<caf::actor_system> x_system;
+  std::shared_ptr<supervision::reporter> x_reports;
+  std::shared_ptr<meter_board> x_board;
+  std::shared_ptr<roster> x_roster;
+  caf::actor x_root;
+};
+
+} // namespace viva::actors

@@ -1,0 +1,366 @@
+#include "actors/job.hpp"
+
+#include "actors/collector.hpp"
+#include "actors/journal_file.hpp"
+#include "actors/shard_work.hpp"
+#include "actors/tree.hpp"
+#include "supervision/reason.hpp"
+
+#include <caf/all.hpp>
+
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+
+namespace viva {
+namespace {
+
+using namespace actors;
+namespace fs = std::filesystem;
+using clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds progress_every{100};
+
+double seconds_since(clock::time_point began) {
+  return std::chrono::duration<double>(clock::now() - began).count();
+}
+
+std::uint32_t lanes_of(const job_limits& limits) {
+  return limits.lanes != 0 ? limits.lanes : std::max(1u, std::thread::hardware_concurrency());
+}
+
+/// What a run brings back, whatever the job was.
+struct run_result {
+  job_outcome outcome;
+  snapshot meters;
+  double seconds = 0;
+};
+
+/// Waits for the conductor's one answer; passes progress on and Ctrl-C down.
+job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& site,
+                   const job_observer& observer, clock::time_point began) {
+  caf::scoped_actor self{lives.system()};
+  self->monitor<caf::message_priority::high>(conductor);
+  self->send(conductor, run_job{caf::actor_cast<caf::actor>(self)});
+  std::optional<job_outcome> outcome;
+  bool stop_sent = false;
+  while (!outcome) {
+    self->receive(
+      [&](job_outcome& answer) { outcome = std::move(answer); },
+      [&](const caf::down_msg& down) {
+        outcome = job_outcome{};
+        outcome->problem = {errc::job_failed, "the job's conductor was lost: "
+                                                + supervision::to_text(down.reason)
+                                                + "; run the same command again to resume"};
+      },
+      caf::after(progress_every) >> [] {});
+    if (observer.interrupted != nullptr && observer.interrupted->load() && !stop_sent) {
+      self->send(conductor, stop_job{});
+      stop_sent = true;
+    }
+    if (observer.on_progress)
+      observer.on_progress({.bytes_done = site.bytes_done,
+                            .bytes_total = site.work.source_bytes,
+                            .shards_done = site.shards_done,
+                            .shards_total = site.work.shards.size(),
+                            .restarts = read_meters(lives.board()).restarts,
+                            .seconds = seconds_since(began)});
+  }
+  return std::move(*outcome);
+}
+
+/// Asks the collector; without an answer in time the report goes without lanes.
+snapshot collect(tree& lives) {
+  caf::scoped_actor self{lives.system()};
+  snapshot result;
+  self->request(lives.collector(), std::chrono::seconds(5), take_snapshot{})
+    .receive([&](snapshot& answer) { result = std::move(answer); }, [](const caf::error&) {});
+  return result;
+}
+
+/// Durable shards of an earlier run whose bytes still are what the journal says.
+expected<std::vector<done_record>> verified(const job_site& site, std::vector<done_record> records) {
+  std::erase_if(records, [&](const done_record& r) { return r.shard >= site.work.shards.size(); });
+  for (auto record = records.begin(); record != records.end();) {
+    const auto found = output_checksum(site.work, site.place, site.work.shards[record->shard]);
+    if (!found)
+      return tl::unexpected(found.error());
+    record = *found == record->checksum ? record + 1 : records.erase(record);
+  }
+  return records;
+}
+
+struct earlier_run {
+  std::vector<done_record> done;
+  std::uint64_t journal_bytes = 0;
+};
+
+/// What OUT.journal and OUT.partial hold of this very job. Leftovers of another are refused, or
+/// removed with --overwrite; leftovers without a journal are never trusted.
+expected<earlier_run> find_earlier(const plan& work, const fs::path& output, bool overwrite) {
+  const auto name = journal_path(output);
+  const bool partial = fs::exists(partial_path(output));
+  if (!fs::exists(name) || !partial) {
+    if (partial && !overwrite)
+      return fail(errc::output_exists, partial_path(output).string()
+                                         + ": is left over and has no journal, so nothing in it can "
+                                           "be trusted; remove it or say --overwrite");
+    discard(output);
+    return earlier_run{};
+  }
+  auto journal = read_journal(name);
+  if (!journal && !overwrite)
+    return tl::unexpected(journal.error());
+  const auto differs = journal ? difference(journal->fingerprint, work.fingerprint) : "unreadable";
+  if (!differs.empty() && !(journal && journal->fingerprint.empty())) {
+    if (!overwrite)
+      return fail(errc::fingerprint_mismatch,
+                  name.string() + ": belongs to another job (" + differs
+                    + "); repeat that job's command to resume it, choose another output, or say "
+                      "--overwrite to start anew");
+    discard(output);
+    return earlier_run{};
+  }
+  return earlier_run{std::move(journal->done), journal->good_bytes};
+}
+
+expected<void> check_space(const plan& work, const fs::path& output) {
+  struct statvfs disk {};
+  const auto folder = fs::absolute(output).parent_path();
+  if (::statvfs(folder.c_str(), &disk) != 0)
+    return tl::unexpected(system_error("write into", folder, true));
+  std::uint64_t there = 0; // blocks an earlier run of this job reserved already
+  std::error_code ignored;
+  for (const auto& file : work.output.files) {
+    const auto name = work.output.folder ? partial_path(output) / file.name : partial_path(output);
+    const auto bytes = fs::file_size(name, ignored);
+    there += ignored ? 0 : bytes;
+  }
+  const auto free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize + there;
+  if (free < work.output_bytes)
+    return fail(errc::disk_full, output.string() + ": needs " + std::to_string(work.output_bytes)
+                                   + " bytes, " + std::to_string(free)
+                                   + " are free; free some space or choose another place");
+  return {};
+}
+
+struct run_options {
+  fs::path output;
+  job_limits limits;
+  fault_plan faults;
+  bool overwrite = false;
+};
+
+expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
+  const auto began = clock::now();
+  const auto lanes = lanes_of(options.limits);
+  if (auto fits = check_memory(work, options.limits, lanes); !fits)
+    return tl::unexpected(fits.error());
+  const bool writes = work.writes();
+  earlier_run earlier;
+  if (writes) {
+    auto found = find_earlier(work, options.output, options.overwrite);
+    if (!found)
+      return tl::unexpected(found.error());
+    earlier = std::move(*found);
+    if (auto space = check_space(work, options.output); !space)
+      return tl::unexpected(space.error());
+  }
+  std::shared_ptr<journal_file> journal;
+  if (writes) { // before the output: leftovers without a journal are not trusted
+    auto opened = journal_file::open(journal_path(options.output), work.fingerprint,
+                                     earlier.journal_bytes);
+    if (!opened)
+      return tl::unexpected(opened.error());
+    journal = std::make_shared<journal_file>(std::move(*opened));
+  }
+  const auto give_up = [&](error why) -> tl::unexpected<error> {
+    if (writes && earlier.done.empty())
+      discard(options.output); // nothing durable stands in it
+    return tl::unexpected<error>(std::move(why));
+  };
+  auto place = workplace::open(work, options.output);
+  if (!place)
+    return give_up(place.error());
+  const auto site = std::make_shared<const job_site>(std::move(work), std::move(*place),
+                                                     options.faults, options.overwrite);
+  auto resumed = verified(*site, std::move(earlier.done));
+  if (!resumed)
+    return tl::unexpected(resumed.error());
+  auto lives = tree::grow(lanes, std::move(journal));
+  if (!lives)
+    return give_up(lives.error());
+  conductor_options order;
+  order.site = site;
+  order.resumed = std::move(*resumed);
+  order.attempts_max = options.limits.attempts_max;
+  auto conductor = lives->start_job(std::move(order));
+  if (!conductor)
+    return give_up(conductor.error());
+  run_result result;
+  result.outcome = follow(*lives, *conductor, *site, observer, began);
+  *conductor = nullptr;
+  result.meters = collect(*lives);
+  result.seconds = seconds_since(began);
+  const auto code = result.outcome.problem.code;
+  if (code == errc::ok)
+    return result;
+  const bool bad_input = code == errc::not_finite || code == errc::malformed
+                         || code == errc::bad_shape || code == errc::unreadable;
+  if (writes && bad_input)
+    discard(options.output); // the same command would end the same way: there is nothing to resume
+  return tl::unexpected(result.outcome.problem);
+}
+
+std::string spelled(const work_tensor& t) {
+  if (t.target)
+    return t.target->name();
+  if (t.other && t.other->recipe)
+    return t.other->recipe->name();
+  if (t.source.recipe)
+    return t.source.recipe->name();
+  return t.decoded || t.other ? "" : "copy";
+}
+
+tensor_report report_of(const work_tensor& t, const kernels::error_sums* sums) {
+  tensor_report r{.name = t.name, .method = spelled(t), .dtype = t.dtype, .shape = t.shape,
+                  .note = t.note};
+  std::uint64_t values = 1;
+  for (const auto n : t.shape)
+    values *= n;
+  const bool plain_copy = t.cols == 1 && !t.target && !t.decoded && !t.other;
+  const auto type = dtype_of(t.dtype);
+  r.source_bytes = plain_copy && t.note.empty() ? t.rows
+                   : type ? values * kernels::bytes_of(*type) : t.output_bytes;
+  r.output_bytes = t.output_bytes;
+  if (t.target)
+    r.bits_per_weight = kernels::bits_per_weight(*t.target, t.rows, t.cols);
+  else if (values > 0)
+    r.bits_per_weight = 8.0 * static_cast<double>(t.output_bytes) / static_cast<double>(values);
+  if (sums != nullptr && (t.target || t.other))
+    r.errors = kernels::finish(*sums);
+  return r;
+}
+
+// Worst first: the lowest SQNR; tensors without errors to show come last, by name.
+void sort_worst_first(std::vector<tensor_report>& all) {
+  const auto key = [](const tensor_report& r) {
+    return r.errors ? r.errors->snr_db : HUGE_VAL;
+  };
+  std::ranges::stable_sort(all, [&](const tensor_report& a, const tensor_report& b) {
+    if (a.errors.has_value() != b.errors.has_value())
+      return a.errors.has_value();
+    return key(a) != key(b) ? key(a) < key(b) : a.name < b.name;
+  });
+}
+
+job_report report_of(const plan& work, const run_result* run, const fs::path& output) {
+  job_report report{.job = work.job, .output = output, .layout = work.layout};
+  for (std::size_t i = 0; i < work.tensors.size(); ++i) {
+    report.tensors.push_back(
+      report_of(work.tensors[i], run != nullptr ? &run->outcome.sums[i] : nullptr));
+    report.source_bytes += report.tensors.back().source_bytes;
+  }
+  report.output_bytes = work.output_bytes;
+  report.shards = work.shards.size();
+  sort_worst_first(report.tensors);
+  if (run == nullptr)
+    return report;
+  report.lanes = run->meters.lanes;
+  report.restarts = run->meters.restarts;
+  report.retries = run->outcome.retries;
+  report.shards_resumed = run->outcome.shards_resumed;
+  report.seconds = run->seconds;
+  struct rusage used {};
+  ::getrusage(RUSAGE_SELF, &used);
+  report.peak_rss_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
+  return report;
+}
+
+/// Tensors that hold NaN or infinity, with what the report says of them.
+expected<std::map<std::string, std::string>> find_kept(const formats::checkpoint& c,
+                                                       const quantize_spec& spec,
+                                                       const job_observer& observer) {
+  auto work = plan_scan(c, spec);
+  if (!work)
+    return tl::unexpected(work.error());
+  const plan names = *work;
+  auto found = run(std::move(*work), {.output = {}, .limits = spec.limits, .faults = {}},
+                   {{}, observer.interrupted});
+  if (!found)
+    return tl::unexpected(found.error());
+  std::map<std::string, std::string> kept;
+  for (std::uint32_t t = 0; t < names.tensors.size(); ++t)
+    if (const auto& at = found->outcome.not_finite_at[t]; !at.empty())
+      kept[names.tensors[t].name] = "kept: " + name_not_finite(names, t, std::stoull(at));
+  return kept;
+}
+
+/// Runs a job and turns what came of it into a report.
+expected<job_report> run_and_report(plan work, const run_options& options,
+                                    const job_observer& observer) {
+  const plan kept = work;
+  auto result = run(std::move(work), options, observer);
+  if (!result)
+    return tl::unexpected(result.error());
+  return report_of(kept, &*result, options.output);
+}
+
+} // namespace
+
+expected<job_report> run_quantize(const quantize_spec& spec, const job_observer& observer) {
+  auto source = formats::open_checkpoint(spec.source);
+  if (!source)
+    return tl::unexpected(source.error());
+  if (!spec.dry_run)
+    if (auto free = check_output(spec.source, spec.output, spec.overwrite); !free)
+      return tl::unexpected(free.error());
+  std::map<std::string, std::string> kept;
+  if (spec.on_nan == nan_policy::keep) {
+    auto found = find_kept(*source, spec, observer);
+    if (!found)
+      return tl::unexpected(found.error());
+    kept = std::move(*found);
+  }
+  auto work = plan_quantize(*source, spec, kept);
+  if (!work)
+    return tl::unexpected(work.error());
+  if (spec.dry_run)
+    return report_of(*work, nullptr, spec.output);
+  auto report = run_and_report(std::move(*work),
+                               {spec.output, spec.limits, spec.faults, spec.overwrite}, observer);
+  if (!report && report.error().code == errc::not_finite)
+    report.error().text += "; say --on-nan keep to leave such tensors as they are";
+  return report;
+}
+
+expected<job_report> run_dequantize(const dequantize_spec& spec, const job_observer& observer) {
+  auto source = formats::open_checkpoint(spec.source);
+  if (!source)
+    return tl::unexpected(source.error());
+  if (auto free = check_output(spec.source, spec.output, spec.overwrite); !free)
+    return tl::unexpected(free.error());
+  auto work = plan_dequantize(*source, spec);
+  if (!work)
+    return tl::unexpected(work.error());
+  return run_and_report(std::move(*work), {spec.output, spec.limits, {}, spec.overwrite}, observer);
+}
+
+expected<job_report> run_compare(const compare_spec& spec, const job_observer& observer) {
+  auto a = formats::open_checkpoint(spec.a);
+  if (!a)
+    return tl::unexpected(a.error());
+  auto b = formats::open_checkpoint(spec.b);
+  if (!b)
+    return tl::unexpected(b.error());
+  auto work = plan_compare(*a, *b, spec);
+  if (!work)
+    return tl::unexpected(work.error());
+  return run_and_report(std::move(*work), {.output = {}, .limits = spec.limits, .faults = {}},
+                        observer);
+}
+
+} // namespace viva

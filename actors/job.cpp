@@ -226,8 +226,12 @@ std::string spelled(const work_tensor& t) {
 }
 
 tensor_report report_of(const work_tensor& t, const kernels::error_sums* sums) {
-  tensor_report r{.name = t.name, .method = spelled(t), .dtype = t.dtype, .shape = t.shape,
-                  .note = t.note};
+  tensor_report r;
+  r.name = t.name;
+  r.method = spelled(t);
+  r.dtype = t.dtype;
+  r.shape = t.shape;
+  r.note = t.note;
   std::uint64_t values = 1;
   for (const auto n : t.shape)
     values *= n;
@@ -258,7 +262,10 @@ void sort_worst_first(std::vector<tensor_report>& all) {
 }
 
 job_report report_of(const plan& work, const run_result* run, const fs::path& output) {
-  job_report report{.job = work.job, .output = output, .layout = work.layout};
+  job_report report;
+  report.job = work.job;
+  report.output = output;
+  report.layout = work.layout;
   for (std::size_t i = 0; i < work.tensors.size(); ++i) {
     report.tensors.push_back(
       report_of(work.tensors[i], run != nullptr ? &run->outcome.sums[i] : nullptr));

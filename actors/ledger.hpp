@@ -85,11 +85,11 @@ public:
   }
 
 private:
-  struct entry {
+  struct state_of_one {
     std::uint32_t attempts = 0;
     bool out = false, done = false;
   };
-  std::vector<entry> x_entries;
+  std::vector<state_of_one> x_entries;
   std::set<std::uint32_t> x_waiting;
   std::uint32_t x_attempts_max;
   std::uint32_t x_done = 0;

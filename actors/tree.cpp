@@ -3,6 +3,7 @@
 #include "actors/collector.hpp"
 #include "actors/journal.hpp"
 #include "actors/lane.hpp"
+#include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 
 #include <caf/all.hpp>

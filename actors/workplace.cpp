@@ -66,7 +66,7 @@ expected<void> write_text(const fs::path& name, std::string_view text) {
   return {};
 }
 
-expected<void> copy_file(const fs::path& from, const fs::path& to) {
+expected<void> copy_durably(const fs::path& from, const fs::path& to) {
   std::error_code why;
   fs::create_directories(to.parent_path(), why);
   if (!fs::copy_file(from, to, fs::copy_options::overwrite_existing, why)) {
@@ -200,7 +200,7 @@ expected<void> workplace::make_partial(const plan& p) {
     if (auto done = write_text(partial / text.name, text.text); !done)
       return done;
   for (const auto& copy : p.output.copies)
-    if (auto done = copy_file(p.source_root / copy, partial / copy); !done)
+    if (auto done = copy_durably(p.source_root / copy, partial / copy); !done)
       return done;
   return {};
 }

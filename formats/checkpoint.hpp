@@ -23,10 +23,12 @@ struct checkpoint {
   std::vector<checkpoint_file> files;       ///< Sorted by name.
   std::vector<std::filesystem::path> others; ///< Regular files beside them, relative to root.
   std::string config;                       ///< Text of config.json; empty where there is none.
+  std::string index;                        ///< Name of the index; empty where there is none.
 };
 
 /// Opens a checkpoint and checks headers and index (missing files, tensors in two files, names the
-/// index and the files disagree on).
+/// index and the files disagree on). `others` holds neither weights in any other form (*.bin, *.gguf, …,
+/// the folder original/), nor hidden files, nor what an unfinished job left (*.partial, *.journal).
 expected<checkpoint> open_checkpoint(const std::filesystem::path& source);
 
 } // namespace viva::formats

@@ -1,0 +1,364 @@
+// Whole jobs on checkpoints made on the spot: real files, real actors, real faults.
+
+#include "actors/job.hpp"
+#include "actors/journal_file.hpp"
+#include "actors/workplace.hpp"
+#include "formats/checkpoint.hpp"
+#include "formats/synth.hpp"
+#include "kernels/registry.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <thread>
+
+using namespace viva;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string text_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream all;
+  all << in.rdbuf();
+  return std::move(all).str();
+}
+
+/// Every file of a folder, by name; or the one file.
+std::map<std::string, std::string> bytes_of(const fs::path& output) {
+  std::map<std::string, std::string> all;
+  if (fs::is_regular_file(output))
+    return {{"", text_of(output)}};
+  for (const auto& entry : fs::directory_iterator(output))
+    all[entry.path().filename().string()] = text_of(entry.path());
+  return all;
+}
+
+fs::path synthesized(const tests::temporary_folder& folder, std::uint32_t files = 1,
+                     kernels::dtype type = kernels::dtype::bf16) {
+  formats::synth_options options;
+  options.output = folder / "source";
+  options.bytes = 6 << 20;
+  options.dtype = type;
+  options.shards = files;
+  options.outliers = true;
+  options.seed = 7;
+  const auto made = formats::synthesize(options, {});
+  REQUIRE(made);
+  return options.output;
+}
+
+quantize_spec spec_for(const fs::path& source, const fs::path& output, const std::string& method) {
+  quantize_spec spec;
+  spec.source = source;
+  spec.output = output;
+  spec.method = method;
+  spec.limits.lanes = 2;
+  spec.limits.shard_bytes_max = 256 << 10;
+  return spec;
+}
+
+job_report must(expected<job_report> report) {
+  if (!report)
+    FAIL(report.error().text);
+  return std::move(*report);
+}
+
+/// The first quantized tensor's file and its first value's offset, to plant something in.
+std::pair<fs::path, std::uint64_t> a_weight(const fs::path& source, const std::string& name) {
+  const auto c = formats::open_checkpoint(source);
+  REQUIRE(c);
+  for (const auto& file : c->files)
+    for (const auto& t : file.header.tensors)
+      if (t.name == name)
+        return {file.path, t.begin};
+  FAIL("no tensor " + name);
+  return {};
+}
+
+void plant(const fs::path& file, std::uint64_t at, const std::string& bytes) {
+  std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
+  out.seekp(static_cast<std::streamoff>(at));
+  out << bytes;
+}
+
+constexpr auto q_proj = "model.layers.0.self_attn.q_proj.weight";
+
+} // namespace
+
+TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder, 2);
+  for (const auto& method : kernels::methods()) {
+    const std::string name(method.name);
+    CAPTURE(name);
+    auto spec = spec_for(source, folder / (name + "-1"), name);
+    spec.limits.lanes = 1;
+    must(run_quantize(spec));
+    const auto truth = bytes_of(spec.output);
+    for (const auto& [lanes, shard_bytes] : {std::pair{2u, 100u << 10}, {7u, 3u << 20}, {3u, 1u}}) {
+      spec.output = folder / (name + "-" + std::to_string(lanes));
+      spec.limits.lanes = lanes;
+      spec.limits.shard_bytes_max = shard_bytes;
+      if (shard_bytes == 1) // one grain of rows a shard: only the first rows, or it takes minutes
+        spec.include = {"layers.0.self_attn.[qk]_proj"};
+      const auto report = must(run_quantize(spec));
+      CHECK(report.shards > 0);
+      if (shard_bytes != 1)
+        CHECK(bytes_of(spec.output) == truth);
+      fs::remove_all(spec.output);
+    }
+    fs::remove_all(folder / (name + "-1"));
+  }
+}
+
+TEST_CASE("quantize, dequantize, compare: the errors are those the report printed, bit for bit") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  for (const auto& method : kernels::methods()) {
+    const std::string name(method.name);
+    CAPTURE(name);
+    const auto quantized = must(run_quantize(spec_for(source, folder / name, name)));
+    dequantize_spec back;
+    back.source = folder / name;
+    back.output = folder / (name + "-back");
+    back.limits.shard_bytes_max = 333'333;
+    must(run_dequantize(back));
+    compare_spec both;
+    both.a = source;
+    std::map<std::string, kernels::metrics> printed;
+    for (const auto& t : quantized.tensors)
+      if (t.errors)
+        printed[t.name] = *t.errors;
+    CHECK(printed.size() > 4);
+    for (const auto& b : {back.output, back.source}) {
+      both.b = b;
+      std::size_t compared = 0;
+      for (const auto& t : must(run_compare(both)).tensors)
+        if (const auto p = printed.find(t.name); p != printed.end()) {
+          REQUIRE(t.errors);
+          CHECK(t.errors->mse == p->second.mse);
+          CHECK(t.errors->p99 == p->second.p99);
+          CHECK(t.errors->max_error == p->second.max_error);
+          CHECK(t.errors->cosine == p->second.cosine);
+          CHECK(t.errors->snr_db == p->second.snr_db);
+          CHECK(t.errors->outliers == p->second.outliers);
+          ++compared;
+        }
+      CHECK(compared == printed.size());
+    }
+  }
+}
+
+TEST_CASE("quantize: lanes that throw are restarted, their tickets run again, the bytes are the same") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "truth", "nf4");
+  must(run_quantize(spec));
+  spec.output = folder / "faulty";
+  spec.faults.throw_every = 5;
+  spec.limits.attempts_max = 20;
+  const auto report = must(run_quantize(spec));
+  CHECK(report.restarts > 2);
+  CHECK(report.retries >= report.restarts);
+  CHECK(bytes_of(spec.output) == bytes_of(folder / "truth"));
+}
+
+TEST_CASE("quantize: a shard that kills every lane fails the job by name and keeps the journal") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  spec.faults.throw_every = 1;
+  const auto report = run_quantize(spec);
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == errc::job_failed);
+  CHECK(report.error().text.find("3 lanes died on them") != std::string::npos);
+  CHECK(report.error().text.find("fault put in on purpose") != std::string::npos);
+  CHECK_FALSE(fs::exists(spec.output));
+  CHECK(fs::exists(actors::journal_path(spec.output)));
+}
+
+TEST_CASE("quantize: interrupted, it keeps what is durable; the same command resumes to the same bytes") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  for (const std::string method : {"nf4", "nf4-dq"}) {
+    CAPTURE(method);
+    auto spec = spec_for(source, folder / (method + "-truth"), method);
+    spec.limits.shard_bytes_max = 64 << 10;
+    const auto truth = must(run_quantize(spec));
+    spec.output = folder / (method + "-out");
+    spec.limits.lanes = 1;
+    std::atomic<bool> interrupted{false};
+    job_observer observer;
+    observer.interrupted = &interrupted;
+    observer.on_progress = [&](const progress& p) { interrupted = p.shards_done > 0; };
+    interrupted = true; // at the first look: the lanes have one or two shards each by then
+    const auto stopped = run_quantize(spec, observer);
+    REQUIRE_FALSE(stopped);
+    CHECK(stopped.error().code == errc::interrupted);
+    CHECK_FALSE(fs::exists(spec.output));
+    const auto content = actors::read_journal(actors::journal_path(spec.output));
+    REQUIRE(content);
+    CHECK(content->done.size() > 0);
+    CHECK(content->done.size() < truth.shards);
+    const auto report = must(run_quantize(spec));
+    CHECK(report.shards_resumed == content->done.size());
+    CHECK(bytes_of(spec.output) == bytes_of(folder / (method + "-truth")));
+    REQUIRE(report.tensors.size() == truth.tensors.size());
+    for (std::size_t i = 0; i < truth.tensors.size(); ++i)
+      if (truth.tensors[i].errors)
+        CHECK(report.tensors[i].errors->mse == truth.tensors[i].errors->mse);
+    CHECK_FALSE(fs::exists(actors::journal_path(spec.output)));
+    CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
+  }
+}
+
+namespace {
+
+/// A job stopped after its first shards, on `spec.output`.
+void stop_early(quantize_spec spec) {
+  std::atomic<bool> interrupted{true};
+  job_observer observer;
+  observer.interrupted = &interrupted;
+  spec.limits.shard_bytes_max = 64 << 10;
+  spec.limits.lanes = 1;
+  const auto stopped = run_quantize(spec, observer);
+  REQUIRE_FALSE(stopped);
+  REQUIRE(stopped.error().code == errc::interrupted);
+}
+
+} // namespace
+
+TEST_CASE("quantize: a journal of another job is refused by naming the difference") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
+  stop_early(spec);
+  spec.limits.shard_bytes_max = 64 << 10;
+  spec.method = "int8";
+  const auto report = run_quantize(spec);
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == errc::fingerprint_mismatch);
+  CHECK(report.error().text.find("bitsandbytes") != std::string::npos);
+  spec.overwrite = true;
+  must(run_quantize(spec));
+}
+
+TEST_CASE("quantize: durable bytes that changed on disk are computed again") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "truth", "int8");
+  must(run_quantize(spec));
+  spec.output = folder / "out";
+  stop_early(spec);
+  const auto partial = actors::partial_path(spec.output);
+  for (const auto& entry : fs::directory_iterator(partial))
+    if (entry.path().extension() == ".safetensors") // every data byte of the output spoiled
+      plant(entry.path(), 64 << 10, std::string(fs::file_size(entry.path()) - (64 << 10), 'z'));
+  spec.limits.shard_bytes_max = 64 << 10;
+  must(run_quantize(spec));
+  CHECK(bytes_of(spec.output) == bytes_of(folder / "truth"));
+}
+
+TEST_CASE("quantize: a partial output without a journal is never trusted") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  fs::create_directory(actors::partial_path(spec.output));
+  const auto report = run_quantize(spec);
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == errc::output_exists);
+  spec.overwrite = true;
+  must(run_quantize(spec));
+}
+
+TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it is") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  const auto [file, begin] = a_weight(source, q_proj);
+  plant(file, begin + 2 * 5, std::string("\xc0\x7f", 2)); // bf16 NaN at [0, 5]
+  for (const std::string method : {"int8", "nf4", "nf4-dq", "q8_0", "q4_0"}) {
+    CAPTURE(method);
+    auto spec = spec_for(source, folder / method, method);
+    const auto refused = run_quantize(spec);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == errc::not_finite);
+    CHECK(refused.error().text.find(std::string(q_proj) + " has NaN or infinity at [0, 5]")
+          != std::string::npos);
+    CHECK_FALSE(fs::exists(spec.output));
+    CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
+    CHECK_FALSE(fs::exists(actors::journal_path(spec.output)));
+    spec.on_nan = nan_policy::keep;
+    const auto report = must(run_quantize(spec));
+    const auto kept = std::ranges::find(report.tensors, q_proj, &tensor_report::name);
+    REQUIRE(kept != report.tensors.end());
+    CHECK(kept->method == "copy");
+    CHECK(kept->note.find("[0, 5]") != std::string::npos);
+  }
+}
+
+TEST_CASE("quantize: the source cannot be the output, by no path") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  fs::create_directory_symlink(source, folder / "link");
+  for (const auto& output : {source, folder / "link", source / "inside", folder / "source/../source"}) {
+    auto spec = spec_for(source, output, "int8");
+    spec.overwrite = true;
+    const auto report = run_quantize(spec);
+    REQUIRE_FALSE(report);
+    CHECK(report.error().code == errc::output_is_source);
+  }
+  CHECK(formats::open_checkpoint(source));
+}
+
+TEST_CASE("quantize: --overwrite replaces a checkpoint and nothing else") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "out", "int8");
+  must(run_quantize(spec));
+  const auto again = run_quantize(spec);
+  REQUIRE_FALSE(again);
+  CHECK(again.error().code == errc::output_exists);
+  spec.overwrite = true;
+  must(run_quantize(spec));
+  fs::create_directory(folder / "precious");
+  std::ofstream(folder / "precious/thesis.txt") << "years of work";
+  spec.output = folder / "precious";
+  CHECK_FALSE(run_quantize(spec));
+  CHECK(text_of(folder / "precious/thesis.txt") == "years of work");
+}
+
+TEST_CASE("quantize: a budget that no lane can keep is refused before any work") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "nf4-dq");
+  spec.limits.memory_bytes_max = 4096;
+  const auto report = run_quantize(spec);
+  REQUIRE_FALSE(report);
+  CHECK(report.error().code == errc::over_budget);
+  CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
+}
+
+TEST_CASE("quantize: a single file gives a single file") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source / "model.safetensors", folder / "one.safetensors", "q8_0");
+  must(run_quantize(spec));
+  CHECK(fs::is_regular_file(spec.output));
+  CHECK(formats::open_checkpoint(spec.output));
+}
+
+TEST_CASE("quantize: a dry run tells sizes and touches nothing") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "out", "nf4");
+  spec.dry_run = true;
+  const auto planned = must(run_quantize(spec));
+  CHECK_FALSE(fs::exists(spec.output));
+  CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
+  spec.dry_run = false;
+  must(run_quantize(spec));
+  std::uint64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(spec.output))
+    if (entry.path().extension() == ".safetensors")
+      bytes += fs::file_size(entry.path());
+  CHECK(planned.output_bytes == bytes);
+}

@@ -280,6 +280,7 @@ job_report report_of(const plan& work, const run_result* run, const fs::path& ou
   report.restarts = run->meters.restarts;
   report.retries = run->outcome.retries;
   report.shards_resumed = run->outcome.shards_resumed;
+  report.messages = run->outcome.messages;
   report.seconds = run->seconds;
   struct rusage used {};
   ::getrusage(RUSAGE_SELF, &used);

@@ -98,6 +98,7 @@ struct job_report {
   std::vector<lane_report> lanes;
   std::uint64_t source_bytes = 0, output_bytes = 0;
   std::uint64_t shards = 0, shards_resumed = 0, retries = 0, restarts = 0;
+  std::uint64_t messages = 0; ///< Between conductor, lanes and journal: 2 for a shard, 2 for a commit.
   double seconds = 0;
   std::uint64_t peak_rss_bytes = 0;
   std::string layout;

@@ -337,6 +337,18 @@ TEST_CASE("quantize: a budget that no lane can keep is refused before any work")
   CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
 }
 
+TEST_CASE("quantize: a healthy job costs two messages a shard and two a commit") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  spec.limits.shard_bytes_max = 16 << 10;
+  const auto report = must(run_quantize(spec));
+  REQUIRE(report.shards > 100);
+  // One commit a quarter of a second at most, one at the end, and the publishing.
+  const auto commits = static_cast<std::uint64_t>(report.seconds / 0.25) + 1;
+  CHECK(report.messages >= 2 * report.shards);
+  CHECK(report.messages <= 2 * report.shards + 2 * (commits + 1));
+}
+
 TEST_CASE("quantize: a single file gives a single file") {
   const tests::temporary_folder folder;
   const auto source = synthesized(folder);

@@ -27,19 +27,20 @@ std::string_view to_string(life state) noexcept;
 
 /// One child, as a dump shows it.
 struct census_entry {
-  std::string id;
+  std::string id{};
   child_type type = child_type::worker;
   life state = life::down;
-  caf::actor_addr who;           ///< Weak: the census keeps nobody alive.
+  caf::actor_addr who{};         ///< Weak: the census keeps nobody alive.
   std::uint64_t restarts = 0;
   time_point since{};            ///< When `state` was entered.
-  caf::error last_reason;
+  caf::error last_reason{};
 };
 
 /// One supervisor and its children in start order.
 class census_page {
 public:
-  census_page(std::string name, caf::actor_addr who) : x_name(std::move(name)), x_who(who) {
+  census_page(std::string name, caf::actor_addr who, time_point since)
+      : x_name(std::move(name)), x_who(std::move(who)), x_since(since) {
   }
 
   census_entry& insert(std::uint64_t serial, census_entry entry);
@@ -56,20 +57,21 @@ private:
   std::mutex x_guard;
   std::string x_name;
   caf::actor_addr x_who;
+  time_point x_since;
   std::map<std::uint64_t, census_entry> x_entries;
 };
 
-/// A copied tree. `mailbox` and `busy` are known for children spawned by supervision::spawn.
+/// A copied tree. `mailbox` is known for children spawned by supervision::spawn.
 struct tree {
-  std::string id;
+  std::string id{};
   child_type type = child_type::worker;
   life state = life::down;
   std::uint64_t pid = 0;                ///< CAF's actor id; 0 if it is not alive.
   std::uint64_t restarts = 0;
-  std::optional<std::uint64_t> mailbox; ///< Messages waiting, the one in work included.
+  std::optional<std::uint64_t> mailbox{}; ///< Messages waiting, the one in work included.
   milliseconds age{0};                  ///< In this state.
-  std::string last_reason;              ///< Of the last end; empty if there was none.
-  std::vector<tree> children;
+  std::string last_reason{};            ///< Of the last end; empty if there was none.
+  std::vector<tree> children{};
 };
 
 class census {

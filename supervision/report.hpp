@@ -11,10 +11,8 @@
 #include <caf/error.hpp>
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -46,12 +44,12 @@ struct report {
   report_kind kind = report_kind::supervisor;
   report_context context = report_context::started;
   std::chrono::system_clock::time_point when{};
-  std::shared_ptr<const std::string> supervisor;
-  std::string child; ///< Empty where the report is about the supervisor itself.
+  std::shared_ptr<const std::string> supervisor{};
+  std::string child{}; ///< Empty where the report is about the supervisor itself.
   std::uint64_t pid = 0;
   restart_type restart = permanent;
   std::uint64_t restarts = 0;
-  caf::error reason;
+  caf::error reason{};
 };
 
 /// `lanes: child_terminated child=lane-0 pid=17 restart=permanent restarts=2 reason="exception: …"`
@@ -91,7 +89,7 @@ public:
 
 private:
   void run();
-  void write(const report& what);
+  void write(const report& what, report_counts& counts);
 
   reporter_options x_options;
   mutable std::mutex x_guard;
@@ -100,8 +98,9 @@ private:
   std::vector<report> x_waiting;
   std::vector<std::function<void(const report&)>> x_listeners;
   report_counts x_counts;
-  std::uint64_t x_done = 0; // taken from the ring and written
-  bool x_hurry = false;
+  std::uint64_t x_done = 0; // written or dropped
+  std::size_t x_hurry = 0; // how many wait in flush
+  bool x_asleep = false;   // the writer waits for the first report, not for its rest to end
   bool x_closing = false;
   std::chrono::steady_clock::time_point x_burst_began{};
   std::size_t x_burst = 0;

@@ -1,0 +1,201 @@
+#pragma once
+
+// The CAF shell around policy.hpp; private to this folder.
+//
+// It does one thing at a time, an *episode*: children to stop (last first), then children to start
+// (first to last). A start may wait for a child's word and a stop for its end, so between two
+// steps the mailbox is served. What arrives meanwhile waits in the backlog; only an ending pushes
+// ahead. Every handler notes what happened and calls `proceed`, which alone moves the episode on.
+
+#include "supervision/orders.hpp"
+#include "supervision/spawn.hpp"
+#include "supervision/supervisor.hpp"
+
+#include <deque>
+#include <future>
+#include <map>
+#include <optional>
+#include <random>
+#include <unordered_map>
+
+namespace viva::supervision {
+
+using serial = std::uint64_t; // children in start order; never used twice
+
+enum class alarm : std::uint8_t { kill, abandon, start_timeout, retry, kill_wave };
+
+struct deadline {
+  serial whose = 0;
+  alarm what = alarm::kill;
+};
+using deadlines = std::multimap<time_point, deadline>;
+
+struct child {
+  std::shared_ptr<const child_spec> spec; // one for all instances under simple_one_for_one
+  caf::message args;
+  caf::actor who;                  // strong while it lives, null from its down message on
+  census_entry* entry = nullptr;   // state, restarts, since, last reason
+  std::uint64_t generation = 0;    // one more per start; late answers carry an older one
+  backoff pace{};
+  caf::error start_error{};        // why its start failed, until its end is seen
+  caf::message info{};             // of its start, for whoever ordered it
+  deadlines::iterator due{};       // valid if `timed`
+  time_point up_since{};           // taken by the next restart's backoff
+  std::uint64_t last_pid = 0;      // for reports about the dead
+  bool timed = false;
+  bool born = false;               // was up at least once
+  bool announced = false;          // subscribers know it as up
+  bool wanted = true;              // false: ended as allowed, or stopped by hand
+  bool dead = false;               // ended by itself; the decision waits for the episode
+
+  life state() const noexcept {
+    return entry->state;
+  }
+};
+
+struct episode {
+  enum class kind : std::uint8_t { none, boot, restart, start_one, stop_one, ending };
+  kind what = kind::none;
+  std::vector<serial> stops;  // in the order of stopping
+  std::vector<serial> starts; // in the order of starting
+  std::size_t stopped = 0;
+  std::size_t begun = 0;
+  serial culprit = 0;         // restart: whose end it was
+  milliseconds delay{0};      // restart: between stopping and starting
+  bool at_once = false;       // all stops in one wave
+  bool wave_sent = false;
+  bool keep_on_failure = false; // start_one: restart_child leaves the spec, start_child does not
+  caf::response_promise answer{};
+};
+
+struct retry_now {
+  serial whose = 0;
+  std::uint64_t generation = 0;
+};
+struct boot_now {};
+
+/// Fills the services that `options` leaves unset.
+void inherit(supervisor_options& options, const supervisor_options& from);
+
+class supervisor_actor final : public measured<caf::event_based_actor> {
+public:
+  supervisor_actor(caf::actor_config& config, init_function init, supervisor_options inherited,
+                   caf::actor_addr parent, std::shared_ptr<std::promise<caf::error>> booted);
+
+  caf::behavior make_behavior() override;
+  void on_exit() override;
+  const char* name() const override {
+    return "supervisor";
+  }
+  const supervisor_options& options() const noexcept {
+    return x_options;
+  }
+
+private:
+  enum class phase : std::uint8_t { starting, running, ending };
+  enum class step : std::uint8_t { done, waiting, changed }; // changed: look at the episode anew
+  using table = std::map<serial, child>;
+
+  // supervisor_actor.cpp: lives
+  void boot();
+  void booted(const caf::error& why);
+  void proceed();
+  bool stops_done();
+  bool plan_starts();
+  step starts_done();
+  void finish_episode();
+  bool idle() const noexcept;
+  episode& begin(episode::kind what);
+  void begin_ending(caf::error reason);
+  std::optional<milliseconds> admit(child& who);
+  void restart(serial id, child& who);
+  void begin_restart(serial culprit, milliseconds delay);
+  void try_again(serial id);
+  void on_down(caf::down_msg& down);
+  void decide(serial id);
+  void drop_or_keep(table::iterator who);
+
+  // supervisor_children.cpp: one child
+  child& insert(std::shared_ptr<const child_spec> spec, caf::message args, serial& id);
+  table::iterator erase(table::iterator who);
+  void enter(child& who, life state);
+  step start(serial id, child& who);
+  step adopt(serial id, child& who, caf::actor handle, bool is_up);
+  void now_up(child& who);
+  void tell_down(child& who, const caf::error& reason);
+  void ignored(serial id);
+  void refused(serial id, child& who, caf::error why);
+  void start_failed(serial id, caf::error why);
+  bool begin_stop(serial id, child& who, bool own_deadline);
+  void kill(serial id, child& who);
+  void abandon(serial id, child& who);
+  void forget_handle(child& who);
+  bool any_significant_left() const;
+  void set_deadline(serial id, child& who, alarm what, milliseconds after);
+  void clear_deadline(child& who);
+  void arm();
+  void on_timer();
+  void on_alarm(const deadline& due);
+  void post(report_kind kind, report_context context, const child* who, caf::error reason) const;
+  std::string full_name(const child& who) const;
+
+  // supervisor_orders.cpp: the dynamic API
+  caf::behavior orders();
+  template <class Order>
+  caf::response_promise accept(Order order);
+  void execute(start_child& order, caf::response_promise answer);
+  void execute(start_instance& order, caf::response_promise answer);
+  void execute(restart_child& order, caf::response_promise answer);
+  void execute(terminate_child& order, caf::response_promise answer);
+  void execute(terminate_instance& order, caf::response_promise answer);
+  void execute(delete_child& order, caf::response_promise answer);
+  void execute(change& order, caf::response_promise answer);
+  void begin_start_one(serial id, bool keep_on_failure, caf::response_promise answer);
+  void begin_stop_one(serial id, caf::response_promise answer);
+  child* find(const std::string& id, serial& number);
+  child_info info_of(const child& who) const;
+  bool simple() const noexcept {
+    return x_options.how == strategy::simple_one_for_one;
+  }
+
+  struct waiting {
+    std::function<void()> run;
+    caf::response_promise answer; // told no_process if the supervisor ends first
+  };
+  struct listener {
+    caf::actor_addr who; // weak: a subscriber lives as long as it likes
+    std::function<void(const child_up&)> on_up;
+    std::function<void(const child_down&)> on_down;
+  };
+
+  init_function x_init;
+  supervisor_options x_options;
+  caf::actor_addr x_parent;
+  std::shared_ptr<std::promise<caf::error>> x_booted;
+  std::shared_ptr<const std::string> x_name;
+  std::shared_ptr<census_page> x_page;
+  phase x_phase = phase::starting;
+  restart_window x_window;
+  std::minstd_rand x_random;
+  table x_children;
+  serial x_last_serial = 0;
+  std::unordered_map<std::string, serial> x_ids;                             // not under simple
+  std::unordered_map<const caf::actor_control_block*, serial> x_by_address; // those with a handle
+  std::shared_ptr<const child_spec> x_template;                              // simple only
+  std::size_t x_supervisors = 0; // children of type supervisor
+  std::size_t x_stopping = 0;    // children told to stop and not down yet
+  episode x_episode;
+  std::deque<waiting> x_backlog;
+  std::vector<caf::response_promise> x_await_up;
+  std::vector<caf::response_promise> x_await_end;
+  std::vector<listener> x_listeners;
+  deadlines x_deadlines;
+  caf::message_id x_timer;
+  time_point x_armed_at = time_point::max();
+  caf::error x_exit_reason;
+};
+
+} // namespace viva::supervision
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::supervision::retry_now)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::supervision::boot_now)

@@ -1,0 +1,187 @@
+#pragma once
+
+// World: an actor system whose scheduler and clock stand still until a test moves them.
+//
+// CAF's testing scheduler runs every actor in the test's own thread, so a test is a sequence of
+// "this happens, then everything settles" without a sleep and without a race. Blocking calls
+// (start_supervisor, ask) would wait for ever here; `world::ask` asks through an actor instead.
+
+#include "supervision/supervisor.hpp"
+#include "supervision/spawn.hpp"
+#include "tests/support/catch.hpp"
+
+#include <caf/scheduler/test_coordinator.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace viva::testing {
+
+using namespace viva::supervision;
+using namespace std::chrono_literals;
+
+struct end_now { caf::error reason; }; // the child quits with it
+struct throw_now { std::string text; };
+struct be_deaf {};                     // from now on only a kill ends it
+struct end_late { caf::error reason; }; // answers a shutdown with this reason
+
+/// What children did, in order: "+a" started, "-a" ended.
+using diary = std::shared_ptr<std::vector<std::string>>;
+
+} // namespace viva::testing
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::end_now)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::throw_now)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::be_deaf)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::end_late)
+
+namespace viva::testing {
+
+inline caf::behavior obedient(caf::event_based_actor* self, diary book, std::string id) {
+  self->attach_functor([=] { book->push_back("-" + id); });
+  return {
+    [=](end_now& how) { self->quit(std::move(how.reason)); },
+    [=](throw_now& what) { throw std::runtime_error(what.text); },
+    [=](be_deaf) { self->set_exit_handler([](caf::exit_msg&) {}); },
+    [=](end_late& how) {
+      self->set_exit_handler([=](caf::exit_msg&) { self->quit(how.reason); });
+    },
+    [](int x) { return x + 1; },
+  };
+}
+
+/// A child that writes in the diary. `start` may be replaced by the test.
+inline child_spec member(std::string id, diary book, restart_type restart = permanent) {
+  return {.id = id,
+          .start = [=](auto* sup) {
+            book->push_back("+" + id);
+            return spawn(sup, obedient, book, id);
+          },
+          .restart = restart};
+}
+
+struct world {
+  struct config : caf::actor_system_config {
+    config() {
+      set("scheduler.policy", caf::atom("testing"));
+    }
+  };
+  config settings;
+  caf::actor_system system{settings};
+  caf::scheduler::test_coordinator& scheduler
+    = dynamic_cast<caf::scheduler::test_coordinator&>(system.scheduler());
+  diary book = std::make_shared<std::vector<std::string>>();
+  std::shared_ptr<census> people = std::make_shared<census>();
+  std::shared_ptr<names> registry = std::make_shared<names>();
+  std::vector<report> reports; // filled by `read_reports`
+  caf::actor top;
+  std::optional<caf::error> ended; // why top ended
+  caf::actor watcher;
+
+  ~world() {
+    for (auto* each : {&top, &watcher})
+      if (*each)
+        caf::anon_send_exit(*each, caf::exit_reason::kill);
+    top = watcher = nullptr;
+    settle();
+  }
+
+  void settle() {
+    scheduler.run();
+  }
+  void pass(milliseconds time) {
+    scheduler.advance_time(time);
+    settle();
+  }
+
+  supervisor_options named(supervisor_options options) const {
+    options.people = people;
+    options.registry = registry;
+    if (options.seed == 0)
+      options.seed = 1;
+    return options;
+  }
+
+  /// Spawns `top`, watches it, lets everything settle.
+  caf::actor& rise(supervisor_options options, std::vector<child_spec> specs) {
+    return watch(spawn_supervisor(system, named(std::move(options)), std::move(specs)));
+  }
+  caf::actor& watch(caf::actor who) {
+    top = std::move(who);
+    watcher = system.spawn([this](caf::event_based_actor* self) -> caf::behavior {
+      self->set_down_handler([this](caf::down_msg& down) { ended = down.reason; });
+      self->monitor(top);
+      return {[](int) {}};
+    });
+    settle();
+    return top;
+  }
+
+  template <class Answer = caf::unit_t, class Order>
+  caf::expected<Answer> ask(const caf::actor& whom, Order order) {
+    auto result = std::make_shared<caf::expected<Answer>>(make_error(fault::timed_out));
+    system.spawn([=](caf::event_based_actor* self) mutable {
+      auto failed = [=](caf::error& why) { *result = std::move(why); };
+      auto request = self->request(whom, caf::infinite, std::move(order));
+      if constexpr (std::is_same_v<Answer, caf::unit_t>)
+        request.then([=] { *result = caf::unit; }, failed);
+      else
+        request.then([=](Answer& answer) { *result = std::move(answer); }, failed);
+    });
+    settle();
+    return *result;
+  }
+  template <class Answer = caf::unit_t, class Order>
+  caf::expected<Answer> ask(Order order) {
+    return ask<Answer>(top, std::move(order));
+  }
+
+  std::optional<child_info> look(const std::string& id) {
+    auto info = ask<child_info>(which_child{id});
+    return info ? std::optional{*info} : std::nullopt;
+  }
+  caf::actor child(const std::string& id) {
+    auto info = look(id);
+    return info ? info->who : caf::actor{};
+  }
+  life state(const std::string& id) {
+    auto info = look(id);
+    REQUIRE(info);
+    return info->state;
+  }
+  child_counts count() {
+    auto counts = ask<child_counts>(count_children{});
+    REQUIRE(counts);
+    return *counts;
+  }
+
+  void end(const caf::actor& who, caf::error reason) {
+    caf::anon_send(who, end_now{std::move(reason)});
+    settle();
+  }
+  void crash(const std::string& id) {
+    caf::anon_send(child(id), throw_now{"boom"});
+    settle();
+  }
+
+  /// The diary since the last call, as one line.
+  std::string told() {
+    std::string line;
+    for (const auto& word : *book)
+      line += (line.empty() ? "" : " ") + word;
+    book->clear();
+    return line;
+  }
+};
+
+inline const caf::error shutdown_reason = caf::exit_reason::user_shutdown;
+inline const caf::error abnormal_reason = make_error(fault::exception, "abnormal");
+
+inline bool refused(const caf::error& why, fault code, std::string_view words = {}) {
+  INFO(to_text(why));
+  return is(why, code) && to_text(why).find(words) != std::string::npos;
+}
+
+} // namespace viva::testing

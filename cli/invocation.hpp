@@ -1,0 +1,63 @@
+#pragma once
+
+// What the subcommands share: the flags of the command line, and the one function it chose.
+
+#include "cli/exit_code.hpp"
+#include "cli/gate.hpp"
+#include "cli/progress.hpp"
+#include "cli/settings.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json_fwd.hpp>
+
+#include <functional>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace viva::cli {
+
+struct verdict;
+
+struct invocation {
+  bool json = false;          ///< One JSON document on stdout, errors too.
+  bool progress_lines = false, progress_none = false;
+  std::string conf;           ///< --conf
+  std::map<std::string, std::string> flags; ///< Settings given as flags, by key.
+  std::function<expected<exit_code>(const settings&)> run; ///< Of the chosen subcommand.
+};
+
+/// What a job's report is asked for: file, gates, rows.
+struct report_options {
+  std::string file;
+  std::vector<std::string> gate_texts;
+  std::size_t rows = 20;
+};
+
+/// --json, --conf, --log-level: on every subcommand.
+void add_common_flags(CLI::App&, invocation&);
+/// Flags of the settings table, as `settings.hpp` spells them; checked later in one place.
+void add_setting_flags(CLI::App&, invocation&, std::initializer_list<std::string_view> keys);
+/// --json-progress and --no-progress.
+void add_progress_flags(CLI::App&, invocation&);
+/// --report, --fail-if, --rows.
+void add_report_flags(CLI::App&, report_options&);
+
+/// Runs a job between progress and report: checks gates and the report's place first, shows progress,
+/// prints the report, and turns failed gates into their exit code.
+expected<exit_code> run_job(const invocation&, const report_options&, verdict,
+                            const std::string& name,
+                            const std::function<expected<job_report>(const job_observer&)>& job);
+
+void print(std::string_view text);  ///< To stdout.
+void print_json(const nlohmann::ordered_json&); ///< The one document.
+
+void add_synth(CLI::App&, invocation&);
+void add_quantize(CLI::App&, invocation&);
+void add_dequantize(CLI::App&, invocation&);
+void add_compare(CLI::App&, invocation&);
+void add_inspect(CLI::App&, invocation&);
+void add_info(CLI::App&, invocation&);
+
+} // namespace viva::cli

@@ -1,0 +1,86 @@
+// The program `viva`. One file per subcommand; here are only the command line's edge, the log, and the
+// one place where an error becomes a line and an exit code.
+
+#include "cli/invocation.hpp"
+
+#include "actors/version.hpp"
+
+#include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <exception>
+#include <iostream>
+#include <span>
+#include <string_view>
+
+#include <unistd.h>
+
+namespace viva::cli {
+
+namespace {
+
+/// One document on stdout with --json, else one line on stderr.
+int answer(const error& problem, bool json) {
+  if (json)
+    print_json({{"error", {{"code", to_string(problem.code)}, {"text", problem.text}}}});
+  else
+    std::cerr << "viva: " << problem.text << std::endl;
+  return static_cast<int>(exit_code_of(problem.code));
+}
+
+void set_log(const settings& in_force) {
+  auto logger = std::make_shared<spdlog::logger>("viva",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  // On a terminal a line of the log wipes the progress bar, which is then drawn anew below it.
+  logger->set_pattern(::isatty(STDERR_FILENO) == 1 ? "\r\033[K%Y-%m-%d %H:%M:%S.%e %l %v"
+                                                   : "%Y-%m-%d %H:%M:%S.%e %l %v");
+  logger->set_level(spdlog::level::from_str(in_force.at("log_level").text));
+  spdlog::set_default_logger(std::move(logger));
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("viva compresses tensors on supervised actors.", "viva");
+  app.set_version_flag("--version", std::string("viva ") + actors::version);
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 1 job failed (resumable), 2 usage, 3 bad input, 4 a --fail-if gate\n"
+             "failed, 5 output could not be written, 130 interrupted (resumable).");
+  invocation call;
+  for (const auto add : {add_synth, add_quantize, add_dequantize, add_compare, add_inspect, add_info})
+    add(app, call);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& problem) { // CLI11 reports --help this way, too
+    if (problem.get_exit_code() == 0)
+      return app.exit(problem);
+    // A command line that cannot be read has not said yet whether it wants JSON.
+    const bool json = std::ranges::any_of(std::span(argv, static_cast<std::size_t>(argc)),
+                                          [](const char* arg) { return arg == std::string_view("--json"); });
+    return answer({errc::bad_option, fmt::format("{}; see viva --help", problem.what())}, json);
+  }
+  auto sources = setting_sources::from_process();
+  sources.flags = call.flags;
+  if (!call.conf.empty())
+    sources.conf = call.conf;
+  const auto in_force = settle(sources);
+  if (!in_force)
+    return answer(in_force.error(), call.json);
+  set_log(*in_force);
+  const auto done = call.run(*in_force);
+  return done ? static_cast<int>(*done) : answer(done.error(), call.json);
+}
+
+} // namespace
+
+} // namespace viva::cli
+
+int main(int argc, char** argv) {
+  try {
+    return viva::cli::run(argc, argv);
+  } catch (const std::exception& problem) {
+    std::cerr << "viva: a defect of ours: " << problem.what() << std::endl;
+    return static_cast<int>(viva::cli::exit_code::job_failed);
+  }
+}

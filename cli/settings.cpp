@@ -1,0 +1,231 @@
+#include "cli/settings.hpp"
+
+#include "cli/bytes.hpp"
+
+#include <spdlog/fmt/fmt.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <cstdlib>
+#include <sstream>
+#include <stdexcept>
+
+#include <unistd.h>
+
+namespace viva::cli {
+
+namespace {
+
+using kind = setting_row::kind;
+
+constexpr std::array<setting_row, 6> rows = {{
+    {"lanes", kind::count, "0", 0, 1024, "", "executors at work at once; 0: one for each core"},
+    {"max_memory", kind::bytes, "1GiB", 1ull << 20, 1ull << 50, "",
+     "memory a job may use beyond the mapped source"},
+    {"shard_bytes", kind::bytes, "8MiB", 1ull << 12, 1ull << 32, "",
+     "most bytes of source in one ticket"},
+    {"attempts", kind::count, "3", 1, 100, "", "runs of one shard before the job fails"},
+    {"on_nan", kind::word, "fail", 0, 0, "fail keep",
+     "a weight with NaN or infinity ends the job, or its tensor is kept as it is"},
+    {"log_level", kind::word, "warn", 0, 0, "trace debug info warn error off",
+     "least severe line that goes to standard error"},
+}};
+
+const setting_row* find_row(std::string_view key) {
+  const auto* found = std::ranges::find(rows, key, &setting_row::key);
+  return found == rows.end() ? nullptr : found;
+}
+
+std::string key_list() {
+  std::string keys;
+  for (const auto& row : rows)
+    keys += fmt::format("{}{}", keys.empty() ? "" : ", ", row.key);
+  return keys;
+}
+
+std::string variable_of(const setting_row& row) {
+  std::string name = "VIVA_";
+  for (const char c : row.key)
+    name += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+bool is_word_of(std::string_view words, std::string_view word) {
+  std::istringstream in{std::string(words)};
+  for (std::string each; in >> each;)
+    if (each == word)
+      return true;
+  return false;
+}
+
+/// The value of a row from its text, or why not, naming the key, where it was said, and the range.
+expected<setting> check(const setting_row& row, std::string text, std::string origin) {
+  const auto refuse = [&] {
+    return fail(errc::bad_option, fmt::format("{} = '{}' ({}) is not in its range: {}", row.key, text,
+                                              origin, range_text(row)));
+  };
+  setting result{&row, text, 0, origin};
+  if (row.what == kind::word) {
+    if (text.find(' ') != std::string::npos || !is_word_of(row.words, text))
+      return refuse();
+    return result;
+  }
+  if (row.what == kind::bytes) {
+    const auto bytes = parse_bytes(text);
+    if (!bytes)
+      return refuse();
+    result.number = *bytes;
+  } else {
+    const auto* const end = text.data() + text.size();
+    const auto [rest, problem] = std::from_chars(text.data(), end, result.number);
+    if (problem != std::errc{} || rest != end)
+      return refuse();
+  }
+  if (result.number < row.min || result.number > row.max)
+    return refuse();
+  return result;
+}
+
+/// Key and value of every line of the file, as text.
+expected<std::map<std::string, std::string>> read_file(const std::filesystem::path& file) {
+  std::map<std::string, std::string> found;
+  toml::table table;
+  try {
+    table = toml::parse_file(file.string()); // throws: a door's edge
+  } catch (const toml::parse_error& problem) {
+    const auto line = problem.source().begin.line;
+    const auto code = line == 0 ? errc::unreadable : errc::malformed;
+    return fail(code, fmt::format("{}:{}: {}", file.string(), line, problem.description()));
+  }
+  for (const auto& [key_node, node] : table) {
+    const std::string key(key_node.str());
+    if (find_row(key) == nullptr)
+      return fail(errc::bad_option, fmt::format("{}: unknown key '{}'; there are {}", file.string(),
+                                                key, key_list()));
+    if (const auto* text = node.as_string())
+      found[key] = text->get();
+    else if (const auto* number = node.as_integer())
+      found[key] = std::to_string(number->get());
+    else
+      return fail(errc::bad_option, fmt::format("{}: {} must be a number or a string: {}",
+                                                file.string(), key, range_text(*find_row(key))));
+  }
+  return found;
+}
+
+/// The file to read, empty for none. One that was named must exist.
+expected<std::filesystem::path> choose_file(const setting_sources& from) {
+  const auto variable = from.environment.find("VIVA_CONF");
+  std::filesystem::path named;
+  if (from.conf)
+    named = *from.conf;
+  else if (variable != from.environment.end())
+    named = variable->second;
+  if (!named.empty()) {
+    if (::access(named.c_str(), R_OK) != 0)
+      return fail(errc::unreadable, fmt::format("{}: cannot be read; name an existing file with "
+                                                "--conf or VIVA_CONF", named.string()));
+    return named;
+  }
+  for (const auto& file : {from.user_file, from.system_file})
+    if (!file.empty() && ::access(file.c_str(), R_OK) == 0)
+      return file;
+  return std::filesystem::path{};
+}
+
+expected<void> check_variables(const setting_sources& from) {
+  for (const auto& [name, value] : from.environment)
+    if (name != "VIVA_CONF"
+        && std::ranges::none_of(rows, [&](const auto& row) { return variable_of(row) == name; }))
+      return fail(errc::bad_option, fmt::format("environment {}: unknown; settings are {}", name,
+                                                key_list()));
+  return {};
+}
+
+} // namespace
+
+std::span<const setting_row> setting_rows() noexcept {
+  return rows;
+}
+
+std::string range_text(const setting_row& row) {
+  if (row.what == kind::count)
+    return fmt::format("{} to {}", row.min, row.max);
+  if (row.what == kind::bytes)
+    return fmt::format("{} to {}", format_bytes(row.min), format_bytes(row.max));
+  std::string text;
+  for (const char c : row.words)
+    text += c == ' ' ? std::string(" or ") : std::string(1, c);
+  return text;
+}
+
+const setting& settings::at(std::string_view key) const {
+  for (const auto& value : values)
+    if (value.row->key == key)
+      return value;
+  throw std::logic_error(fmt::format("no setting '{}'", key));
+}
+
+job_limits settings::limits() const {
+  return {.lanes = static_cast<std::uint32_t>(at("lanes").number),
+          .memory_bytes_max = at("max_memory").number,
+          .shard_bytes_max = at("shard_bytes").number,
+          .attempts_max = static_cast<std::uint32_t>(at("attempts").number)};
+}
+
+nan_policy settings::on_nan() const {
+  return at("on_nan").text == "keep" ? nan_policy::keep : nan_policy::fail;
+}
+
+setting_sources setting_sources::from_process() {
+  setting_sources from;
+  for (char** each = environ; each != nullptr && *each != nullptr; ++each) {
+    const std::string_view line = *each;
+    const auto equals = line.find('=');
+    if (line.starts_with("VIVA_") && equals != std::string_view::npos)
+      from.environment.emplace(line.substr(0, equals), line.substr(equals + 1));
+  }
+  if (const char* xdg = std::getenv("XDG_CONFIG_HOME"); xdg != nullptr && *xdg != '\0')
+    from.user_file = std::filesystem::path(xdg) / "viva/viva.toml";
+  else if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    from.user_file = std::filesystem::path(home) / ".config/viva/viva.toml";
+  from.system_file = "/etc/viva/viva.toml";
+  return from;
+}
+
+expected<settings> settle(const setting_sources& from) {
+  if (auto known = check_variables(from); !known)
+    return tl::make_unexpected(known.error());
+  settings result;
+  auto file = choose_file(from);
+  if (!file)
+    return tl::make_unexpected(file.error());
+  result.file = *file;
+  std::map<std::string, std::string> in_file;
+  if (!result.file.empty()) {
+    auto read = read_file(result.file);
+    if (!read)
+      return tl::make_unexpected(read.error());
+    in_file = std::move(*read);
+  }
+  for (const auto& row : rows) {
+    // Every place is checked, so a bad line is refused even where a flag overrules it.
+    auto value = check(row, std::string(row.standard), "default");
+    const auto overrule = [&](const auto& map, const std::string& name, std::string origin) {
+      if (const auto found = map.find(name); value && found != map.end())
+        value = check(row, found->second, std::move(origin));
+    };
+    overrule(in_file, std::string(row.key), fmt::format("file {}", result.file.string()));
+    overrule(from.environment, variable_of(row), fmt::format("environment {}", variable_of(row)));
+    overrule(from.flags, std::string(row.key), "flag");
+    if (!value)
+      return tl::make_unexpected(value.error());
+    result.values.push_back(std::move(*value));
+  }
+  return result;
+}
+
+} // namespace viva::cli

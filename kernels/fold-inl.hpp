@@ -93,8 +93,8 @@ HWY_INLINE hn::TFromD<typename Fold::tag> fold_values(Source from, const std::by
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
 }
 
-/// The maxima of `blocks` blocks of `block` values, a multiple of `lanes()`. Writes up to three more
-/// than asked: `out` holds a multiple of four.
+/// The maxima of `blocks` blocks of `block` values, a multiple of `lanes()`. `blocks` is below four or
+/// a multiple of four.
 template <class Fold, class Source>
 HWY_INLINE void fold_blocks(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
                             std::size_t blocks, hn::TFromD<typename Fold::tag>* HWY_RESTRICT out) {
@@ -105,18 +105,13 @@ HWY_INLINE void fold_blocks(Source from, const std::byte* HWY_RESTRICT in, std::
       out[b] = fold_values<Fold>(from, in + b * stride, block);
     return;
   }
-  for (std::size_t b = 0; b < blocks; b += 4) {
-    const std::size_t left = blocks - b - 1; // the last group may take its last block again
-    const std::byte* p0 = in + b * stride;
-    const std::byte* p1 = p0 + std::min<std::size_t>(left, 1) * stride;
-    const std::byte* p2 = p0 + std::min<std::size_t>(left, 2) * stride;
-    const std::byte* p3 = p0 + std::min<std::size_t>(left, 3) * stride;
+  for (std::size_t b = 0; b < blocks; b += 4, in += 4 * stride) {
     auto m0 = Fold::first(), m1 = m0, m2 = m0, m3 = m0;
     for (std::size_t i = 0; i < stride; i += lanes() * from.bytes) {
-      m0 = Fold::take(m0, load(from, p0 + i));
-      m1 = Fold::take(m1, load(from, p1 + i));
-      m2 = Fold::take(m2, load(from, p2 + i));
-      m3 = Fold::take(m3, load(from, p3 + i));
+      m0 = Fold::take(m0, load(from, in + i));
+      m1 = Fold::take(m1, load(from, in + i + stride));
+      m2 = Fold::take(m2, load(from, in + i + 2 * stride));
+      m3 = Fold::take(m3, load(from, in + i + 3 * stride));
     }
     store_fold4(d, m0, m1, m2, m3, out + b);
   }

@@ -9,7 +9,8 @@
 // Decode    x' = code * scale, one f32 product
 // Bound     |x - x'| <= scale / 2 (1 + 2^-8); where the rounded scale is below max|x| / 127.5 the
 //           extremes clamp: |x - x'| <= 0.5 scale + max|x| 2^-8 (bf16), 2^-11 (f16). Scales that are
-//           subnormal in their type have no relative bound: |x - x'| <= max|x|.
+//           subnormal in their type have no relative bound: |x - x'| <= max|x|. A magnitude within
+//           0.4 % of the largest f32 may decode to infinity: code -128 stands for 128 scales.
 // Exactness reference and SIMD agree bit for bit on every target. No input overflows: |x| / scale is
 //           at most 256.
 

@@ -32,6 +32,13 @@ inline float ulps_from(float x, int ulps) {
   return float_of(bits_of(x) + static_cast<std::uint32_t>(ulps));
 }
 
+/// k + 1/2, of either sign, or one of its four nearest neighbours.
+inline float near_half(std::mt19937& random) {
+  const float half = static_cast<float>(random() % 127) + 0.5f;
+  const float x = ulps_from(half, static_cast<int>(random() % 5) - 2);
+  return random() % 2 ? x : -x;
+}
+
 /// Each value depends on its index and on `random` alone.
 inline const std::vector<data_set>& data_sets() {
   static const std::vector<data_set> sets = {
@@ -54,14 +61,18 @@ inline const std::vector<data_set>& data_sets() {
       {"random bits", [](std::mt19937& r, std::size_t) { return any_finite(r); }},
       {"both signs of one magnitude",
        [](std::mt19937& r, std::size_t) { return r() % 2 ? 0.75f : -0.75f; }},
-      {"half integers of 127 and 8",
+      {"half integers below 127",
        [](std::mt19937& r, std::size_t i) {
          return i % 32 == 0 ? -127.0f : static_cast<float>(static_cast<int>(r() % 509) - 254) / 2;
        }},
-      {"halves and their neighbours",
-       [](std::mt19937& r, std::size_t i) {
-         const float half = static_cast<float>(r() % 255) / 2;
-         return i % 32 == 0 ? 127.5f : ulps_from(half + 0.5f, static_cast<int>(r() % 5) - 2);
+      {"halves and their neighbours, below 127", [](std::mt19937& r, std::size_t i) {
+         return i % 32 == 0 ? 127.0f : near_half(r);
+       }},
+      {"halves and their neighbours, below 127.5", [](std::mt19937& r, std::size_t i) {
+         return i % 32 == 0 ? 127.5f : near_half(r);
+       }},
+      {"halves and their neighbours, below 8", [](std::mt19937& r, std::size_t i) {
+         return i % 32 == 0 ? -8.0f : near_half(r) / 16;
        }},
       {"nf4 thresholds and their neighbours",
        [](std::mt19937& r, std::size_t i) {

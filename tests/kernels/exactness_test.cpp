@@ -1,0 +1,223 @@
+// The arguments that make fast paths exact, checked where they could break: at every threshold, every
+// tie and, in the slow cases, at every float.
+
+#include "kernels/int8.hpp"
+#include "kernels/nf4.hpp"
+#include "kernels/nf4_dq.hpp"
+#include "kernels/q8_0.hpp"
+#include "kernels/scalar.hpp"
+#include "tests/kernels/data.hpp"
+#include "tests/kernels/golden.hpp"
+#include "tests/kernels/targets.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace viva::kernels::testing {
+
+namespace {
+
+/// SIMD codes of nf4 for values of [-1, 1], in blocks that each hold a 1 in front.
+std::vector<std::uint8_t> nf4_codes_of(const std::vector<float>& u) {
+  const std::size_t blocks = (u.size() + 62) / 63;
+  std::vector<float> values(64 * blocks, 0.0f);
+  for (std::size_t b = 0; b < blocks; ++b) {
+    values[64 * b] = 1.0f;
+    for (std::size_t j = 0; j < 63 && 63 * b + j < u.size(); ++j)
+      values[64 * b + 1 + j] = u[63 * b + j];
+  }
+  const auto with = recipe_of("nf4", dtype::f32);
+  const matrix in{reinterpret_cast<const std::byte*>(values.data()), dtype::f32, 1, values.size()};
+  planes out(with, 1, values.size());
+  REQUIRE(with.row->encode_simd(with, in, {}, out.pointers()) == status{});
+  std::vector<std::uint8_t> codes(u.size());
+  for (std::size_t i = 0; i < u.size(); ++i) {
+    const std::size_t at = 64 * (i / 63) + 1 + i % 63;
+    const auto byte = static_cast<unsigned>(out.each[0][at / 2]);
+    codes[i] = static_cast<std::uint8_t>(at % 2 == 0 ? byte >> 4 : byte & 15);
+  }
+  return codes;
+}
+
+void require_nf4_codes(const std::vector<float>& u) {
+  const auto codes = nf4_codes_of(u);
+  for (std::size_t i = 0; i < u.size(); ++i)
+    if (codes[i] != nf4::code_of(u[i]))
+      FAIL("u = " << u[i] << " has code " << int{codes[i]});
+}
+
+} // namespace
+
+TEST_CASE("nf4: the code changes right above each threshold, on every target", "[nf4][simd]") {
+  std::vector<float> u;
+  for (int t = 0; t < 15; ++t)
+    for (int ulps = -3000; ulps <= 3000; ++ulps)
+      u.push_back(ulps_from(nf4::threshold(t), ulps));
+  for_each_target([&] { require_nf4_codes(u); });
+  REQUIRE(nf4::code_of(nf4::threshold(3)) == 3); // on a threshold, the lower code
+  REQUIRE(nf4::code_of(std::nextafter(nf4::threshold(3), 1.0f)) == 4);
+}
+
+TEST_CASE("nf4: the codes of a fine grid over [-1, 1] are right, on every target", "[nf4][simd]") {
+  std::vector<float> u;
+  for (int i = -(1 << 16); i <= 1 << 16; ++i)
+    u.push_back(static_cast<float>(i) * 0x1p-16f);
+  for_each_target([&] { require_nf4_codes(u); });
+}
+
+TEST_CASE("nf4: every float of [-1, 1] has the right code, on every target", "[nf4][slow][.]") {
+  for_each_target([&] {
+    constexpr std::uint32_t run = 63u << 14;
+    std::vector<float> u;
+    for (std::uint32_t bits = 0; bits <= 0x3F800000u; bits += run) {
+      u.clear();
+      for (std::uint32_t b = bits; b < std::min(bits + run, 0x3F800001u); ++b) {
+        u.push_back(float_of(b));
+        u.push_back(-float_of(b));
+      }
+      require_nf4_codes(u);
+    }
+  });
+}
+
+TEST_CASE("nf4-dq: an absmax on a midpoint takes the lower index", "[nf4-dq]") {
+  const auto& map = nf4_dq::dynamic_map();
+  const auto with = recipe_of("nf4-dq:block=32", dtype::f32);
+  std::vector<float> values(256 * 32, 0.0f);
+  values[0] = 1.0f; // the nested scale, with an offset of zero
+  for (std::size_t i = 0; i < 127; ++i) {
+    const float middle = (map[127 + i] + map[128 + i]) * 0.5f;
+    values[32 * (2 * i + 1)] = middle;
+    values[32 * (2 * i + 2)] = -std::nextafter(middle, 2.0f);
+  }
+  const matrix in{reinterpret_cast<const std::byte*>(values.data()), dtype::f32, 1, values.size()};
+  for (const auto encode : {with.row->encode_reference, with.row->encode_simd}) {
+    planes out(with, 1, values.size());
+    REQUIRE(encode(with, in, {}, out.pointers()) == status{});
+    REQUIRE(out.each[1][0] == std::byte{255});
+    for (std::size_t i = 0; i < 127; ++i) {
+      REQUIRE(static_cast<std::size_t>(out.each[1][2 * i + 1]) == 127 + i);
+      REQUIRE(static_cast<std::size_t>(out.each[1][2 * i + 2]) == 128 + i);
+    }
+  }
+}
+
+TEST_CASE("nf4-dq: the offset is the exact mean of all block maxima, in any cut", "[nf4-dq]") {
+  const auto with = recipe_of("nf4-dq", dtype::f32);
+  const auto source =
+      make_tensor(values_of(data_sets()[0], 40 * 512, dtype::f32, 4), dtype::f32, 40, 512);
+  survey whole;
+  REQUIRE(with.row->survey_run(with, source.view(), whole) == status{});
+  REQUIRE(whole.count == 40 * 8);
+  survey merged;
+  for (std::size_t first = 0; first < 40; first += 7) {
+    survey part;
+    const auto run = source.view().slice(first, std::min<std::size_t>(7, 40 - first));
+    REQUIRE(with.row->survey_run(with, run, part) == status{});
+    merged.merge(part);
+  }
+  REQUIRE(merged.sum == whole.sum);
+  REQUIRE(merged.max == whole.max);
+  REQUIRE(with.row->survey_finish(with, merged) == with.row->survey_finish(with, whole));
+  double mean = 0;
+  for (std::size_t b = 0; b < 320; ++b) {
+    double amax = 0;
+    for (std::size_t i = 0; i < 64; ++i) {
+      const auto x = value_of(source.view(), 64 * b + i);
+      amax = std::max(amax, std::fabs(static_cast<double>(x)));
+    }
+    mean += amax / 320;
+  }
+  REQUIRE(with.row->survey_finish(with, whole).values[0] == Approx(mean).epsilon(1e-7));
+}
+
+TEST_CASE("q8_0: halves round away from zero, and what is just below them does not", "[q8_0]") {
+  REQUIRE(q8_0::code_of(0.5f) == 1);
+  REQUIRE(q8_0::code_of(-0.5f) == -1);
+  REQUIRE(q8_0::code_of(0.49999997f) == 0);
+  REQUIRE(q8_0::code_of(126.5f) == 127);
+  REQUIRE(q8_0::code_of(2.5f) == 3);
+}
+
+TEST_CASE("int8: ties go to the even code, by the rounded scale", "[int8]") {
+  REQUIRE(int8::code_of(0.5f, 1.0f) == 0);
+  REQUIRE(int8::code_of(1.5f, 1.0f) == 2);
+  REQUIRE(int8::code_of(-2.5f, 1.0f) == -2);
+  REQUIRE(int8::code_of(127.5f, 1.0f) == 127);  // 128 is cut
+  REQUIRE(int8::code_of(-127.5f, 1.0f) == -128);
+  REQUIRE(int8::code_of(-1000.0f, 1.0f) == -128);
+  REQUIRE(int8::scale_of(0.0f, dtype::f32) == 0x1p-23f);
+  REQUIRE(int8::scale_of(0.0f, dtype::bf16) == 0.0078125f);
+  REQUIRE(int8::scale_of(0.0f, dtype::f16) == 0.0009765625f);
+  REQUIRE(int8::scale_of(1e-45f, dtype::f32) == 0x1p-23f);
+}
+
+TEST_CASE("int8: a scale so small that its reciprocal overflows still divides", "[int8][edge]") {
+  const auto with = recipe_of("int8", dtype::f32);
+  std::vector<float> values(64);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>(static_cast<int>(i) - 32) * 0x1p-140f;
+  const auto source = make_tensor(values, dtype::f32, 1, 64);
+  planes out(with, 1, 64);
+  REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) == status{});
+  // 2^-140 is 512 of the smallest f32; the scale is 32 512 / 127.5 of them, rounded to 129.
+  for (int i = 0; i < 64; ++i)
+    REQUIRE(static_cast<std::int8_t>(out.each[0][static_cast<std::size_t>(i)]) ==
+            static_cast<int>(std::nearbyint((i - 32) * 512 / 129.0)));
+}
+
+TEST_CASE("GGUF blocks: scales that f16 or f32 cannot take are defined", "[ggml][edge]") {
+  for (const std::string_view name : {"q8_0", "q4_0"})
+    for (const float x : {1e38f, 1e-38f}) {
+      const auto with = recipe_of(name, dtype::f32);
+      const auto source = make_tensor(std::vector<float>(32, x), dtype::f32, 1, 32);
+      planes out(with, 1, 32);
+      INFO(name << " " << x);
+      REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) == status{});
+      const auto d = load_as<std::uint16_t>(out.each[0].data());
+      const auto code = out.each[0][2];
+      if (x > 1)
+        REQUIRE((d & 0x7FFF) == 0x7BFF); // 65504
+      else
+        REQUIRE(code == (name == "q8_0" ? std::byte{0} : std::byte{0x88}));
+    }
+}
+
+TEST_CASE("a scale that is no number makes the bytes malformed", "[method][edge]") {
+  const auto refused = [](std::string_view name, std::size_t plane, std::uint32_t bits,
+                          std::size_t bytes) {
+    const auto with = recipe_of(name, dtype::f16);
+    const auto source = make_tensor(std::vector<float>(128, 1.0f), dtype::f16, 1, 128);
+    planes out(with, 1, 128);
+    REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) == status{});
+    std::memcpy(out.each[plane].data(), &bits, bytes);
+    std::vector<float> values(128);
+    INFO(name);
+    for (const auto decode : {with.row->decode_reference, with.row->decode_simd})
+      REQUIRE(decode(with, 1, 128, {}, std::as_const(out).pointers(), values.data()).code ==
+              errc::malformed);
+  };
+  refused("int8", 1, 0x7C00, 2);
+  refused("nf4", 1, 0x7FC00000, 4);
+  refused("nf4-dq", 2, 0xFF800000, 4);
+  refused("q8_0", 0, 0x7E00, 2);
+  refused("q4_0", 0, 0xFC00, 2);
+}
+
+TEST_CASE("GGUF blocks refuse rows that are not whole blocks", "[ggml][edge]") {
+  for (const std::string_view name : {"q8_0", "q4_0"}) {
+    const auto with = recipe_of(name, dtype::f32);
+    const auto source = make_tensor(std::vector<float>(66, 1.0f), dtype::f32, 2, 33);
+    std::vector<std::byte> block(200);
+    const std::vector<std::byte*> out{block.data()};
+    const std::vector<const std::byte*> in{block.data()};
+    std::vector<float> values(66);
+    REQUIRE(with.row->encode_simd(with, source.view(), {}, out).code == errc::bad_shape);
+    REQUIRE(with.row->encode_reference(with, source.view(), {}, out).code == errc::bad_shape);
+    REQUIRE(with.row->decode_simd(with, 2, 33, {}, in, values.data()).code == errc::bad_shape);
+    REQUIRE(with.row->decode_reference(with, 2, 33, {}, in, values.data()).code == errc::bad_shape);
+  }
+}
+
+} // namespace viva::kernels::testing

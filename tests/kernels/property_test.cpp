@@ -1,0 +1,163 @@
+// Properties that hold for all values: errors within the bound each header states, and encoding as a
+// function of nothing but its arguments. Shrunk counterexamples come from RapidCheck.
+
+#include "kernels/metrics.hpp"
+#include "kernels/nf4_dq.hpp"
+#include "tests/kernels/bounds.hpp"
+#include "tests/kernels/data.hpp"
+#include "tests/kernels/golden.hpp"
+#include "tests/support/catch.hpp"
+
+#include <rapidcheck.h>
+
+namespace viva::kernels::testing {
+
+namespace {
+
+/// Rows of finite values of one scale of magnitudes, some of them extreme.
+rc::Gen<std::vector<float>> values_gen(std::size_t count, dtype type) {
+  return rc::gen::mapcat(rc::gen::inRange(-130, 130), [=](int exponent) {
+    const auto one = rc::gen::map(rc::gen::inRange(-(1 << 24), 1 << 24), [=](int mantissa) {
+      const float x = std::ldexp(static_cast<float>(mantissa), exponent - 24);
+      const float rounded = rounded_to(x, type);
+      return is_finite(rounded) ? rounded : 0.0f;
+    });
+    return rc::gen::container<std::vector<float>>(count, one);
+  });
+}
+
+struct round_trip {
+  std::vector<float> x;
+  std::vector<float> decoded;
+};
+
+round_trip encode_decode(const recipe& with, const std::vector<float>& values, std::size_t rows) {
+  const std::size_t cols = values.size() / rows;
+  const auto source = make_tensor(values, with.source, rows, cols);
+  const auto numbers = numbers_of(with, source.view());
+  planes bytes(with, rows, cols);
+  RC_ASSERT(with.row->encode_simd(with, source.view(), numbers, bytes.pointers()) == status{});
+  round_trip result{values, std::vector<float>(values.size())};
+  RC_ASSERT(with.row->decode_simd(with, rows, cols, numbers, std::as_const(bytes).pointers(),
+                                  result.decoded.data()) == status{});
+  return result;
+}
+
+/// Whether a block's errors are within the bound; `first` and `count` say which values.
+void assert_bound(const round_trip& trip, std::size_t first, std::size_t count,
+                  const stated_bound& bound, dtype type) {
+  double amax = 0;
+  for (std::size_t i = first; i < first + count; ++i)
+    amax = std::max(amax, std::fabs(static_cast<double>(trip.x[i])));
+  for (std::size_t i = first; i < first + count; ++i) {
+    const double error = std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i]));
+    RC_ASSERT(error <= bound.of(amax, type));
+  }
+}
+
+} // namespace
+
+TEST_CASE("every method that has no numbers of the whole tensor states a bound", "[property]") {
+  for (const auto& row : methods()) {
+    INFO(row.name);
+    REQUIRE((row.survey_run != nullptr || stated_bounds().contains(row.name)));
+  }
+}
+
+TEST_CASE("every decoded value is within the bound of its method's header", "[property]") {
+  for (const auto& [name, bound] : stated_bounds())
+    for (const auto type : {dtype::f32, dtype::f16, dtype::bf16}) {
+      INFO(name << " from " << name_of(type));
+      const auto with = recipe_of(name, type);
+      const bool held = rc::check([&, &limit = bound] {
+        const std::size_t cols = 64 * with.row->cols_multiple;
+        const auto values = *values_gen(2 * cols, type);
+        const auto trip = encode_decode(with, values, 2);
+        const std::size_t block = limit.block == 0 ? cols : limit.block;
+        const double overflow = with.row->layouts == "safetensors" ? 8 * 65504.0 : 1e300;
+        for (std::size_t first = 0; first < values.size(); first += block) {
+          bool fits = true; // a scale beyond f16 saturates, and no bound is stated
+          for (std::size_t i = first; i < first + block; ++i)
+            fits = fits && std::fabs(static_cast<double>(values[i])) < overflow;
+          if (fits)
+            assert_bound(trip, first, block, limit, type);
+        }
+      });
+      REQUIRE(held);
+    }
+}
+
+TEST_CASE("nf4-dq is within nf4's bound and the error of its scales", "[property]") {
+  const auto with = recipe_of("nf4-dq", dtype::f32);
+  const bool held = rc::check([&] {
+    const auto values = *values_gen(64 * 8, dtype::f32);
+    const auto trip = encode_decode(with, values, 1);
+    std::vector<double> amax(8);
+    double mean = 0;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      amax[i / 64] = std::max(amax[i / 64], std::fabs(static_cast<double>(values[i])));
+    for (const double a : amax)
+      mean += a / 8;
+    double nested = 0;
+    for (const double a : amax)
+      nested = std::max(nested, std::fabs(a - mean));
+    if (nested < 0x1p-126)
+      return; // no relative bound below f32's normal range
+    for (std::size_t i = 0; i < values.size(); ++i)
+      RC_ASSERT(std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i])) <=
+                (0.1520 * amax[i / 64] + 0.0071 * nested + 1e-6 * mean) * slack);
+  });
+  REQUIRE(held);
+}
+
+TEST_CASE("what is decoded is finite, whatever values below 2^127 were encoded", "[property]") {
+  for (const auto& row : methods()) {
+    INFO(row.name);
+    const auto with = recipe_of(row.name, dtype::f32);
+    const bool held = rc::check([&] {
+      auto values = *values_gen(64 * row.cols_multiple, dtype::f32);
+      values[*rc::gen::inRange<std::size_t>(0, values.size())] =
+          *rc::gen::element(0x1p127f, -0x1p127f, 1e30f, -0.0f, 1e-45f);
+      for (const float x : encode_decode(with, values, 1).decoded)
+        RC_ASSERT(is_finite(x));
+    });
+    REQUIRE(held);
+  }
+}
+
+TEST_CASE("encoding twice gives the same bytes", "[property]") {
+  for (const auto& row : methods()) {
+    INFO(row.name);
+    const auto with = recipe_of(row.name, dtype::f16);
+    const bool held = rc::check([&] {
+      const std::size_t cols = 32 * row.cols_multiple;
+      const auto source = make_tensor(*values_gen(3 * cols, dtype::f16), dtype::f16, 3, cols);
+      const auto numbers = numbers_of(with, source.view());
+      planes first(with, 3, cols);
+      planes second(with, 3, cols);
+      for (auto& plane : second.each)
+        std::fill(plane.begin(), plane.end(), std::byte{0}); // what was there before does not matter
+      RC_ASSERT(row.encode_simd(with, source.view(), numbers, first.pointers()) == status{});
+      RC_ASSERT(row.encode_simd(with, source.view(), numbers, second.pointers()) == status{});
+      RC_ASSERT(first == second);
+    });
+    REQUIRE(held);
+  }
+}
+
+TEST_CASE("nf4, q8_0 and q4_0 encode what they decoded to the same codes", "[property]") {
+  for (const std::string_view name : {"nf4", "q8_0", "q4_0"}) {
+    INFO(name);
+    const auto with = recipe_of(name, dtype::f32);
+    const bool held = rc::check([&] {
+      std::vector<float> values = *rc::gen::container<std::vector<float>>(
+          64 * with.row->cols_multiple, rc::gen::map(rc::gen::inRange(-4096, 4096),
+                                                     [](int x) { return static_cast<float>(x); }));
+      const auto once = encode_decode(with, values, 1).decoded;
+      RC_ASSERT(encode_decode(with, once, 1).decoded == once);
+    });
+    REQUIRE(held);
+  }
+}
+
+} // namespace viva::kernels::testing

@@ -1,0 +1,41 @@
+// The figures that a correct implementation shows: SQNR on N(0,1), 1024 x 512, mean of three draws.
+
+#include "kernels/metrics.hpp"
+#include "tests/kernels/golden.hpp"
+#include "tests/support/catch.hpp"
+
+#include <random>
+
+namespace viva::kernels::testing {
+
+namespace {
+
+double sqnr_db_of(const recipe& with, std::uint32_t seed) {
+  constexpr std::size_t rows = 1024;
+  constexpr std::size_t cols = 512;
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(rows * cols);
+  for (auto& x : values)
+    x = normal(random);
+  const auto source = make_tensor(values, with.source, rows, cols);
+  const auto numbers = numbers_of(with, source.view());
+  planes out(with, rows, cols);
+  error_sums sums;
+  REQUIRE(encode_and_measure(with, source.view(), numbers, out.pointers(), &sums) == status{});
+  return finish(sums).snr_db;
+}
+
+} // namespace
+
+TEST_CASE("every method reaches its SQNR on N(0,1)", "[quality]") {
+  for (const auto& row : methods()) {
+    const auto with = recipe_of(row.name, dtype::f32);
+    const double mean = (sqnr_db_of(with, 1) + sqnr_db_of(with, 2) + sqnr_db_of(with, 3)) / 3;
+    INFO(row.name << ": " << mean << " dB");
+    const bool scale_of_a_maximum = row.name.starts_with("int8");
+    REQUIRE(mean == Approx(row.sqnr_db_normal).margin(scale_of_a_maximum ? 0.1 : 0.05));
+  }
+}
+
+} // namespace viva::kernels::testing

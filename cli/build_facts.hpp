@@ -4,7 +4,7 @@
 
 namespace viva::cli {
 
-extern const char* const build_commit;   ///< Short commit hash, "+" when the tree had changes; or "".
+extern const char* const build_commit; ///< Short commit hash, "+" when the tree had changes; or "".
 extern const char* const build_compiler; ///< "GNU 12.2.0"
 
 } // namespace viva::cli

@@ -36,8 +36,8 @@ constexpr std::array<unit, 14> units = {{{"", 1},
 
 expected<std::uint64_t> parse_bytes(std::string_view text) {
   const auto refuse = [&] {
-    return fail(errc::bad_option, fmt::format("'{}' is no size; write 1GiB, 512MiB, 4GB or bytes",
-                                              text));
+    return fail(errc::bad_option,
+                fmt::format("'{}' is no size; write 1GiB, 512MiB, 4GB or bytes", text));
   };
   const auto* const end = text.data() + text.size();
   double number = 0;

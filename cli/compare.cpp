@@ -12,7 +12,8 @@ void add_compare(CLI::App& root, invocation& call) {
     std::string a, b;
     report_options report;
   };
-  auto* app = root.add_subcommand("compare", "errors of checkpoint B against A, worst tensor first");
+  auto* app =
+      root.add_subcommand("compare", "errors of checkpoint B against A, worst tensor first");
   auto flags = std::make_shared<compare_flags>();
   app->add_option("A", flags->a, "the checkpoint to measure against")->required();
   app->add_option("B", flags->b, "the checkpoint to measure; may be quantized")->required();

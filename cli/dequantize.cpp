@@ -19,9 +19,11 @@ void add_dequantize(CLI::App& root, invocation& call) {
   app->add_option("-o,--output", flags->output, "output")->required()->type_name("OUT");
   app->add_option("--dtype", flags->spec.dtype,
                   "f32 (exact, the default), bf16, f16, or source: as it was before")
-      ->check(CLI::IsMember({"f32", "bf16", "f16", "source"}))->type_name("TYPE");
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "source"}))
+      ->type_name("TYPE");
   app->add_flag("--overwrite", flags->spec.overwrite, "replace an output that is there");
-  app->add_option("--report", flags->report.file, "write the report to FILE: JSON, or Markdown for *.md")
+  app->add_option("--report", flags->report.file,
+                  "write the report to FILE: JSON, or Markdown for *.md")
       ->type_name("FILE");
   add_progress_flags(*app, call);
   add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts"});
@@ -32,8 +34,9 @@ void add_dequantize(CLI::App& root, invocation& call) {
       spec.source = flags->source;
       spec.output = flags->output;
       spec.limits = in_force.limits();
-      return run_job(call, flags->report, {}, "dequantize",
-                     [spec](const job_observer& observer) { return run_dequantize(spec, observer); });
+      return run_job(call, flags->report, {}, "dequantize", [spec](const job_observer& observer) {
+        return run_dequantize(spec, observer);
+      });
     };
   });
 }

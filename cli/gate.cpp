@@ -49,14 +49,14 @@ bool holds(const gate& asked, double value) {
   if (std::isnan(value))
     return true;
   switch (asked.how) {
-    case relation::below:
-      return value < asked.bound;
-    case relation::at_most:
-      return value <= asked.bound;
-    case relation::above:
-      return value > asked.bound;
-    case relation::at_least:
-      return value >= asked.bound;
+  case relation::below:
+    return value < asked.bound;
+  case relation::at_most:
+    return value <= asked.bound;
+  case relation::above:
+    return value > asked.bound;
+  case relation::at_least:
+    return value >= asked.bound;
   }
   return true;
 }
@@ -88,8 +88,7 @@ expected<gate> parse_gate(std::string_view text) {
   const auto* const end = number.data() + number.size();
   const auto [rest, problem] = std::from_chars(number.data(), end, result.bound);
   if (problem != std::errc{} || rest != end || !std::isfinite(result.bound))
-    return fail(errc::bad_option,
-                fmt::format("--fail-if '{}': '{}' is no number", text, number));
+    return fail(errc::bad_option, fmt::format("--fail-if '{}': '{}' is no number", text, number));
   return result;
 }
 

@@ -26,7 +26,8 @@ struct gate_failure {
   double value = 0;
 };
 
-/// "METRIC OP NUMBER", OP one of < <= > >=. `bad_option` names what is wrong and what would be right.
+/// "METRIC OP NUMBER", OP one of < <= > >=. `bad_option` names what is wrong and what would be
+/// right.
 expected<gate> parse_gate(std::string_view text);
 
 /// Every tensor on which a gate holds, in the report's order. Tensors without the metric (copies, a

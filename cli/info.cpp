@@ -50,8 +50,8 @@ json json_of(const settings& in_force) {
 
 std::string text_of(const settings& in_force) {
   std::string text;
-  text += fmt::format("viva      {}{}{}\n", actors::version, *build_commit == '\0' ? "" : ", commit ",
-                      build_commit);
+  text += fmt::format("viva      {}{}{}\n", actors::version,
+                      *build_commit == '\0' ? "" : ", commit ", build_commit);
   text += fmt::format("compiler  {}\n", build_compiler);
   text += fmt::format("isa       {}\n", kernels::simd_target());
   text += fmt::format("cuda      {}\n", has_cuda ? "yes" : "not in this build");

@@ -29,7 +29,8 @@ json json_of(const formats::logical_tensor& tensor, const formats::checkpoint& s
   return result;
 }
 
-json json_of(const formats::checkpoint& source, const std::vector<formats::logical_tensor>& tensors) {
+json json_of(const formats::checkpoint& source,
+             const std::vector<formats::logical_tensor>& tensors) {
   json result = {{"path", source.root.string()}, {"folder", source.folder}};
   for (const auto& file : source.files)
     result["files"].push_back({{"name", file.name},
@@ -99,9 +100,8 @@ void add_inspect(CLI::App& root, invocation& call) {
   auto path = std::make_shared<std::string>();
   app->add_option("PATH", *path, "safetensors file or Hugging Face folder")->required();
   add_common_flags(*app, call);
-  app->callback([&call, path] {
-    call.run = [&call, path](const settings&) { return run(call, *path); };
-  });
+  app->callback(
+      [&call, path] { call.run = [&call, path](const settings&) { return run(call, *path); }; });
 }
 
 } // namespace viva::cli

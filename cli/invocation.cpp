@@ -14,19 +14,22 @@ namespace viva::cli {
 
 void add_common_flags(CLI::App& app, invocation& call) {
   app.add_flag("--json", call.json, "print one JSON document on stdout, errors too");
-  app.add_option("--conf", call.conf, "settings file (default: VIVA_CONF, ~/.config/viva/viva.toml, "
-                                      "/etc/viva/viva.toml)");
+  app.add_option("--conf", call.conf,
+                 "settings file (default: VIVA_CONF, ~/.config/viva/viva.toml, "
+                 "/etc/viva/viva.toml)");
   add_setting_flags(app, call, {"log_level"});
 }
 
-void add_setting_flags(CLI::App& app, invocation& call, std::initializer_list<std::string_view> keys) {
+void add_setting_flags(CLI::App& app, invocation& call,
+                       std::initializer_list<std::string_view> keys) {
   for (const auto key : keys) {
     const auto& all = setting_rows();
     const auto row = std::ranges::find(all, key, &setting_row::key);
     std::string flag = "--" + std::string(key);
     std::ranges::replace(flag, '_', '-');
     app.add_option_function<std::string>(
-           flag, [&call, name = std::string(key)](const std::string& text) { call.flags[name] = text; },
+           flag,
+           [&call, name = std::string(key)](const std::string& text) { call.flags[name] = text; },
            fmt::format("{} ({}; default {})", row->meaning, range_text(*row), row->standard))
         ->type_name(row->what == setting_row::kind::count   ? "N"
                     : row->what == setting_row::kind::bytes ? "SIZE"
@@ -48,7 +51,8 @@ void add_report_flags(CLI::App& app, report_options& options) {
                      + metric_names())
       ->type_name("GATE")
       ->allow_extra_args(false);
-  app.add_option("--rows", options.rows, "rows of the printed table, worst first; 0: all (default 20)")
+  app.add_option("--rows", options.rows,
+                 "rows of the printed table, worst first; 0: all (default 20)")
       ->type_name("N");
 }
 

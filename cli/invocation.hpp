@@ -21,10 +21,10 @@ namespace viva::cli {
 struct verdict;
 
 struct invocation {
-  bool json = false;          ///< One JSON document on stdout, errors too.
+  bool json = false; ///< One JSON document on stdout, errors too.
   bool progress_lines = false, progress_none = false;
-  std::string conf;           ///< --conf
-  std::map<std::string, std::string> flags; ///< Settings given as flags, by key.
+  std::string conf;                                        ///< --conf
+  std::map<std::string, std::string> flags;                ///< Settings given as flags, by key.
   std::function<expected<exit_code>(const settings&)> run; ///< Of the chosen subcommand.
 };
 
@@ -44,13 +44,13 @@ void add_progress_flags(CLI::App&, invocation&);
 /// --report, --fail-if, --rows.
 void add_report_flags(CLI::App&, report_options&);
 
-/// Runs a job between progress and report: checks gates and the report's place first, shows progress,
-/// prints the report, and turns failed gates into their exit code.
+/// Runs a job between progress and report: checks gates and the report's place first, shows
+/// progress, prints the report, and turns failed gates into their exit code.
 expected<exit_code> run_job(const invocation&, const report_options&, verdict,
                             const std::string& name,
                             const std::function<expected<job_report>(const job_observer&)>& job);
 
-void print(std::string_view text);  ///< To stdout.
+void print(std::string_view text);              ///< To stdout.
 void print_json(const nlohmann::ordered_json&); ///< The one document.
 
 void add_synth(CLI::App&, invocation&);

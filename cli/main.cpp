@@ -1,5 +1,5 @@
-// The program `viva`. One file per subcommand; here are only the command line's edge, the log, and the
-// one place where an error becomes a line and an exit code.
+// The program `viva`. One file per subcommand; here are only the command line's edge, the log, and
+// the one place where an error becomes a line and an exit code.
 
 #include "cli/invocation.hpp"
 
@@ -32,8 +32,8 @@ int answer(const error& problem, bool json) {
 }
 
 void set_log(const settings& in_force) {
-  auto logger = std::make_shared<spdlog::logger>("viva",
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("viva", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   // On a terminal a line of the log wipes the progress bar, which is then drawn anew below it.
   logger->set_pattern(::isatty(STDERR_FILENO) == 1 ? "\r\033[K%Y-%m-%d %H:%M:%S.%e %l %v"
                                                    : "%Y-%m-%d %H:%M:%S.%e %l %v");
@@ -45,10 +45,12 @@ int run(int argc, char** argv) {
   CLI::App app("viva compresses tensors on supervised actors.", "viva");
   app.set_version_flag("--version", std::string("viva ") + actors::version);
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 done, 1 job failed (resumable), 2 usage, 3 bad input, 4 a --fail-if gate\n"
-             "failed, 5 output could not be written, 130 interrupted (resumable).");
+  app.footer(
+      "Exit codes: 0 done, 1 job failed (resumable), 2 usage, 3 bad input, 4 a --fail-if gate\n"
+      "failed, 5 output could not be written, 130 interrupted (resumable).");
   invocation call;
-  for (const auto add : {add_synth, add_quantize, add_dequantize, add_compare, add_inspect, add_info})
+  for (const auto add :
+       {add_synth, add_quantize, add_dequantize, add_compare, add_inspect, add_info})
     add(app, call);
   try {
     app.parse(argc, argv);
@@ -56,8 +58,9 @@ int run(int argc, char** argv) {
     if (problem.get_exit_code() == 0)
       return app.exit(problem);
     // A command line that cannot be read has not said yet whether it wants JSON.
-    const bool json = std::ranges::any_of(std::span(argv, static_cast<std::size_t>(argc)),
-                                          [](const char* arg) { return arg == std::string_view("--json"); });
+    const bool json =
+        std::ranges::any_of(std::span(argv, static_cast<std::size_t>(argc)),
+                            [](const char* arg) { return arg == std::string_view("--json"); });
     return answer({errc::bad_option, fmt::format("{}; see viva --help", problem.what())}, json);
   }
   auto sources = setting_sources::from_process();

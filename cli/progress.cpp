@@ -57,13 +57,13 @@ std::string bar_line(const std::string& job, const progress& now, std::size_t co
   const double share = share_of(now);
   const double rate = rate_of(now);
   const auto filled = static_cast<std::size_t>(share * bar_cells);
-  std::string line = fmt::format("{} [{}{}] {:3.0f} %  {} of {}  {:.2f} GB/s", job,
-                                 std::string(filled, '#'), std::string(bar_cells - filled, ' '),
-                                 100 * share, format_bytes(now.bytes_done),
-                                 format_bytes(now.bytes_total), rate / 1e9);
+  std::string line =
+      fmt::format("{} [{}{}] {:3.0f} %  {} of {}  {:.2f} GB/s", job, std::string(filled, '#'),
+                  std::string(bar_cells - filled, ' '), 100 * share, format_bytes(now.bytes_done),
+                  format_bytes(now.bytes_total), rate / 1e9);
   if (rate > 0 && now.bytes_done < now.bytes_total)
-    line += fmt::format("  ETA {}", format_seconds(static_cast<double>(now.bytes_total
-                                                                       - now.bytes_done) / rate));
+    line += fmt::format(
+        "  ETA {}", format_seconds(static_cast<double>(now.bytes_total - now.bytes_done) / rate));
   if (now.restarts > 0)
     line += fmt::format("  {} restart{}", now.restarts, now.restarts == 1 ? "" : "s");
   if (line.size() > columns)

@@ -14,7 +14,8 @@ enum class progress_style : std::uint8_t { none, bar, lines };
 /// A bar on a terminal, otherwise nothing, unless --json-progress or --no-progress said so.
 progress_style choose_style(bool json_lines, bool silent);
 
-/// "quantize  [#####     ]  42 %  0.42/1.00 GiB  1.31 GB/s  ETA 0:12  2 restarts", at most `columns` wide.
+/// "quantize  [#####     ]  42 %  0.42/1.00 GiB  1.31 GB/s  ETA 0:12  2 restarts", at most
+/// `columns` wide.
 std::string bar_line(const std::string& job, const progress& now, std::size_t columns);
 
 /// {"job":…,"bytes_done":…,…} on one line, without the line's end.

@@ -44,16 +44,16 @@ std::string layout_help() {
 
 /// SRC with -METHOD appended: before the extension of a file, after the name of a folder.
 std::filesystem::path output_beside(std::filesystem::path source, std::string method) {
-  std::ranges::replace_if(method, [](char c) { return c == ':' || c == '='; }, '-');
+  std::ranges::replace_if(
+      method, [](char c) { return c == ':' || c == '='; }, '-');
   source = source.lexically_normal();
   if (source.filename().empty())
     source = source.parent_path();
   if (source.filename() == "." || source.filename() == "..")
     source = std::filesystem::weakly_canonical(source);
   std::error_code ignored;
-  const auto extension = std::filesystem::is_directory(source, ignored)
-                             ? std::filesystem::path{}
-                             : source.extension();
+  const auto extension =
+      std::filesystem::is_directory(source, ignored) ? std::filesystem::path{} : source.extension();
   const auto stem = extension.empty() ? source.filename() : source.stem();
   return source.parent_path() / fmt::format("{}-{}{}", stem.string(), method, extension.string());
 }
@@ -130,12 +130,15 @@ void add_quantize(CLI::App& root, invocation& call) {
   app->add_option("-o,--output", flags->output, "output (default: SRC-METHOD)")->type_name("OUT");
   app->add_option("--layout", spec.layout, layout_help())->type_name("L");
   app->add_option("--include", spec.include, "only tensors whose name holds this expression")
-      ->type_name("RE")->allow_extra_args(false);
+      ->type_name("RE")
+      ->allow_extra_args(false);
   app->add_option("--exclude", spec.exclude, "copy tensors whose name holds this expression")
-      ->type_name("RE")->allow_extra_args(false);
+      ->type_name("RE")
+      ->allow_extra_args(false);
   app->add_option("--rule", flags->rules,
                   "another method for some tensors; the first rule that fits wins, copy keeps")
-      ->type_name("RE=METHOD")->allow_extra_args(false);
+      ->type_name("RE=METHOD")
+      ->allow_extra_args(false);
   app->add_flag("--dry-run", spec.dry_run, "say what would be done; write nothing");
   app->add_flag("--overwrite", spec.overwrite, "replace an output that is there");
   add_report_flags(*app, flags->report);

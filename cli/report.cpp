@@ -11,8 +11,8 @@ namespace viva::cli {
 
 namespace {
 
-constexpr std::array<std::string_view, 10> columns = {"tensor", "method", "shape",     "bits/w",
-                                                      "sqnr_db", "rmse",  "max_error", "p99",
+constexpr std::array<std::string_view, 10> columns = {"tensor",  "method",  "shape",     "bits/w",
+                                                      "sqnr_db", "rmse",    "max_error", "p99",
                                                       "cosine",  "outliers"};
 constexpr std::size_t columns_left = 3; ///< The first ones stand left, numbers right.
 constexpr std::size_t name_columns_max = 48;
@@ -53,7 +53,8 @@ row row_of(const tensor_report& tensor, bool whole_names) {
 std::vector<const tensor_report*> shown(const job_report& report) {
   std::vector<const tensor_report*> result;
   for (const auto& tensor : report.tensors)
-    if (tensor.errors || (!tensor.method.empty() && tensor.method != "copy") || !tensor.note.empty())
+    if (tensor.errors || (!tensor.method.empty() && tensor.method != "copy")
+        || !tensor.note.empty())
       result.push_back(&tensor);
   return result;
 }
@@ -80,9 +81,9 @@ std::string table_text(const std::vector<row>& rows) {
 }
 
 double compression(const job_report& report) {
-  return report.output_bytes == 0 ? 0.0
-                                  : static_cast<double>(report.source_bytes)
-                                        / static_cast<double>(report.output_bytes);
+  return report.output_bytes == 0
+             ? 0.0
+             : static_cast<double>(report.source_bytes) / static_cast<double>(report.output_bytes);
 }
 
 std::vector<std::pair<std::string, std::string>> totals(const job_report& report,
@@ -93,19 +94,21 @@ std::vector<std::pair<std::string, std::string>> totals(const job_report& report
                                             report.job == "compare" ? "compared" : "worked on",
                                             report.tensors.size() - table_rows));
   if (report.output_bytes > 0)
-    lines.emplace_back("bytes", fmt::format("{} -> {} ({:.2f} x smaller)",
-                                            format_bytes(report.source_bytes),
-                                            format_bytes(report.output_bytes), compression(report)));
+    lines.emplace_back("bytes",
+                       fmt::format("{} -> {} ({:.2f} x smaller)", format_bytes(report.source_bytes),
+                                   format_bytes(report.output_bytes), compression(report)));
   if (!said.dry_run) {
-    lines.emplace_back("time", fmt::format("{}, {:.2f} GB/s of source",
-                                           format_seconds(report.seconds),
-                                           report.seconds > 0 ? static_cast<double>(
-                                               report.source_bytes) / report.seconds / 1e9 : 0.0));
+    lines.emplace_back(
+        "time", fmt::format("{}, {:.2f} GB/s of source", format_seconds(report.seconds),
+                            report.seconds > 0
+                                ? static_cast<double>(report.source_bytes) / report.seconds / 1e9
+                                : 0.0));
     lines.emplace_back("memory", fmt::format("{} at most, mapped source included",
                                              format_bytes(report.peak_rss_bytes)));
-    lines.emplace_back("work", fmt::format("{} shards on {} lanes, {} resumed, {} retries, {} restarts",
-                                           report.shards, report.lanes.size(), report.shards_resumed,
-                                           report.retries, report.restarts));
+    lines.emplace_back("work",
+                       fmt::format("{} shards on {} lanes, {} resumed, {} retries, {} restarts",
+                                   report.shards, report.lanes.size(), report.shards_resumed,
+                                   report.retries, report.restarts));
   }
   if (!report.layout.empty())
     lines.emplace_back("layout", report.layout);
@@ -139,8 +142,8 @@ std::string text_report(const job_report& report, const verdict& said, std::size
 }
 
 std::string markdown_report(const job_report& report, const verdict& said) {
-  std::string text = fmt::format("# viva {}{}{}\n\n", report.job, said.method.empty() ? "" : " ",
-                                 said.method);
+  std::string text =
+      fmt::format("# viva {}{}{}\n\n", report.job, said.method.empty() ? "" : " ", said.method);
   for (const auto& [name, value] : totals(report, said))
     text += fmt::format("- {}: {}\n", name, value);
   for (const auto& failed : said.failed)
@@ -171,7 +174,8 @@ std::string gate_text(const verdict& said) {
     std::size_t count = 0;
     for (const auto& failed : said.failed)
       if (failed.gate == asked.text && ++count <= 3)
-        names += fmt::format("{}{} ({:.6g})", names.empty() ? "" : ", ", failed.tensor, failed.value);
+        names +=
+            fmt::format("{}{} ({:.6g})", names.empty() ? "" : ", ", failed.tensor, failed.value);
     if (count > 3)
       names += fmt::format(" and {} more", count - 3);
     if (count > 0)

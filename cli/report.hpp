@@ -16,7 +16,7 @@ namespace viva::cli {
 
 /// What belongs to one finished job besides the report itself.
 struct verdict {
-  std::string method;                 ///< As asked; empty where the job has none.
+  std::string method; ///< As asked; empty where the job has none.
   bool dry_run = false;
   std::span<const gate> gates;
   std::vector<gate_failure> failed;

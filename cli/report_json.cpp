@@ -45,9 +45,12 @@ json json_of(const tensor_report& tensor) {
 }
 
 json json_of(const lane_report& lane) {
-  return {{"id", lane.id},         {"shards", lane.shards},
-          {"bytes", lane.bytes},   {"restarts", lane.restarts},
-          {"busy_seconds", lane.busy_seconds}, {"p50_ms", lane.p50_ms},
+  return {{"id", lane.id},
+          {"shards", lane.shards},
+          {"bytes", lane.bytes},
+          {"restarts", lane.restarts},
+          {"busy_seconds", lane.busy_seconds},
+          {"p50_ms", lane.p50_ms},
           {"p99_ms", lane.p99_ms}};
 }
 
@@ -71,9 +74,9 @@ json totals_of(const job_report& report) {
 } // namespace
 
 json json_report(const job_report& report, const verdict& said) {
-  json result = {{"job", report.job}, {"method", said.method}, {"layout", report.layout},
-                 {"output", report.output.string()}, {"dry_run", said.dry_run},
-                 {"totals", totals_of(report)}};
+  json result = {{"job", report.job},       {"method", said.method},
+                 {"layout", report.layout}, {"output", report.output.string()},
+                 {"dry_run", said.dry_run}, {"totals", totals_of(report)}};
   auto& tensors = result["tensors"] = json::array();
   for (const auto& tensor : report.tensors)
     tensors.push_back(json_of(tensor));

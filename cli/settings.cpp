@@ -64,8 +64,8 @@ bool is_word_of(std::string_view words, std::string_view word) {
 /// The value of a row from its text, or why not, naming the key, where it was said, and the range.
 expected<setting> check(const setting_row& row, std::string text, std::string origin) {
   const auto refuse = [&] {
-    return fail(errc::bad_option, fmt::format("{} = '{}' ({}) is not in its range: {}", row.key, text,
-                                              origin, range_text(row)));
+    return fail(errc::bad_option, fmt::format("{} = '{}' ({}) is not in its range: {}", row.key,
+                                              text, origin, range_text(row)));
   };
   setting result{&row, text, 0, origin};
   if (row.what == kind::word) {
@@ -127,7 +127,8 @@ expected<std::filesystem::path> choose_file(const setting_sources& from) {
   if (!named.empty()) {
     if (::access(named.c_str(), R_OK) != 0)
       return fail(errc::unreadable, fmt::format("{}: cannot be read; name an existing file with "
-                                                "--conf or VIVA_CONF", named.string()));
+                                                "--conf or VIVA_CONF",
+                                                named.string()));
     return named;
   }
   for (const auto& file : {from.user_file, from.system_file})
@@ -140,8 +141,8 @@ expected<void> check_variables(const setting_sources& from) {
   for (const auto& [name, value] : from.environment)
     if (name != "VIVA_CONF"
         && std::ranges::none_of(rows, [&](const auto& row) { return variable_of(row) == name; }))
-      return fail(errc::bad_option, fmt::format("environment {}: unknown; settings are {}", name,
-                                                key_list()));
+      return fail(errc::bad_option,
+                  fmt::format("environment {}: unknown; settings are {}", name, key_list()));
   return {};
 }
 

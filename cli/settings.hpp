@@ -4,7 +4,8 @@
 //
 // Flag over environment (VIVA_LANES, …) over file over default. The file is the one --conf or
 // VIVA_CONF names, else $XDG_CONFIG_HOME/viva/viva.toml (~/.config when unset), else
-// /etc/viva/viva.toml, else none. conf/viva.toml shows every key and is held to this table by a test.
+// /etc/viva/viva.toml, else none. conf/viva.toml shows every key and is held to this table by a
+// test.
 
 #include "actors/job.hpp"
 
@@ -21,11 +22,11 @@ namespace viva::cli {
 
 struct setting_row {
   enum class kind : std::uint8_t { count, bytes, word };
-  std::string_view key;      ///< As in the file; the flag has '-' for '_', the environment VIVA_KEY.
+  std::string_view key; ///< As in the file; the flag has '-' for '_', the environment VIVA_KEY.
   kind what = kind::count;
-  std::string_view standard; ///< The default, as a person writes it.
+  std::string_view standard;      ///< The default, as a person writes it.
   std::uint64_t min = 0, max = 0; ///< Of a count or of bytes, inclusive.
-  std::string_view words;    ///< Of a word: what it may be, space separated.
+  std::string_view words;         ///< Of a word: what it may be, space separated.
   std::string_view meaning;
 };
 
@@ -35,12 +36,12 @@ struct setting {
   const setting_row* row = nullptr;
   std::string text;         ///< As it was given.
   std::uint64_t number = 0; ///< Of a count or of bytes.
-  std::string origin;       ///< "flag", "environment VIVA_LANES", "file /etc/viva/viva.toml", "default"
+  std::string origin; ///< "flag", "environment VIVA_LANES", "file /etc/viva/viva.toml", "default"
 };
 
 struct settings {
-  std::vector<setting> values;    ///< One for each row, in the table's order.
-  std::filesystem::path file;     ///< Empty where none was read.
+  std::vector<setting> values; ///< One for each row, in the table's order.
+  std::filesystem::path file;  ///< Empty where none was read.
 
   const setting& at(std::string_view key) const;
   job_limits limits() const;

@@ -6,7 +6,8 @@
 
 namespace viva::cli {
 
-/// Installs the handlers once and returns the flag they set; give it to `job_observer::interrupted`.
+/// Installs the handlers once and returns the flag they set; give it to
+/// `job_observer::interrupted`.
 const std::atomic<bool>& watch_signals();
 
 } // namespace viva::cli

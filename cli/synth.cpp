@@ -53,8 +53,12 @@ expected<exit_code> run(const invocation& call, const synth_flags& flags) {
   if (!made)
     return tl::make_unexpected(made.error());
   if (call.json)
-    print_json({{"job", "synth"}, {"output", flags.output}, {"bytes", written},
-                {"dtype", flags.dtype}, {"seed", options.seed}, {"seconds", elapsed()}});
+    print_json({{"job", "synth"},
+                {"output", flags.output},
+                {"bytes", written},
+                {"dtype", flags.dtype},
+                {"seed", options.seed},
+                {"seconds", elapsed()}});
   else
     print(fmt::format("{}: {} of {} in {}\n", flags.output, format_bytes(written), flags.dtype,
                       format_seconds(elapsed())));
@@ -71,17 +75,18 @@ void add_synth(CLI::App& root, invocation& call) {
   app->add_option("OUT", flags->output, "folder to make")->required();
   app->add_option("--size", flags->size, "bytes of tensors, about")->required()->type_name("SIZE");
   app->add_option("--dtype", flags->dtype, "bf16 (default), f16 or f32")
-      ->check(CLI::IsMember({"bf16", "f16", "f32"}))->type_name("TYPE");
+      ->check(CLI::IsMember({"bf16", "f16", "f32"}))
+      ->type_name("TYPE");
   app->add_option("--shards", options.shards, "safetensors files (default 1)")
-      ->check(CLI::Range(1, 10'000))->type_name("N");
+      ->check(CLI::Range(1, 10'000))
+      ->type_name("N");
   app->add_flag("--outliers", options.outliers, "some channels far larger than the rest");
   app->add_option("--seed", options.seed, "of the numbers (default 0)")->type_name("N");
   app->add_flag("--overwrite", options.overwrite, "replace an output that is there");
   add_progress_flags(*app, call);
   add_common_flags(*app, call);
-  app->callback([&call, flags] {
-    call.run = [&call, flags](const settings&) { return run(call, *flags); };
-  });
+  app->callback(
+      [&call, flags] { call.run = [&call, flags](const settings&) { return run(call, *flags); }; });
 }
 
 } // namespace viva::cli

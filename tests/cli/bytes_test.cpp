@@ -23,7 +23,8 @@ TEST_CASE("bytes: a fraction is taken of its unit", "[cli]") {
 }
 
 TEST_CASE("bytes: what is no size is refused by its text", "[cli]") {
-  for (const auto* text : {"", "GiB", "-1GiB", "1XB", "1GiB2", "nan", "inf", "1e3", "9999999TiB", "0x10"}) {
+  for (const auto* text :
+       {"", "GiB", "-1GiB", "1XB", "1GiB2", "nan", "inf", "1e3", "9999999TiB", "0x10"}) {
     INFO(text);
     const auto parsed = parse_bytes(text);
     REQUIRE_FALSE(parsed);

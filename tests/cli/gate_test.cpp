@@ -77,8 +77,8 @@ TEST_CASE("gates: a tensor without error passes any lower bound on its SQNR", "[
 }
 
 TEST_CASE("gates: nonsense is refused with what would be right", "[cli]") {
-  for (const auto* text : {"", "sqnr_db", "sqnr_db=20", "sqnr_db<", "sqnr_db<x", "sqnr_db<20dB", "snr<20",
-                           "<20", "sqnr_db<nan", "sqnr_db<<20"}) {
+  for (const auto* text : {"", "sqnr_db", "sqnr_db=20", "sqnr_db<", "sqnr_db<x", "sqnr_db<20dB",
+                           "snr<20", "<20", "sqnr_db<nan", "sqnr_db<<20"}) {
     INFO(text);
     const auto parsed = parse_gate(text);
     REQUIRE_FALSE(parsed);

@@ -24,8 +24,9 @@ progress half_way() {
 
 TEST_CASE("progress: the bar says share, bytes, rate, time left and restarts", "[cli]") {
   const auto line = bar_line("quantize", half_way(), 200);
-  CHECK(line == "quantize [############            ]  50 %  512 MiB of 1.00 GiB  1.07 GB/s  "
-                "ETA 0.50 s  1 restart");
+  CHECK(line
+        == "quantize [############            ]  50 %  512 MiB of 1.00 GiB  1.07 GB/s  "
+           "ETA 0.50 s  1 restart");
 }
 
 TEST_CASE("progress: the bar never leaves its line", "[cli]") {

@@ -49,8 +49,8 @@ bool holds(const std::string& text, const std::string& part) {
 }
 
 struct scratch_folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path()
-                               / ("viva_report_" + std::to_string(::getpid()));
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("viva_report_" + std::to_string(::getpid()));
   scratch_folder() {
     std::filesystem::create_directories(path);
   }

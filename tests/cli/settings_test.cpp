@@ -95,10 +95,10 @@ TEST_CASE("settings: a value out of its range is refused with key, place and ran
   struct row {
     const char *key, *text;
   };
-  const row rows[] = {{"lanes", "1025"},      {"lanes", "-1"},       {"lanes", "two"},
-                      {"lanes", ""},          {"max_memory", "1KiB"}, {"max_memory", "much"},
-                      {"shard_bytes", "1B"},  {"attempts", "0"},     {"attempts", "3.5"},
-                      {"on_nan", "zero"},     {"on_nan", ""},        {"log_level", "fail keep"}};
+  const row rows[] = {{"lanes", "1025"},     {"lanes", "-1"},        {"lanes", "two"},
+                      {"lanes", ""},         {"max_memory", "1KiB"}, {"max_memory", "much"},
+                      {"shard_bytes", "1B"}, {"attempts", "0"},      {"attempts", "3.5"},
+                      {"on_nan", "zero"},    {"on_nan", ""},         {"log_level", "fail keep"}};
   for (const auto& [key, text] : rows) {
     INFO(key << " = " << text);
     setting_sources from;

@@ -1,0 +1,158 @@
+#include "formats/encoded.hpp"
+
+#include "formats/dtype_names.hpp"
+#include "formats/shown.hpp"
+#include "formats/stored_parts.hpp"
+
+#include <algorithm>
+
+namespace viva::formats {
+
+namespace {
+
+constexpr std::uint64_t values_max = 1ull << 48; // as offsets are bounded; keeps products in 64 bits
+
+/// A weight of the note: its recipe, or why there is none.
+expected<kernels::recipe> recipe_of(const file_parts& parts, const std::string& name,
+                                    const weight_note& note) {
+  const auto type = source_type(note.dtype);
+  if (!type)
+    return fail(errc::malformed, parts.at(name) + "__metadata__ viva gives its dtype as "
+                                   + shown(note.dtype) + "; quantize the source again");
+  auto recipe = kernels::parse_recipe(note.method, *type);
+  if (!recipe)
+    return fail(recipe.error().code, parts.at(name) + recipe.error().text
+                                       + "; a newer viva may know it");
+  return recipe;
+}
+
+expected<void> claim_all(file_parts& parts) {
+  if (auto done = claim_bitsandbytes(parts); !done)
+    return done;
+  if (auto done = claim_compressed_tensors(parts); !done)
+    return done;
+  const auto& metadata = parts.file.header.metadata;
+  if (const auto note = metadata.find(note_key); note != metadata.end()) {
+    const auto notes = read_note(note->second, parts.file.path);
+    if (!notes)
+      return tl::unexpected(notes.error());
+    return claim_noted(parts, *notes);
+  }
+  return {};
+}
+
+logical_tensor plain(const file_parts& parts, const tensor_entry& entry) {
+  logical_tensor tensor;
+  tensor.name = entry.name;
+  tensor.shape = entry.shape;
+  tensor.file = parts.index;
+  tensor.dtype = entry.dtype;
+  tensor.begin = entry.begin;
+  tensor.end = entry.end;
+  tensor.layout = "safetensors";
+  tensor.stored_bytes = entry.bytes();
+  return tensor;
+}
+
+} // namespace
+
+file_parts::file_parts(const checkpoint_file& of, std::uint32_t number) : file(of), index(number) {
+  for (const auto& tensor : of.header.tensors)
+    by_name.emplace(tensor.name, &tensor);
+}
+
+const tensor_entry* file_parts::find(const std::string& name) const {
+  const auto found_at = by_name.find(name);
+  return found_at == by_name.end() ? nullptr : found_at->second;
+}
+
+std::string file_parts::at(std::string_view name) const {
+  return shown(file.path) + ": tensor " + shown(name) + ": ";
+}
+
+expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const part> planes,
+                     std::span<const part> sides) {
+  const auto& shape = weight.shape;
+  if (shape.size() != 2 || shape[0] == 0 || shape[1] == 0 || shape[0] > values_max / shape[1]
+      || shape[1] % weight.recipe->row->cols_multiple != 0)
+    return fail(errc::malformed, parts.at(weight.name) + "has a shape that method "
+                                   + weight.recipe->name() + " cannot take");
+  const auto geometry = weight.recipe->row->shape(*weight.recipe, shape[1]);
+  if (geometry.planes_count != planes.size())
+    return fail(errc::unsupported, parts.at(weight.name) + "layout " + weight.layout
+                                     + " does not hold method " + weight.recipe->name());
+  const auto take = [&](const part& wanted) -> const tensor_entry* {
+    const auto* entry = parts.find(wanted.name);
+    if (entry == nullptr || (!wanted.dtype.empty() && entry->dtype != wanted.dtype))
+      return nullptr;
+    parts.claimed.insert(entry->name);
+    weight.stored_bytes += entry->bytes();
+    return entry;
+  };
+  const auto absent = [&](const part& wanted) {
+    return fail(errc::malformed, parts.at(weight.name) + "needs the tensor " + shown(wanted.name)
+                                   + (wanted.dtype.empty() ? std::string{}
+                                                           : " of dtype " + std::string(wanted.dtype))
+                                   + " in the same file; write the checkpoint again");
+  };
+  for (std::size_t p = 0; p < planes.size(); ++p) {
+    const auto* entry = take(planes[p]);
+    if (entry == nullptr)
+      return absent(planes[p]);
+    const auto bytes = geometry.planes[p].bytes(0, shape[0], shape[1]);
+    if (entry->bytes() != bytes)
+      return fail(errc::malformed, parts.at(entry->name) + "has " + std::to_string(entry->bytes())
+                                     + " bytes; " + weight.recipe->name() + " of ["
+                                     + std::to_string(shape[0]) + ", " + std::to_string(shape[1])
+                                     + "] needs " + std::to_string(bytes)
+                                     + "; write the checkpoint again");
+    weight.planes.push_back(entry->begin);
+  }
+  for (const auto& side : sides)
+    if (take(side) == nullptr)
+      return absent(side);
+  weight.file = parts.index;
+  parts.found.push_back(std::move(weight));
+  return {};
+}
+
+expected<void> claim_noted(file_parts& parts, const weight_notes& notes) {
+  for (const auto& [name, note] : notes) {
+    if (parts.claimed.contains(name))
+      continue;
+    if (note.layout != "safetensors")
+      return fail(errc::malformed, parts.at(name) + "is noted as encoded in layout "
+                                     + shown(note.layout)
+                                     + ", whose tensors are missing; write the checkpoint again");
+    const auto recipe = recipe_of(parts, name, note);
+    if (!recipe)
+      return tl::unexpected(recipe.error());
+    logical_tensor weight;
+    weight.name = name;
+    weight.shape = note.shape;
+    weight.dtype = note.dtype;
+    weight.recipe = *recipe;
+    weight.layout = note.layout;
+    const part codes[] = {{name, "U8"}};
+    if (auto done = claim(parts, std::move(weight), codes, {}); !done)
+      return done;
+  }
+  return {};
+}
+
+expected<std::vector<logical_tensor>> read_logical(const checkpoint& c) {
+  std::vector<logical_tensor> all;
+  for (std::uint32_t f = 0; f < c.files.size(); ++f) {
+    file_parts parts(c.files[f], f);
+    if (auto done = claim_all(parts); !done)
+      return tl::unexpected(done.error());
+    for (const auto& entry : parts.file.header.tensors)
+      if (!parts.claimed.contains(entry.name))
+        parts.found.push_back(plain(parts, entry));
+    std::ranges::move(parts.found, std::back_inserter(all));
+  }
+  std::ranges::sort(all, {}, &logical_tensor::name);
+  return all;
+}
+
+} // namespace viva::formats

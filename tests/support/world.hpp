@@ -25,6 +25,7 @@ using namespace std::chrono_literals;
 struct end_now { caf::error reason; }; // the child quits with it
 struct throw_now { std::string text; };
 struct be_deaf {};                     // from now on only a kill ends it
+struct load { std::shared_ptr<int> weight; }; // an argument whose owners can be counted
 struct end_late { caf::error reason; }; // answers a shutdown with this reason
 
 /// What children did, in order: "+a" started, "-a" ended.
@@ -36,6 +37,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::end_now)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::throw_now)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::be_deaf)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::end_late)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::load)
 
 namespace viva::testing {
 
@@ -91,9 +93,13 @@ struct world {
   void settle() {
     scheduler.run();
   }
+  /// In up to a thousand steps, so that what one timer starts can have its own timers ring.
   void pass(milliseconds time) {
-    scheduler.advance_time(time);
-    settle();
+    const auto step = std::max(time / 1000, 1ms);
+    for (; time > 0ms; time -= std::min(time, step)) {
+      scheduler.advance_time(std::min(time, step));
+      settle();
+    }
   }
 
   supervisor_options named(supervisor_options options) const {
@@ -150,6 +156,11 @@ struct world {
     auto info = look(id);
     REQUIRE(info);
     return info->state;
+  }
+  std::vector<child_info> all() {
+    auto infos = ask<std::vector<child_info>>(which_children{});
+    REQUIRE(infos);
+    return *infos;
   }
   child_counts count() {
     auto counts = ask<child_counts>(count_children{});

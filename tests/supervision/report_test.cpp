@@ -1,0 +1,168 @@
+#include "tests/support/world.hpp"
+
+#include <nlohmann/json.hpp>
+#include <spdlog/sinks/ostream_sink.h>
+
+#include <sstream>
+
+using namespace viva::testing;
+
+namespace {
+
+report sample() {
+  return {.context = report_context::child_terminated,
+          .supervisor = std::make_shared<const std::string>("lanes"),
+          .child = "lane-0",
+          .pid = 17,
+          .restart = transient,
+          .restarts = 2,
+          .reason = make_error(fault::exception, "index out of range")};
+}
+
+} // namespace
+
+TEST_CASE("S-70: a report is one line of a fixed layout", "[report]") {
+  CHECK(to_line(sample()) == "lanes: child_terminated child=lane-0 pid=17 restart=transient restarts=2 "
+                             "reason=\"exception: index out of range\"");
+  auto crash = sample();
+  crash.kind = report_kind::crash;
+  CHECK(to_line(crash).starts_with("lanes: crash child_terminated child=lane-0"));
+  auto own = sample();
+  own.child.clear();
+  own.context = report_context::gave_up;
+  CHECK(to_line(own) == "lanes: gave_up reason=\"exception: index out of range\"");
+  auto up = sample();
+  up.kind = report_kind::progress;
+  up.context = report_context::started;
+  CHECK(to_line(up) == "lanes: started child=lane-0 pid=17 restart=transient restarts=2");
+}
+
+TEST_CASE("S-70: whatever a reason holds, the line stays one line within its limit", "[report]") {
+  auto what = sample();
+  what.reason = make_error(fault::exception, "two\nlines \"quoted\" \x1b[31m");
+  CHECK(to_line(what).ends_with("reason=\"exception: two\\nlines \\\"quoted\\\" ?[31m\""));
+  what.reason = make_error(fault::exception, std::string(5000, 'x'));
+  CHECK(to_line(what).size() == 1024);
+  for (std::size_t limit = 3; limit < 200; ++limit) {
+    what.reason = make_error(fault::exception, "äöüßé€漢字🙂äöüßé€漢字🙂äöüßé€漢字🙂");
+    const auto line = to_line(what, limit);
+    CHECK(line.size() <= limit);
+    // still UTF-8: every leading byte has its followers
+    std::size_t expected = 0;
+    for (const unsigned char c : line) {
+      const bool follows = (c & 0xC0) == 0x80;
+      CHECK(follows == (expected > 0));
+      expected = follows ? expected - 1 : c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : c >= 0xC0 ? 1 : 0;
+    }
+    CHECK(expected == 0);
+  }
+}
+
+TEST_CASE("reports go to the log and to subscribers, in order", "[report]") {
+  std::ostringstream text;
+  auto log = std::make_shared<spdlog::logger>(
+    "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text));
+  log->set_pattern("%l %v");
+  reporter reports{{.log = log}};
+  std::vector<std::uint64_t> heard;
+  reports.subscribe([&](const report& what) { heard.push_back(what.restarts); });
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    auto what = sample();
+    what.restarts = i;
+    reports.post(what);
+  }
+  reports.flush();
+  REQUIRE(heard.size() == 20);
+  CHECK(std::is_sorted(heard.begin(), heard.end()));
+  CHECK(text.str().starts_with("error lanes: child_terminated child=lane-0 pid=17"));
+  CHECK(reports.counts().written == 20);
+}
+
+TEST_CASE("a full ring drops and counts, and posting never waits for the log", "[report]") {
+  std::mutex gate;
+  std::unique_lock closed{gate};
+  reporter reports{{.capacity = 100, .log = std::make_shared<spdlog::logger>("quiet")}};
+  std::atomic<int> heard = 0;
+  reports.subscribe([&](const report&) {
+    std::lock_guard pass{gate}; // a log that hangs
+    ++heard;
+  });
+  for (int i = 0; i < 5000; ++i)
+    reports.post(sample());
+  closed.unlock();
+  reports.flush();
+  const auto counts = reports.counts();
+  CHECK(counts.posted == 5000);
+  CHECK(counts.dropped >= 4800); // at most one batch in the writer's hands and one waiting
+  CHECK(counts.dropped + static_cast<std::uint64_t>(heard.load()) == counts.posted);
+}
+
+TEST_CASE("a burst is cut in the log and counted, subscribers still hear it", "[report]") {
+  std::ostringstream text;
+  auto log = std::make_shared<spdlog::logger>(
+    "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text));
+  reporter reports{{.capacity = 10'000, .burst_max = 50, .log = log}};
+  int heard = 0;
+  reports.subscribe([&](const report&) { ++heard; });
+  for (int i = 0; i < 1000; ++i)
+    reports.post(sample());
+  reports.flush();
+  CHECK(heard == 1000);
+  const auto counts = reports.counts();
+  CHECK(counts.suppressed >= 800); // a slow machine may see a few seconds, and 50 lines in each
+  CHECK(counts.written + counts.suppressed == 1000);
+}
+
+TEST_CASE("the text of reasons names exceptions, exits and errors of CAF", "[report]") {
+  CHECK(to_text(caf::error{}) == "normal");
+  CHECK(to_text(caf::exit_reason::kill) == "killed");
+  CHECK(to_text(caf::exit_reason::user_shutdown) == "shutdown");
+  CHECK(to_text(caf::sec::request_timeout) == "request_timeout");
+  CHECK(to_text(make_error(fault::not_found, "lane-9")) == "not_found: lane-9");
+  for (int code = 1; code <= static_cast<int>(fault::name_taken); ++code)
+    CHECK_FALSE(to_string(fault(code)).empty());
+  CHECK(to_string(fault::name_taken) == "name_taken");
+  CHECK(to_string(fault::start_failed) == "start_failed");
+}
+
+TEST_CASE("a dump shows the live tree with restarts and reasons, as text and as JSON", "[report]") {
+  world w;
+  const auto deep = member("deep", w.book);
+  w.rise({.name = "root"}, {member("a", w.book), {.id = "s", .start = [=](auto* sup) -> start_result {
+    return starting(spawn_supervisor(sup, {.name = "s"}, {deep}));
+  }, .type = child_type::supervisor}});
+  w.crash("a");
+  w.pass(1500ms);
+  const auto trees = w.people->dump(w.scheduler.clock().now());
+  REQUIRE(trees.size() == 1);
+  CHECK(trees[0].id == "root");
+  REQUIRE(trees[0].children.size() == 2);
+  const auto& a = trees[0].children[0];
+  CHECK(a.id == "a");
+  CHECK(a.state == life::up);
+  CHECK(a.restarts == 1);
+  CHECK(a.last_reason == "exception: boom");
+  CHECK(a.pid == w.child("a").id());
+  CHECK(a.age == 1500ms);
+  REQUIRE(trees[0].children[1].children.size() == 1);
+  CHECK(trees[0].children[1].children[0].id == "deep");
+  const auto json = nlohmann::json::parse(to_json(trees));
+  CHECK(json[0]["children"][0]["last_reason"] == "exception: boom");
+  CHECK(json[0]["children"][1]["children"][0]["id"] == "deep");
+  CHECK(to_text(trees).find("    deep") != std::string::npos);
+  CHECK(w.ask(stop{}));
+  CHECK(w.people->dump(w.scheduler.clock().now()).empty());
+}
+
+TEST_CASE("a dump counts what waits in a mailbox without asking its owner", "[report]") {
+  world w;
+  w.rise({}, {member("a", w.book)});
+  const auto a = w.child("a");
+  for (int i = 0; i < 5; ++i)
+    caf::anon_send(a, i);
+  auto trees = w.people->dump(w.scheduler.clock().now()); // nothing has run since
+  CHECK(trees[0].children[0].mailbox == 5);
+  w.settle();
+  trees = w.people->dump(w.scheduler.clock().now());
+  CHECK(trees[0].children[0].mailbox == 0);
+}

@@ -1,0 +1,249 @@
+#include "tests/support/world.hpp"
+
+using namespace viva::testing;
+
+namespace {
+
+std::vector<child_spec> four(const world& w) {
+  return {member("a", w.book), member("b", w.book), member("c", w.book), member("d", w.book)};
+}
+
+// Fails as long as `*failures` is above zero, and counts it down.
+child_spec fragile(std::string id, const world& w, std::shared_ptr<int> failures) {
+  return {.id = id, .start = [=, book = w.book](auto* sup) -> start_result {
+            if (*failures > 0) {
+              --*failures;
+              book->push_back("!" + id);
+              return make_error(fault::exception, "fragile");
+            }
+            book->push_back("+" + id);
+            return spawn(sup, obedient, book, id);
+          }};
+}
+
+} // namespace
+
+TEST_CASE("S-16: restart type by exit reason, nine cells", "[restart]") {
+  struct cell { restart_type type; caf::error reason; bool restarts; bool spec_stays; };
+  const std::vector<cell> cells{
+    {permanent, {}, true, true},               // permanent_normal
+    {permanent, shutdown_reason, true, true},  // permanent_shutdown
+    {permanent, abnormal_reason, true, true},  // permanent_abnormal
+    {transient, {}, false, true},              // transient_normal
+    {transient, shutdown_reason, false, true}, // transient_shutdown
+    {transient, make_error(fault::shutdown, "enough"), false, true}, // {shutdown, _}
+    {transient, abnormal_reason, true, true},  // transient_abnormal
+    {temporary, {}, false, false},             // temporary_normal
+    {temporary, shutdown_reason, false, false},// temporary_shutdown
+    {temporary, abnormal_reason, false, false},// temporary_abnormal
+  };
+  for (const auto& [type, reason, restarts, spec_stays] : cells) {
+    world w;
+    w.rise({}, {member("a", w.book, type)});
+    const auto first = w.child("a");
+    w.end(first, reason);
+    CHECK(w.count().specs == (spec_stays ? 1 : 0));
+    CHECK(w.count().active == (restarts ? 1 : 0));
+    if (restarts)
+      CHECK(w.child("a") != first);
+  }
+}
+
+TEST_CASE("S-16: killed is an abnormal end", "[restart]") {
+  world w;
+  w.rise({}, {member("a", w.book, transient)});
+  const auto first = w.child("a");
+  caf::anon_send_exit(first, caf::exit_reason::kill);
+  w.settle();
+  CHECK(w.state("a") == life::up);
+  CHECK(w.child("a") != first);
+}
+
+TEST_CASE("S-17: ends of temporary children and orders by hand do not count towards intensity",
+          "[restart]") {
+  world w;
+  w.rise({.intensity = 1}, {member("a", w.book)});
+  for (int i = 0; i < 10; ++i) {
+    REQUIRE(w.ask<started>(start_child{member("t", w.book, temporary)}));
+    w.crash("t");
+    REQUIRE(w.ask(terminate_child{"a"}));
+    REQUIRE(w.ask<started>(restart_child{"a"}));
+  }
+  w.crash("a");
+  CHECK_FALSE(w.ended);
+  CHECK(w.state("a") == life::up);
+}
+
+TEST_CASE("S-18: an abnormal end is reported before the decision, so is a permanent child's normal one",
+          "[restart]") {
+  for (const auto type : {permanent, transient, temporary})
+    for (const auto& reason : {caf::error{}, abnormal_reason}) {
+      auto reports = std::make_shared<reporter>(reporter_options{
+        .log = std::make_shared<spdlog::logger>("quiet")});
+      std::vector<report> heard;
+      reports->subscribe([&](const report& what) { heard.push_back(what); });
+      world w;
+      w.rise({.reports = reports}, {member("a", w.book, type)});
+      w.end(w.child("a"), reason);
+      reports->flush();
+      std::string order;
+      for (const auto& what : heard)
+        order += what.context == report_context::started ? "up " : "ended ";
+      const bool abnormal = ending_of(reason) == ending::abnormal;
+      const bool told = abnormal || type == permanent;
+      const bool restarted = judge(type, ending_of(reason)) == verdict::restart;
+      // an exception is told twice: as a crash and by the supervisor
+      CHECK(order == std::string{"up "} + (told ? (abnormal ? "ended ended " : "ended ") : "")
+                       + (restarted ? "up " : ""));
+    }
+}
+
+TEST_CASE("S-19: one_for_one restarts only the dead one", "[restart]") {
+  world w;
+  w.rise({}, four(w));
+  const auto a = w.child("a"), b = w.child("b"), c = w.child("c");
+  w.told();
+  w.crash("b");
+  CHECK(w.told() == "-b +b");
+  CHECK(w.child("a") == a);
+  CHECK(w.child("c") == c);
+  CHECK(w.child("b") != b);
+}
+
+TEST_CASE("S-20: one_for_all stops the others in reverse order and starts all in order", "[restart]") {
+  world w;
+  w.rise({.how = strategy::one_for_all}, four(w));
+  std::vector<caf::actor> old;
+  for (const auto* id : {"a", "b", "c", "d"})
+    old.push_back(w.child(id));
+  w.told();
+  w.crash("b");
+  CHECK(w.told() == "-b -d -c -a +a +b +c +d");
+  for (const auto* id : {"a", "b", "c", "d"})
+    CHECK(std::find(old.begin(), old.end(), w.child(id)) == old.end());
+}
+
+TEST_CASE("S-21: rest_for_one stops the later ones in reverse order and leaves the earlier alone",
+          "[restart]") {
+  world w;
+  w.rise({.how = strategy::rest_for_one}, four(w));
+  const auto a = w.child("a");
+  w.told();
+  w.crash("b");
+  CHECK(w.told() == "-b -d -c +b +c +d");
+  CHECK(w.child("a") == a);
+}
+
+TEST_CASE("S-21: the next one is not started before the one ahead of it is up again", "[restart]") {
+  world w;
+  auto gate = std::make_shared<caf::actor>();
+  child_spec gated{.id = "b", .start = [=](auto* sup) -> start_result {
+    *gate = spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
+      auto answer = std::make_shared<caf::response_promise>();
+      return {[=](await_up) { return *answer = self->make_response_promise(); },
+              [=](bool) { answer->deliver(caf::unit); }};
+    });
+    return starting(*gate);
+  }};
+  w.rise({.how = strategy::rest_for_one}, {member("a", w.book), gated, member("c", w.book)});
+  caf::anon_send(*gate, true);
+  w.settle();
+  w.told();
+  w.crash("a");
+  CHECK(w.told() == "-a -c +a"); // b is starting, c waits for it
+  caf::anon_send(*gate, true);
+  w.settle();
+  CHECK(w.told() == "+c");
+  *gate = nullptr;
+}
+
+TEST_CASE("S-22: simple_one_for_one starts with the caller's arguments and restarts with the same",
+          "[restart]") {
+  world w;
+  child_spec instance{.id = "i", .start = [book = w.book](auto* sup, const caf::message& args) {
+    const auto id = args.get_as<std::string>(0);
+    book->push_back("+" + id);
+    return start_result{spawn(sup, obedient, book, id)};
+  }};
+  w.rise({.how = strategy::simple_one_for_one}, {instance});
+  const auto x = w.ask<started>(start_instance{caf::make_message(std::string{"x"})});
+  const auto y = w.ask<started>(start_instance{caf::make_message(std::string{"y"})});
+  REQUIRE(x);
+  REQUIRE(y);
+  CHECK(w.told() == "+x +y");
+  caf::anon_send(x->who, throw_now{"boom"});
+  w.settle();
+  CHECK(w.told() == "-x +x");
+  const auto all = w.ask<std::vector<child_info>>(which_children{});
+  REQUIRE(all->size() == 2);
+  CHECK((*all)[0].who == y->who);
+}
+
+TEST_CASE("S-23: a temporary sibling stopped by a group restart stays away and its spec goes", "[restart]") {
+  for (const auto how : {strategy::one_for_all, strategy::rest_for_one}) {
+    world w;
+    w.rise({.how = how}, {member("a", w.book), member("t", w.book, temporary), member("c", w.book)});
+    w.told();
+    w.crash("a");
+    CHECK(w.told() == "-a -c -t +a +c");
+    CHECK_FALSE(w.look("t"));
+  }
+}
+
+TEST_CASE("S-24: a group restart leaves alone who had ended as allowed or was stopped by hand", "[restart]") {
+  world w;
+  w.rise({.how = strategy::one_for_all},
+         {member("a", w.book), member("ended", w.book, transient), member("stopped", w.book)});
+  w.end(w.child("ended"), {});
+  REQUIRE(w.ask(terminate_child{"stopped"}));
+  w.told();
+  w.crash("a");
+  CHECK(w.told() == "-a +a");
+  CHECK(w.state("ended") == life::down);
+  CHECK(w.state("stopped") == life::down);
+}
+
+TEST_CASE("S-24: under otp_compat a group restart revives them", "[restart]") {
+  world w;
+  w.rise(otp_compat({.how = strategy::one_for_all}),
+         {member("a", w.book), member("ended", w.book, transient), member("stopped", w.book)});
+  w.end(w.child("ended"), {});
+  REQUIRE(w.ask(terminate_child{"stopped"}));
+  w.told();
+  w.crash("a");
+  CHECK(w.told() == "-a +a +ended +stopped");
+}
+
+TEST_CASE("S-24: a child restarted by hand is wanted again", "[restart]") {
+  world w;
+  w.rise({.how = strategy::one_for_all}, {member("a", w.book), member("b", w.book)});
+  REQUIRE(w.ask(terminate_child{"b"}));
+  REQUIRE(w.ask<started>(restart_child{"b"}));
+  w.told();
+  w.crash("a");
+  CHECK(w.told() == "-a -b +a +b");
+}
+
+TEST_CASE("S-25: one_for_all begins again when a child fails, stopping those already restarted",
+          "[restart]") {
+  world w;
+  auto failures = std::make_shared<int>(0);
+  w.rise(otp_compat({.how = strategy::one_for_all, .intensity = 5}),
+         {member("a", w.book), fragile("b", w, failures), member("c", w.book)});
+  w.told();
+  *failures = 1;
+  w.crash("c");
+  CHECK(w.told() == "-c -b -a +a !b -a +a +b +c");
+  CHECK(w.count().active == 3);
+}
+
+TEST_CASE("S-25: rest_for_one goes on from the child that failed and keeps the earlier ones", "[restart]") {
+  world w;
+  auto failures = std::make_shared<int>(0);
+  w.rise(otp_compat({.how = strategy::rest_for_one, .intensity = 5}),
+         {member("a", w.book), member("b", w.book), fragile("c", w, failures), member("d", w.book)});
+  w.told();
+  *failures = 1;
+  w.crash("b");
+  CHECK(w.told() == "-b -d -c +b !c +c +d");
+}

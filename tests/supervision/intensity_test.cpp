@@ -189,6 +189,8 @@ TEST_CASE("S-32: between attempts the supervisor can be asked and stopped", "[in
     // the testing scheduler goes on with whom it ran last; every other step is somebody else's
     for (int i = 0; i < 1000 && !w.ended; ++i)
       i % 2 ? w.scheduler.try_run_once() : w.scheduler.try_run_once_lifo();
+    if (w.ended)
+      w.settle(); // the loop is over, the asker hears its answer
     INFO("strategy " << static_cast<int>(how) << ", attempts " << *attempts);
     REQUIRE(w.ended);
     REQUIRE(*seen);

@@ -5,6 +5,7 @@
 #include "tests/support/catch.hpp"
 
 #include <atomic>
+#include <ctime>
 #include <fstream>
 #include <future>
 #include <algorithm>
@@ -54,18 +55,19 @@ TEST_CASE("S-67: stopping ten times as many costs about ten times as much, not a
         self->send(top, start_instance{});
     }
     CHECK(ask<child_counts>(top, count_children{})->active == static_cast<std::size_t>(count));
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = std::clock();
     CHECK_FALSE(stop_supervisor(top, 60s));
-    return std::chrono::steady_clock::now() - begin;
+    return std::chrono::microseconds{(std::clock() - begin) * 1'000'000 / CLOCKS_PER_SEC};
   };
-  // the best of three: a machine shared with others only ever adds
+  // processor time of all threads, not the wall's, and the best of three: what others do on this
+  // machine must not fail a test
   auto few = stop_time(1000);
   auto many = stop_time(10'000);
   for (int i = 0; i < 2; ++i) {
     few = std::min(few, stop_time(1000));
     many = std::min(many, stop_time(10'000));
   }
-  INFO("1,000 in " << few.count() / 1000 << " us, 10,000 in " << many.count() / 1000 << " us");
+  INFO("1,000 in " << few.count() << " us, 10,000 in " << many.count() << " us");
   CHECK(many <= 50 * few); // the bound of OTP's suite
 }
 

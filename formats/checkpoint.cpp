@@ -19,10 +19,19 @@ constexpr std::uint64_t json_bytes_max = 256ull << 20; // an index of a million 
 constexpr std::string_view index_ending = ".safetensors.index.json";
 constexpr std::string_view weights_ending = ".safetensors";
 
-/// Endings of the same weights in other forms; copying them would bring the unquantized model along.
-constexpr std::array<std::string_view, 11> other_weights
-  = {".safetensors", ".gguf", ".pth", ".pt", ".onnx", ".onnx_data",
-     ".h5",          ".msgpack", ".ot", ".bin.index.json", ".safetensors.index.json"};
+/// Endings of the same weights in other forms; copying them would bring the unquantized model
+/// along.
+constexpr std::array<std::string_view, 11> other_weights = {".safetensors",
+                                                            ".gguf",
+                                                            ".pth",
+                                                            ".pt",
+                                                            ".onnx",
+                                                            ".onnx_data",
+                                                            ".h5",
+                                                            ".msgpack",
+                                                            ".ot",
+                                                            ".bin.index.json",
+                                                            ".safetensors.index.json"};
 
 bool is_left_behind(const std::string& name) {
   return name.starts_with('.') || name.ends_with(".partial") || name.ends_with(".journal")
@@ -33,7 +42,7 @@ bool is_left_behind(const std::string& name) {
 
 error cannot_list(const fs::path& folder, const std::error_code& why) {
   return {errc::unreadable, shown(folder) + ": cannot list it: " + why.message()
-                              + "; check the path and its permissions"};
+                                + "; check the path and its permissions"};
 }
 
 /// Files worth copying, relative to `root`, sorted.
@@ -90,8 +99,9 @@ expected<weight_map> read_index(const fs::path& path) {
     return tl::unexpected(index.error());
   const auto found = index->find("weight_map");
   if (found == index->end() || !found->is_object())
-    return fail(errc::malformed, shown(path) + ": has no object weight_map; "
-                                   "is it the index of a safetensors checkpoint?");
+    return fail(errc::malformed, shown(path)
+                                     + ": has no object weight_map; "
+                                       "is it the index of a safetensors checkpoint?");
   weight_map map;
   for (const auto& [tensor, file] : found->items()) {
     const auto* name = file.get_ptr<const std::string*>();
@@ -99,8 +109,8 @@ expected<weight_map> read_index(const fs::path& path) {
         || name->find('\0') != std::string::npos || *name == "." || *name == ".."
         || !name->ends_with(weights_ending))
       return fail(errc::malformed, shown(path) + ": tensor " + shown(tensor) + ": its file "
-                                     + shown(name == nullptr ? file.dump() : *name)
-                                     + " is no plain *.safetensors name; mend the index");
+                                       + shown(name == nullptr ? file.dump() : *name)
+                                       + " is no plain *.safetensors name; mend the index");
     map.emplace(tensor, *name);
   }
   if (map.empty())
@@ -115,8 +125,8 @@ expected<void> check_unique(const checkpoint& c) {
     for (const auto& tensor : file.header.tensors)
       if (const auto [at, fresh] = seen.emplace(tensor.name, &file); !fresh)
         return fail(errc::malformed, shown(file.path) + ": tensor " + shown(tensor.name)
-                                       + ": is in " + shown(at->second->name)
-                                       + " too; remove one of the two files");
+                                         + ": is in " + shown(at->second->name)
+                                         + " too; remove one of the two files");
   return {};
 }
 
@@ -127,20 +137,21 @@ expected<void> check_index(const checkpoint& c, const weight_map& map) {
     for (const auto& tensor : file.header.tensors) {
       const auto found = map.find(tensor.name);
       if (found == map.end() || found->second != file.name)
-        return fail(errc::malformed,
-                    shown(file.path) + ": tensor " + shown(tensor.name) + ": the index says it is in "
-                      + (found == map.end() ? "no file" : shown(found->second)) + "; mend "
-                      + shown(c.index));
+        return fail(errc::malformed, shown(file.path) + ": tensor " + shown(tensor.name)
+                                         + ": the index says it is in "
+                                         + (found == map.end() ? "no file" : shown(found->second))
+                                         + "; mend " + shown(c.index));
       ++tensors;
     }
   if (tensors == map.size())
     return {};
   for (const auto& [name, file] : map) {
     const auto at = std::ranges::find(c.files, file, &checkpoint_file::name);
-    if (std::ranges::find(at->header.tensors, name, &tensor_entry::name) == at->header.tensors.end())
+    if (std::ranges::find(at->header.tensors, name, &tensor_entry::name)
+        == at->header.tensors.end())
       return fail(errc::malformed, shown(at->path) + ": tensor " + shown(name)
-                                     + ": is missing, though the index says it is there; "
-                                       "copy or download the file again");
+                                       + ": is missing, though the index says it is there; "
+                                         "copy or download the file again");
   }
   return {};
 }
@@ -165,7 +176,7 @@ expected<void> add_shards(checkpoint& c) {
     std::error_code ignored;
     if (!fs::exists(c.root / name, ignored))
       return fail(errc::unreadable, shown(c.root / c.index) + ": names the file " + shown(name)
-                                      + ", which is not there; copy or download it");
+                                        + ", which is not there; copy or download it");
     if (auto added = add_file(c, c.root / name); !added)
       return added;
   }
@@ -183,29 +194,32 @@ expected<void> add_weights(checkpoint& c) {
   const bool whole = std::ranges::find(files, "model.safetensors") != files.end();
   if (indices.size() > 1)
     return fail(errc::malformed, shown(c.root) + ": has " + std::to_string(indices.size())
-                                   + " indices, such as " + shown(indices[0]) + " and "
-                                   + shown(indices[1]) + "; leave one");
+                                     + " indices, such as " + shown(indices[0]) + " and "
+                                     + shown(indices[1]) + "; leave one");
   if (indices.size() == 1) {
     c.index = indices.front();
     auto added = add_shards(c);
     const auto in_use = std::ranges::find(c.files, "model.safetensors", &checkpoint_file::name);
     if (added && whole && in_use == c.files.end())
-      return fail(errc::malformed, shown(c.root) + ": has both model.safetensors and an index of "
-                                     "other files; remove one, or name the file you mean");
+      return fail(errc::malformed, shown(c.root)
+                                       + ": has both model.safetensors and an index of "
+                                         "other files; remove one, or name the file you mean");
     return added;
   }
   if (whole || files.size() == 1)
     return add_file(c, c.root / (whole ? "model.safetensors" : files.front()));
   return fail(errc::unreadable,
               shown(c.root)
-                + (files.empty() ? ": holds no *.safetensors; name a file or a model's folder"
-                                 : ": holds several *.safetensors and no index; name the file you mean"));
+                  + (files.empty()
+                         ? ": holds no *.safetensors; name a file or a model's folder"
+                         : ": holds several *.safetensors and no index; name the file you mean"));
 }
 
 } // namespace
 
 expected<checkpoint> open_checkpoint(const fs::path& source) {
-  checkpoint c{.root = source, .folder = false, .files = {}, .others = {}, .config = {}, .index = {}};
+  checkpoint c{
+      .root = source, .folder = false, .files = {}, .others = {}, .config = {}, .index = {}};
   std::error_code why;
   c.folder = fs::is_directory(source, why);
   if (!c.folder) {

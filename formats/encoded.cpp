@@ -10,7 +10,8 @@ namespace viva::formats {
 
 namespace {
 
-constexpr std::uint64_t values_max = 1ull << 48; // as offsets are bounded; keeps products in 64 bits
+constexpr std::uint64_t values_max = 1ull
+                                     << 48; // as offsets are bounded; keeps products in 64 bits
 
 /// A weight of the note: its recipe, or why there is none.
 expected<kernels::recipe> recipe_of(const file_parts& parts, const std::string& name,
@@ -18,11 +19,11 @@ expected<kernels::recipe> recipe_of(const file_parts& parts, const std::string& 
   const auto type = source_type(note.dtype);
   if (!type)
     return fail(errc::malformed, parts.at(name) + "__metadata__ viva gives its dtype as "
-                                   + shown(note.dtype) + "; quantize the source again");
+                                     + shown(note.dtype) + "; quantize the source again");
   auto recipe = kernels::parse_recipe(note.method, *type);
   if (!recipe)
-    return fail(recipe.error().code, parts.at(name) + recipe.error().text
-                                       + "; a newer viva may know it");
+    return fail(recipe.error().code,
+                parts.at(name) + recipe.error().text + "; a newer viva may know it");
   return recipe;
 }
 
@@ -76,11 +77,11 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
   if (shape.size() != 2 || shape[0] == 0 || shape[1] == 0 || shape[0] > values_max / shape[1]
       || shape[1] % weight.recipe->row->cols_multiple != 0)
     return fail(errc::malformed, parts.at(weight.name) + "has a shape that method "
-                                   + weight.recipe->name() + " cannot take");
+                                     + weight.recipe->name() + " cannot take");
   const auto geometry = weight.recipe->row->shape(*weight.recipe, shape[1]);
   if (geometry.planes_count != planes.size())
     return fail(errc::unsupported, parts.at(weight.name) + "layout " + weight.layout
-                                     + " does not hold method " + weight.recipe->name());
+                                       + " does not hold method " + weight.recipe->name());
   const auto take = [&](const part& wanted) -> const tensor_entry* {
     const auto* entry = parts.find(wanted.name);
     if (entry == nullptr || (!wanted.dtype.empty() && entry->dtype != wanted.dtype))
@@ -90,10 +91,11 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
     return entry;
   };
   const auto absent = [&](const part& wanted) {
-    return fail(errc::malformed, parts.at(weight.name) + "needs the tensor " + shown(wanted.name)
-                                   + (wanted.dtype.empty() ? std::string{}
-                                                           : " of dtype " + std::string(wanted.dtype))
-                                   + " in the same file; write the checkpoint again");
+    return fail(
+        errc::malformed,
+        parts.at(weight.name) + "needs the tensor " + shown(wanted.name)
+            + (wanted.dtype.empty() ? std::string{} : " of dtype " + std::string(wanted.dtype))
+            + " in the same file; write the checkpoint again");
   };
   for (std::size_t p = 0; p < planes.size(); ++p) {
     const auto* entry = take(planes[p]);
@@ -102,10 +104,10 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
     const auto bytes = geometry.planes[p].bytes(0, shape[0], shape[1]);
     if (entry->bytes() != bytes)
       return fail(errc::malformed, parts.at(entry->name) + "has " + std::to_string(entry->bytes())
-                                     + " bytes; " + weight.recipe->name() + " of ["
-                                     + std::to_string(shape[0]) + ", " + std::to_string(shape[1])
-                                     + "] needs " + std::to_string(bytes)
-                                     + "; write the checkpoint again");
+                                       + " bytes; " + weight.recipe->name() + " of ["
+                                       + std::to_string(shape[0]) + ", " + std::to_string(shape[1])
+                                       + "] needs " + std::to_string(bytes)
+                                       + "; write the checkpoint again");
     weight.planes.push_back(entry->begin);
   }
   for (const auto& side : sides)
@@ -122,8 +124,8 @@ expected<void> claim_noted(file_parts& parts, const weight_notes& notes) {
       continue;
     if (note.layout != "safetensors")
       return fail(errc::malformed, parts.at(name) + "is noted as encoded in layout "
-                                     + shown(note.layout)
-                                     + ", whose tensors are missing; write the checkpoint again");
+                                       + shown(note.layout)
+                                       + ", whose tensors are missing; write the checkpoint again");
     const auto recipe = recipe_of(parts, name, note);
     if (!recipe)
       return tl::unexpected(recipe.error());

@@ -19,7 +19,7 @@ struct logical_tensor {
   std::uint32_t file = 0;
   /// Plain tensors: the header's dtype and range. Encoded ones: the original type's name.
   std::string dtype;
-  std::uint64_t begin = 0, end = 0; ///< Plain tensors only, absolute.
+  std::uint64_t begin = 0, end = 0;      ///< Plain tensors only, absolute.
   std::optional<kernels::recipe> recipe; ///< Set where the tensor is encoded.
   kernels::tensor_numbers numbers;
   std::vector<std::uint64_t> planes; ///< Absolute file offset of each plane of the recipe.

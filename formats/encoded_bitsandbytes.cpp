@@ -63,15 +63,16 @@ expected<state> read_state(const file_parts& parts, const source_file& source,
                            const tensor_entry& entry) {
   if (entry.bytes() > state_bytes_max)
     return fail(errc::malformed, parts.at(entry.name) + "has " + std::to_string(entry.bytes())
-                                   + " bytes, too many for a quant_state");
+                                     + " bytes, too many for a quant_state");
   const auto text = source.read(entry.begin, entry.bytes());
   if (!text)
     return tl::unexpected(text.error());
   const auto json = parse_object<nlohmann::json>(*text, parts.file.path / entry.name);
   state read;
   if (!json || !take_state(*json, read))
-    return fail(errc::malformed, parts.at(entry.name)
-                                   + "is no quant_state of bitsandbytes; write the checkpoint again");
+    return fail(errc::malformed,
+                parts.at(entry.name)
+                    + "is no quant_state of bitsandbytes; write the checkpoint again");
   return read;
 }
 
@@ -93,7 +94,8 @@ expected<void> check_map(const file_parts& parts, const source_file& source,
     equal = std::abs(theirs - wanted) <= std::abs(wanted) * 0x1p-20f;
   }
   if (!equal)
-    return fail(errc::unsupported, parts.at(name) + "is another table of levels than bitsandbytes'");
+    return fail(errc::unsupported,
+                parts.at(name) + "is another table of levels than bitsandbytes'");
   return {};
 }
 
@@ -126,9 +128,8 @@ expected<void> claim_weight(file_parts& parts, const source_file& source,
   weight.dtype = header_name(type);
   weight.layout = "bitsandbytes";
   weight.numbers.values[0] = static_cast<float>(read->offset);
-  auto recipe = kernels::parse_recipe(std::string(read->nested ? "nf4-dq" : "nf4")
-                                        + ":block=" + std::to_string(read->block),
-                                      type);
+  auto recipe = kernels::parse_recipe(
+      std::string(read->nested ? "nf4-dq" : "nf4") + ":block=" + std::to_string(read->block), type);
   if (!recipe)
     return fail(errc::unsupported, parts.at(entry.name) + recipe.error().text);
   weight.recipe = *recipe;

@@ -10,23 +10,24 @@ namespace viva::formats {
 
 namespace {
 
-constexpr std::string_view sign_of_others = "; only symmetric 8-bit weights with one scale per row are "
-                                            "read from compressed-tensors";
+constexpr std::string_view sign_of_others =
+    "; only symmetric 8-bit weights with one scale per row are "
+    "read from compressed-tensors";
 
 expected<void> claim_weight(file_parts& parts, const tensor_entry& codes,
                             const tensor_entry& scale) {
   const auto type = source_type(scale.dtype);
   if (!type)
-    return fail(errc::unsupported, parts.at(scale.name) + "has dtype " + scale.dtype
-                                     + std::string(sign_of_others));
+    return fail(errc::unsupported,
+                parts.at(scale.name) + "has dtype " + scale.dtype + std::string(sign_of_others));
   if (parts.find(codes.name + "_zero_point") != nullptr)
     return fail(errc::unsupported,
                 parts.at(codes.name) + "has a zero point" + std::string(sign_of_others));
   if (scale.bytes() != codes.shape[0] * kernels::bytes_of(*type))
     return fail(errc::unsupported, parts.at(scale.name) + "has "
-                                     + std::to_string(scale.bytes() / kernels::bytes_of(*type))
-                                     + " scales for " + std::to_string(codes.shape[0]) + " rows"
-                                     + std::string(sign_of_others));
+                                       + std::to_string(scale.bytes() / kernels::bytes_of(*type))
+                                       + " scales for " + std::to_string(codes.shape[0]) + " rows"
+                                       + std::string(sign_of_others));
   auto recipe = kernels::parse_recipe("int8", *type);
   if (!recipe)
     return tl::unexpected(recipe.error());

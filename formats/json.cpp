@@ -50,8 +50,8 @@ expected<Json> parse_object(const std::string& text, const std::filesystem::path
   else if (seen.fault.empty() && !parsed.is_object())
     seen.fault = "must be one JSON object";
   if (!seen.fault.empty())
-    return fail(errc::malformed, shown(file) + ": " + seen.fault
-                                   + "; mend it, or copy or download it again");
+    return fail(errc::malformed,
+                shown(file) + ": " + seen.fault + "; mend it, or copy or download it again");
   return parsed;
 }
 

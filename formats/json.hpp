@@ -12,8 +12,8 @@
 
 namespace viva::formats {
 
-/// Parses one JSON object. `Json` is nlohmann's json (sorted, fast look-ups) or ordered_json (keeps the
-/// order of the keys). `file` is for the error's text.
+/// Parses one JSON object. `Json` is nlohmann's json (sorted, fast look-ups) or ordered_json (keeps
+/// the order of the keys). `file` is for the error's text.
 template <class Json>
 expected<Json> parse_object(const std::string& text, const std::filesystem::path& file);
 

@@ -15,9 +15,9 @@ namespace viva::formats {
 namespace {
 
 constexpr std::array<layout_rules, 3> table = {{
-  {"bitsandbytes", bitsandbytes::tensors, bitsandbytes::config, true},
-  {"compressed-tensors", compressed_tensors::tensors, compressed_tensors::config, true},
-  {"safetensors", plain_safetensors::tensors, plain_safetensors::config, false},
+    {"bitsandbytes", bitsandbytes::tensors, bitsandbytes::config, true},
+    {"compressed-tensors", compressed_tensors::tensors, compressed_tensors::config, true},
+    {"safetensors", plain_safetensors::tensors, plain_safetensors::config, false},
 }};
 
 constexpr auto names = [] {
@@ -49,23 +49,23 @@ expected<void> check(const checkpoint& c, const choice& each, std::string_view l
   const auto at = position_of(c, each.source);
   if (!has_word(with.row->layouts, layout))
     return fail(errc::unsupported, at + "layout " + std::string(layout) + " cannot hold method "
-                                     + with.name() + "; it goes to layout "
-                                     + std::string(with.row->layouts)
-                                     + ". One output has one layout");
+                                       + with.name() + "; it goes to layout "
+                                       + std::string(with.row->layouts)
+                                       + ". One output has one layout");
   if (entry.shape.size() != 2 || entry.bytes() == 0)
     return fail(errc::bad_shape, at + "has " + std::to_string(entry.shape.size())
-                                   + " dimensions; only a weight of 2, neither of them 0, can be "
-                                     "quantized. Leave it out with --exclude");
+                                     + " dimensions; only a weight of 2, neither of them 0, can be "
+                                       "quantized. Leave it out with --exclude");
   if (header_name(with.source) != entry.dtype)
     return fail(errc::unsupported, at + "has dtype " + shown(entry.dtype)
-                                     + "; F32, F16 and BF16 can be quantized. Leave it out with "
-                                       "--exclude");
+                                       + "; F32, F16 and BF16 can be quantized. Leave it out with "
+                                         "--exclude");
   if (entry.shape[1] % with.row->cols_multiple != 0)
-    return fail(errc::bad_shape, at + "has " + std::to_string(entry.shape[1])
-                                   + " columns; method " + with.name() + " needs a multiple of "
-                                   + std::to_string(with.row->cols_multiple)
-                                   + ". Leave it out with --exclude, or give it another method "
-                                     "with --rule");
+    return fail(errc::bad_shape, at + "has " + std::to_string(entry.shape[1]) + " columns; method "
+                                     + with.name() + " needs a multiple of "
+                                     + std::to_string(with.row->cols_multiple)
+                                     + ". Leave it out with --exclude, or give it another method "
+                                       "with --rule");
   return {};
 }
 
@@ -81,7 +81,7 @@ expected<void> check_fresh(const checkpoint_file& file) {
     return tl::unexpected(notes.error());
   if (!notes->empty())
     return fail(errc::unsupported, shown(file.path) + ": tensor " + shown(notes->begin()->first)
-                                     + ": is quantized already; dequantize the file first");
+                                       + ": is quantized already; dequantize the file first");
   return {};
 }
 
@@ -125,8 +125,8 @@ out_file lay_file(const checkpoint& c, std::uint32_t f, const chosen& choices,
   return out;
 }
 
-/// Refuses an output tensor whose name another has, which only a source that already holds a layout's
-/// side tensors can bring about.
+/// Refuses an output tensor whose name another has, which only a source that already holds a
+/// layout's side tensors can bring about.
 expected<void> check_names(const checkpoint& c, const chosen& choices, const layout_rules& rules) {
   std::unordered_map<std::string, tensor_ref> seen;
   for (std::uint32_t f = 0; f < c.files.size(); ++f)
@@ -142,8 +142,8 @@ expected<void> check_names(const checkpoint& c, const chosen& choices, const lay
       for (auto& name : made)
         if (!seen.emplace(name, tensor_ref{f, t}).second)
           return fail(errc::unsupported, position_of(c, {f, t}) + "its output tensor " + shown(name)
-                                           + " has the name of another; is the source quantized "
-                                             "already? Leave the weight out with --exclude");
+                                             + " has the name of another; is the source quantized "
+                                               "already? Leave the weight out with --exclude");
     }
   return {};
 }
@@ -152,9 +152,8 @@ expected<void> check_names(const checkpoint& c, const chosen& choices, const lay
 
 encoded_weight::encoded_weight(const tensor_entry& of, tensor_ref ref,
                                const kernels::recipe& recipe)
-  : entry(of), source(ref), with(recipe), rows(of.shape[0]), cols(of.shape[1]),
-    shape(recipe.row->shape(recipe, of.shape[1])) {
-}
+    : entry(of), source(ref), with(recipe), rows(of.shape[0]), cols(of.shape[1]),
+      shape(recipe.row->shape(recipe, of.shape[1])) {}
 
 std::uint64_t encoded_weight::plane_bytes(std::uint32_t plane) const noexcept {
   return shape.planes[plane].bytes(0, rows, cols);
@@ -192,8 +191,9 @@ expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> ch
                                  std::string_view layout, std::string_view version) {
   const auto* rules = std::ranges::find(table, layout, &layout_rules::name);
   if (rules == table.end())
-    return fail(errc::bad_option, "no layout is called " + shown(layout)
-                                    + "; there are bitsandbytes, compressed-tensors, safetensors");
+    return fail(errc::bad_option,
+                "no layout is called " + shown(layout)
+                    + "; there are bitsandbytes, compressed-tensors, safetensors");
   chosen by_place;
   for (const auto& each : choices) {
     if (auto good = check(c, each, layout); !good)

@@ -29,11 +29,11 @@ struct choice {
 
 struct out_tensor {
   enum class kind : std::uint8_t { copy, plane, constant, numbers };
-  tensor_entry entry;     ///< begin and end are absolute in the output file.
+  tensor_entry entry; ///< begin and end are absolute in the output file.
   kind what = kind::copy;
-  tensor_ref source;      ///< For copy, plane and numbers.
+  tensor_ref source;       ///< For copy, plane and numbers.
   std::uint32_t plane = 0; ///< For plane: index into the recipe's geometry.
-  std::string bytes;      ///< For constant: exactly entry.bytes() long.
+  std::string bytes;       ///< For constant: exactly entry.bytes() long.
 };
 
 struct out_file {
@@ -61,13 +61,13 @@ std::span<const std::string_view> layouts() noexcept;
 /// Which layout a method goes to when nobody says: the first of its row.
 std::string_view default_layout(const kernels::method&) noexcept;
 
-/// True where engines of these layouts quantize this tensor: a 2-D floating-point `*.weight` that is no
-/// embedding, lm_head, norm or router.
+/// True where engines of these layouts quantize this tensor: a 2-D floating-point `*.weight` that
+/// is no embedding, lm_head, norm or router.
 bool quantizable(const tensor_entry&) noexcept;
 
 /// Lays out the whole output. Refuses a method the layout cannot hold and shapes it cannot take.
-expected<out_checkpoint> lay_out(const checkpoint&, std::span<const choice>, std::string_view layout,
-                                 std::string_view version);
+expected<out_checkpoint> lay_out(const checkpoint&, std::span<const choice>,
+                                 std::string_view layout, std::string_view version);
 
 /// The bytes of an `out_tensor` of kind `numbers`, exactly entry.bytes() long.
 std::string numbers_text(const out_tensor&, const kernels::recipe&, const tensor_entry& source,

@@ -1,15 +1,15 @@
-// Layout bitsandbytes: NF4 as transformers and vLLM load it (formats.md 3.4, 3.6). Blocks are counted
-// in flat order; all keys of a weight lie in one file.
+// Layout bitsandbytes: NF4 as transformers and vLLM load it (formats.md 3.4, 3.6). Blocks are
+// counted in flat order; all keys of a weight lie in one file.
 //
-//   X.weight                                  U8  (ceil(values / 2), 1)  plane codes
-//   X.weight.absmax                           F32 or, doubly quantized, U8 (blocks)  plane absmax
-//   X.weight.quant_map                        F32 (16)
-//   X.weight.nested_absmax                    F32 (ceil(blocks / 256))   plane nested_absmax; nf4-dq
-//   X.weight.nested_quant_map                 F32 (256)                  nf4-dq
-//   X.weight.quant_state.bitsandbytes__nf4    U8  (bytes)                JSON
+//   X.weight                                U8  (ceil(values / 2), 1)     plane codes
+//   X.weight.absmax                         F32, nf4-dq: U8 (blocks)      plane absmax
+//   X.weight.quant_map                      F32 (16)
+//   X.weight.nested_absmax        nf4-dq    F32 (ceil(blocks / 256))      plane nested_absmax
+//   X.weight.nested_quant_map     nf4-dq    F32 (256)
+//   X.weight.quant_state.bitsandbytes__nf4  U8  (bytes)                   JSON
 //
-// The JSON of nf4-dq holds the mean of the scales, known only after the survey. Its length is fixed in
-// advance by spaces at the end, which Python's json.loads skips.
+// The JSON of nf4-dq holds the mean of the scales, known only after the survey. Its length is fixed
+// in advance by spaces at the end, which Python's json.loads skips.
 
 #include "formats/dtype_names.hpp"
 #include "formats/layout_rules.hpp"
@@ -34,7 +34,8 @@ bool is_nested(const kernels::recipe& with) {
 /// repr(float) of Python: the shortest digits that read back, positional for exponents in [-4, 16).
 std::string python_repr(double value) {
   char text[40];
-  const auto end = std::to_chars(text, text + sizeof text, value, std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(text, text + sizeof text, value, std::chars_format::scientific).ptr;
   const std::string_view scientific(text, static_cast<std::size_t>(end - text));
   const auto e = scientific.find('e');
   int exponent = 0;
@@ -73,9 +74,9 @@ std::string quant_state(const kernels::recipe& with, const std::vector<std::uint
   text += "]";
   if (offset != nullptr)
     text.append(", \"nested_blocksize\": ")
-      .append(std::to_string(kernels::nf4_dq::nested_blocks))
-      .append(", \"nested_dtype\": \"float32\", \"nested_offset\": ")
-      .append(python_repr(double{*offset}));
+        .append(std::to_string(kernels::nf4_dq::nested_blocks))
+        .append(", \"nested_dtype\": \"float32\", \"nested_offset\": ")
+        .append(python_repr(double{*offset}));
   return text + "}";
 }
 
@@ -83,9 +84,9 @@ std::vector<out_tensor> tensors(const encoded_weight& weight) {
   const auto blocks = (weight.rows * weight.cols + weight.with.block - 1) / weight.with.block;
   const bool nested = is_nested(weight.with);
   std::vector<out_tensor> all = {
-    weight.plane("", "U8", {weight.plane_bytes(0), 1}, 0),
-    weight.plane(".absmax", nested ? "U8" : "F32", {blocks}, 1),
-    weight.constant(".quant_map", "F32", {kernels::nf4::levels.size()}, quant_map_bytes()),
+      weight.plane("", "U8", {weight.plane_bytes(0), 1}, 0),
+      weight.plane(".absmax", nested ? "U8" : "F32", {blocks}, 1),
+      weight.constant(".quant_map", "F32", {kernels::nf4::levels.size()}, quant_map_bytes()),
   };
   const float zero = 0; // its repr "0.0" is 3 characters
   auto state = quant_state(weight.with, weight.entry.shape, nested ? &zero : nullptr);
@@ -97,15 +98,15 @@ std::vector<out_tensor> tensors(const encoded_weight& weight) {
     return all;
   all.back().what = out_tensor::kind::numbers;
   all.push_back(weight.plane(".nested_absmax", "F32", {weight.plane_bytes(2) / 4}, 2));
-  all.push_back(weight.constant(".nested_quant_map", "F32",
-                                {kernels::nf4_dq::dynamic_map().size()}, nested_quant_map_bytes()));
+  all.push_back(weight.constant(".nested_quant_map", "F32", {kernels::nf4_dq::dynamic_map().size()},
+                                nested_quant_map_bytes()));
   return all;
 }
 
 nlohmann::ordered_json config(std::span<const choice> choices,
                               const std::vector<std::string>& kept) {
-  const bool nested
-    = std::ranges::any_of(choices, [](const choice& each) { return is_nested(each.recipe); });
+  const bool nested =
+      std::ranges::any_of(choices, [](const choice& each) { return is_nested(each.recipe); });
   return {{"_load_in_4bit", true},
           {"_load_in_8bit", false},
           {"bnb_4bit_compute_dtype", torch_name(choices.front().recipe.source)},

@@ -1,7 +1,7 @@
 #pragma once
 
-// What one layout is: how it names and shapes the tensors of an encoded weight, and what it wants in
-// config.json. Each layout is one file, layout_NAME.cpp, and one row of the table in layout.cpp.
+// What one layout is: how it names and shapes the tensors of an encoded weight, and what it wants
+// in config.json. Each layout is one file, layout_NAME.cpp, and one row of the table in layout.cpp.
 
 #include "formats/layout.hpp"
 
@@ -33,8 +33,8 @@ struct layout_rules {
   std::string_view name;
   /// The output tensors of a weight.
   std::vector<out_tensor> (*tensors)(const encoded_weight&);
-  /// What goes under quantization_config; null where nothing does. `kept` are the names of the Linear
-  /// modules that stay as they are, sorted.
+  /// What goes under quantization_config; null where nothing does. `kept` are the names of the
+  /// Linear modules that stay as they are, sorted.
   nlohmann::ordered_json (*config)(std::span<const choice>, const std::vector<std::string>& kept);
   /// True where an engine reads the files, so weights must be as its module holds them.
   bool for_engines;
@@ -43,7 +43,8 @@ struct layout_rules {
 namespace bitsandbytes {
 std::vector<out_tensor> tensors(const encoded_weight&);
 nlohmann::ordered_json config(std::span<const choice>, const std::vector<std::string>& kept);
-/// JSON of a quant_state as Python's json.dumps writes it; `offset` is null without double quantization.
+/// JSON of a quant_state as Python's json.dumps writes it; `offset` is null without double
+/// quantization.
 std::string quant_state(const kernels::recipe&, const std::vector<std::uint64_t>& shape,
                         const float* offset);
 std::string quant_map_bytes();        ///< NF4's 16 levels, f32.
@@ -61,7 +62,8 @@ nlohmann::ordered_json config(std::span<const choice>, const std::vector<std::st
 } // namespace plain_safetensors
 
 /// The edited config.json: `quantization_config` is set, everything else stays in its order.
-expected<std::string> edited_config(const checkpoint&, const layout_rules&, std::span<const choice>);
+expected<std::string> edited_config(const checkpoint&, const layout_rules&,
+                                    std::span<const choice>);
 
 /// The index of the output's files, as transformers writes it.
 std::string index_text(std::span<const out_file>);

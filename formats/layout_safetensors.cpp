@@ -1,5 +1,5 @@
-// Layout safetensors: an encoded weight keeps its name and becomes U8 (rows, bytes of a row); what it is
-// stands in the note. For methods of one plane whose blocks stay within a row: GGUF's.
+// Layout safetensors: an encoded weight keeps its name and becomes U8 (rows, bytes of a row); what
+// it is stands in the note. For methods of one plane whose blocks stay within a row: GGUF's.
 
 #include "formats/layout_rules.hpp"
 

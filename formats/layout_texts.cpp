@@ -29,8 +29,8 @@ std::vector<std::string> kept_modules(const checkpoint& c, std::span<const choic
   return {kept.begin(), kept.end()};
 }
 
-/// Models whose attention and MLP are Conv1D modules: weights lie (in, out), and engines quantize the
-/// transpose.
+/// Models whose attention and MLP are Conv1D modules: weights lie (in, out), and engines quantize
+/// the transpose.
 constexpr std::array<std::string_view, 3> conv1d_models = {"gpt2", "openai-gpt", "imagegpt"};
 constexpr std::array<std::string_view, 4> conv1d_modules = {"c_attn", "c_proj", "c_fc", "q_attn"};
 
@@ -40,7 +40,7 @@ const tensor_entry* find_conv1d(const checkpoint& c, const nlohmann::ordered_jso
   const auto type = config.find("model_type");
   if (type == config.end() || !type->is_string()
       || std::ranges::find(conv1d_models, type->get_ref<const std::string&>())
-           == conv1d_models.end())
+             == conv1d_models.end())
     return nullptr;
   for (const auto& each : choices) {
     const auto& entry = c.files[each.source.file].header.tensors[each.source.tensor];
@@ -62,14 +62,15 @@ expected<std::string> edited_config(const checkpoint& c, const layout_rules& rul
     return tl::unexpected(config.error());
   if (const auto found = config->find("quantization_config");
       found != config->end() && !found->is_null())
-    return fail(errc::unsupported, shown(path) + ": has a quantization_config, so the model is "
-                                     "quantized already; dequantize it first");
+    return fail(errc::unsupported, shown(path)
+                                       + ": has a quantization_config, so the model is "
+                                         "quantized already; dequantize it first");
   if (rules.for_engines)
     if (const auto* conv1d = find_conv1d(c, *config, choices); conv1d != nullptr)
-      return fail(errc::unsupported,
-                  shown(path) + ": tensor " + shown(conv1d->name)
-                    + ": is a Conv1D's, stored transposed, which layout "
-                    + std::string(rules.name) + " cannot hold; use a method of layout safetensors");
+      return fail(errc::unsupported, shown(path) + ": tensor " + shown(conv1d->name)
+                                         + ": is a Conv1D's, stored transposed, which layout "
+                                         + std::string(rules.name)
+                                         + " cannot hold; use a method of layout safetensors");
   if (auto value = rules.config(choices, kept_modules(c, choices)); !value.is_null())
     (*config)["quantization_config"] = std::move(value);
   return text_of(*config, 2) + "\n";

@@ -11,12 +11,12 @@ namespace viva::formats {
 namespace {
 
 constexpr std::array<std::string_view, 3> table_marks = {"embed", "position", "token_type"};
-constexpr std::array<std::string_view, 5> tables
-  = {"wte", "wpe", "emb", "shared", "relative_attention_bias"};
-constexpr std::array<std::string_view, 4> routers
-  = {"gate", "router", "gate_inp", "shared_expert_gate"};
-constexpr std::array<std::string_view, 6> heads
-  = {"lm_head", "head", "score", "classifier", "qa_outputs", "cls"};
+constexpr std::array<std::string_view, 5> tables = {"wte", "wpe", "emb", "shared",
+                                                    "relative_attention_bias"};
+constexpr std::array<std::string_view, 4> routers = {"gate", "router", "gate_inp",
+                                                     "shared_expert_gate"};
+constexpr std::array<std::string_view, 6> heads = {"lm_head",    "head",       "score",
+                                                   "classifier", "qa_outputs", "cls"};
 
 constexpr char lower(char c) noexcept {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;

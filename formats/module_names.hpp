@@ -1,13 +1,14 @@
 #pragma once
 
-// What a tensor's name says about the module it belongs to. `quantizable` (layout.hpp) is built on it.
+// What a tensor's name says about its module; `quantizable` (layout.hpp) is built on it.
 //
-// A weight is `MODULE.weight`; the module's name is a path of parts between dots. By its parts it is
+// A weight is `MODULE.weight`; the module's name is a path of parts between dots. By these it is
 //   table    a part has "embed", "position" or "token_type" in it, or is wte, wpe, emb, shared or
 //            relative_attention_bias
 //   norm     the last part has "norm" in it, or is ln, or begins ln_
-//   router   the last part is gate, router, gate_inp or shared_expert_gate (llama's gate_proj is none)
-//   head     a part is lm_head, head, score, classifier, qa_outputs or cls, or the module is output
+//   router   the last part is gate, router, gate_inp or shared_expert_gate (gate_proj is none)
+//   head     a part is lm_head, head, score, classifier, qa_outputs or cls, or the module is
+//            output
 //   linear   none of these: the engines' Linear layers, a BERT pooler among them
 // Case does not count.
 

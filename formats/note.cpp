@@ -37,10 +37,10 @@ std::string note_text(std::string_view version, const weight_notes& notes) {
   for (const auto& [name, note] : notes)
     // sorted and unique already: appending skips the linear search of an insertion
     entries.std::vector<nlohmann::ordered_json::object_t::value_type>::emplace_back(
-      name, nlohmann::ordered_json{{"method", note.method},
-                                   {"shape", note.shape},
-                                   {"dtype", note.dtype},
-                                   {"layout", note.layout}});
+        name, nlohmann::ordered_json{{"method", note.method},
+                                     {"shape", note.shape},
+                                     {"dtype", note.dtype},
+                                     {"layout", note.layout}});
   return text_of(nlohmann::ordered_json{{"version", version}, {"tensors", std::move(tensors)}});
 }
 
@@ -58,9 +58,10 @@ expected<weight_notes> read_note(const std::string& text, const std::filesystem:
     if (!entry.is_object() || !take_text(entry, "method", read.method)
         || !take_shape(entry, read.shape) || !take_text(entry, "dtype", read.dtype)
         || !take_text(entry, "layout", read.layout))
-      return fail(errc::malformed, at + "tensor " + shown(name)
-                                     + ": method, shape, dtype or layout is missing; quantize the "
-                                       "source again");
+      return fail(errc::malformed,
+                  at + "tensor " + shown(name)
+                      + ": method, shape, dtype or layout is missing; quantize the "
+                        "source again");
     notes.emplace(name, std::move(read));
   }
   return notes;

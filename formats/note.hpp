@@ -1,7 +1,7 @@
 #pragma once
 
-// The note: what we leave in a file's __metadata__ under "viva", as compact JSON, so that an encoded
-// weight is known for what it is where no engine's own sign says so.
+// The note: what we leave in a file's __metadata__ under "viva", as compact JSON, so that an
+// encoded weight is known for what it is where no engine's own sign says so.
 //
 //   {"version":"0.1.0","tensors":{"a.weight":{"method":"q8_0","shape":[4096,4096],"dtype":"BF16",
 //    "layout":"safetensors"}, …}}

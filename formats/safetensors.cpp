@@ -19,11 +19,11 @@ struct dtype_row {
 
 /// In the order of the reference's enumeration, by which its writer sorts.
 constexpr std::array<dtype_row, 22> dtypes = {{
-  {"BOOL", 8},        {"F4", 4},          {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
-  {"I8", 8},          {"F8_E5M2", 8},     {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
-  {"F8_E5M2FNUZ", 8}, {"I16", 16},        {"U16", 16},    {"F16", 16},    {"BF16", 16},
-  {"I32", 32},        {"U32", 32},        {"F32", 32},    {"C64", 64},    {"F64", 64},
-  {"I64", 64},        {"U64", 64},
+    {"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+    {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+    {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+    {"I64", 64},        {"U64", 64},
 }};
 
 std::size_t rank_of(std::string_view dtype) noexcept {
@@ -38,7 +38,8 @@ std::uint64_t bytes_of(const tensor_entry& tensor) noexcept {
   return values * bits_of(tensor.dtype) / 8;
 }
 
-/// A JSON string as the reference writes it: short escapes, and characters beyond ASCII as they are.
+/// A JSON string as the reference writes it: short escapes, and characters beyond ASCII as they
+/// are.
 std::string json_string(const std::string& text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -40,8 +40,8 @@ unsigned bits_of(std::string_view dtype) noexcept;
 /// sizes that do not match shapes, trailing bytes. Errors name file, tensor and what is wrong.
 expected<safetensors_header> read_header(const std::filesystem::path& file);
 
-/// Sorts `tensors` as the reference writer does, sets begin and end of each, and returns the bytes of
-/// the header (length word included, padded to 8). Only name, dtype and shape need be filled.
+/// Sorts `tensors` as the reference writer does, sets begin and end of each, and returns the bytes
+/// of the header (length word included, padded to 8). Only name, dtype and shape need be filled.
 std::string lay_header(std::vector<tensor_entry>& tensors,
                        const std::map<std::string, std::string>& metadata);
 

@@ -1,8 +1,8 @@
 // safetensors: reading a header, with the checks of the reference reader in its order, and those it
 // leaves out (duplicate keys, keys that no tensor has).
 
-#include "formats/shown.hpp"
 #include "formats/safetensors.hpp"
+#include "formats/shown.hpp"
 #include "formats/source_file.hpp"
 
 #include <nlohmann/json.hpp>
@@ -17,13 +17,14 @@ namespace viva::formats {
 
 namespace {
 
-constexpr std::uint64_t header_bytes_max = 100'000'000;      // the reference's cap
-constexpr std::uint64_t offset_max = (1ull << 48) - 1;       // the schema's bound
+constexpr std::uint64_t header_bytes_max = 100'000'000; // the reference's cap
+constexpr std::uint64_t offset_max = (1ull << 48) - 1;  // the schema's bound
 constexpr std::string_view damaged = "the file is damaged or truncated: copy or download it again";
 constexpr std::string_view miswritten = "whatever wrote this file is at fault: write it again";
 
-/// Hears the header's JSON word by word; nothing is kept that the format does not know, so a hostile
-/// header costs no more memory than its own length. Returns false, and so stops, at the first fault.
+/// Hears the header's JSON word by word; nothing is kept that the format does not know, so a
+/// hostile header costs no more memory than its own length. Returns false, and so stops, at the
+/// first fault.
 class header_listener : public nlohmann::json_sax<nlohmann::json> {
 public:
   std::vector<tensor_entry> tensors;
@@ -206,10 +207,11 @@ bool size_of(const tensor_entry& tensor, std::uint64_t& bytes, std::string& faul
   return fault.empty();
 }
 
-/// What is wrong with the place of `tensor`, which should begin at `expected_begin`; empty if nothing.
+/// What is wrong with the place of `tensor`, which should begin at `expected_begin`; empty if
+/// nothing.
 std::string misplaced(const tensor_entry& tensor, std::uint64_t expected_begin) {
-  const auto offsets
-    = "data_offsets [" + std::to_string(tensor.begin) + ", " + std::to_string(tensor.end) + "]";
+  const auto offsets =
+      "data_offsets [" + std::to_string(tensor.begin) + ", " + std::to_string(tensor.end) + "]";
   if (tensor.begin > offset_max || tensor.end > offset_max)
     return offsets + " lie beyond 2^48";
   if (tensor.end < tensor.begin)
@@ -230,8 +232,8 @@ std::string misplaced(const tensor_entry& tensor, std::uint64_t expected_begin) 
 expected<std::uint64_t> header_length(const source_file& source, const std::string& at) {
   if (source.bytes() < 8)
     return fail(errc::malformed, at + "has " + std::to_string(source.bytes())
-                                   + " bytes, too few for a safetensors file; "
-                                   + std::string(damaged));
+                                     + " bytes, too few for a safetensors file; "
+                                     + std::string(damaged));
   const auto word = source.read(0, 8);
   if (!word)
     return tl::unexpected(word.error());
@@ -240,12 +242,12 @@ expected<std::uint64_t> header_length(const source_file& source, const std::stri
     length = length << 8 | static_cast<unsigned char>((*word)[i]);
   if (length > header_bytes_max)
     return fail(errc::malformed, at + "claims a header of " + std::to_string(length)
-                                   + " bytes, more than the " + std::to_string(header_bytes_max)
-                                   + " that the format allows; is it a safetensors file?");
+                                     + " bytes, more than the " + std::to_string(header_bytes_max)
+                                     + " that the format allows; is it a safetensors file?");
   if (length > source.bytes() - 8)
     return fail(errc::malformed, at + "claims a header of " + std::to_string(length)
-                                   + " bytes and has only " + std::to_string(source.bytes())
-                                   + " in all; " + std::string(damaged));
+                                     + " bytes and has only " + std::to_string(source.bytes())
+                                     + " in all; " + std::string(damaged));
   return length;
 }
 
@@ -264,8 +266,7 @@ expected<safetensors_header> read_header(const std::filesystem::path& file) {
     return tl::unexpected(text.error());
   header_listener heard;
   if (!nlohmann::json::sax_parse(*text, &heard))
-    return fail(errc::malformed,
-                at + "header: " + heard.fault + "; " + std::string(miswritten));
+    return fail(errc::malformed, at + "header: " + heard.fault + "; " + std::string(miswritten));
 
   safetensors_header header{.tensors = std::move(heard.tensors),
                             .metadata = std::move(heard.metadata),
@@ -278,16 +279,15 @@ expected<safetensors_header> read_header(const std::filesystem::path& file) {
   for (auto& tensor : header.tensors) {
     if (const auto fault = misplaced(tensor, end); !fault.empty())
       return fail(errc::malformed, at + "tensor " + shown(tensor.name) + ": " + fault + "; "
-                                     + std::string(miswritten));
+                                       + std::string(miswritten));
     end = tensor.end;
     tensor.begin += header.data_begin;
     tensor.end += header.data_begin;
   }
   if (end + header.data_begin != header.file_bytes)
-    return fail(errc::malformed, at + "has " + std::to_string(header.file_bytes)
-                                   + " bytes; its tensors end at byte "
-                                   + std::to_string(end + header.data_begin) + "; "
-                                   + std::string(damaged));
+    return fail(errc::malformed,
+                at + "has " + std::to_string(header.file_bytes) + " bytes; its tensors end at byte "
+                    + std::to_string(end + header.data_begin) + "; " + std::string(damaged));
   return header;
 }
 

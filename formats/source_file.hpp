@@ -23,7 +23,8 @@ public:
     return x_bytes;
   }
 
-  /// Exactly `count` bytes from `offset`. `unreadable` where the file ends before or the read fails.
+  /// Exactly `count` bytes from `offset`. `unreadable` where the file ends before or the read
+  /// fails.
   expected<std::string> read(std::uint64_t offset, std::uint64_t count) const;
 
 private:

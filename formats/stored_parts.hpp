@@ -1,7 +1,8 @@
 #pragma once
 
-// Reading encoded weights back: the tensors of one file by name, which of them belong to a weight, and
-// the check that each plane has exactly the bytes its method gives it. One reader for each layout.
+// Reading encoded weights back: the tensors of one file by name, which of them belong to a weight,
+// and the check that each plane has exactly the bytes its method gives it. One reader for each
+// layout.
 
 #include "formats/encoded.hpp"
 #include "formats/note.hpp"
@@ -36,8 +37,9 @@ struct part {
   std::string_view dtype;
 };
 
-/// Claims the parts of a weight and appends it to `found`. `planes` are in the recipe's order; `sides`
-/// must be there and belong to the weight. Refuses missing parts, other dtypes and wrong lengths.
+/// Claims the parts of a weight and appends it to `found`. `planes` are in the recipe's order;
+/// `sides` must be there and belong to the weight. Refuses missing parts, other dtypes and wrong
+/// lengths.
 expected<void> claim(file_parts&, logical_tensor weight, std::span<const part> planes,
                      std::span<const part> sides);
 

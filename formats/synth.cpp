@@ -29,20 +29,18 @@ tl::unexpected<error> cannot(std::string_view doing, const fs::path& path, int c
   const bool full = code == ENOSPC || code == EDQUOT;
   return fail(full ? errc::disk_full : errc::cannot_write,
               shown(path) + ": cannot " + std::string(doing) + ": "
-                + std::generic_category().message(code)
-                + (full ? "; free some space, or ask for a smaller --size"
-                        : "; check the path and its permissions"));
+                  + std::generic_category().message(code)
+                  + (full ? "; free some space, or ask for a smaller --size"
+                          : "; check the path and its permissions"));
 }
 
 /// A file that grows under NAME.partial. Closes itself; removes itself where it was not published.
 class partial_file {
 public:
-  explicit partial_file(fs::path final_name) : x_final(std::move(final_name)) {
-  }
+  explicit partial_file(fs::path final_name) : x_final(std::move(final_name)) {}
   partial_file(partial_file&& other) noexcept
-    : x_final(std::move(other.x_final)), x_descriptor(std::exchange(other.x_descriptor, -1)),
-      x_made(std::exchange(other.x_made, false)) {
-  }
+      : x_final(std::move(other.x_final)), x_descriptor(std::exchange(other.x_descriptor, -1)),
+        x_made(std::exchange(other.x_made, false)) {}
   partial_file& operator=(partial_file&&) = delete;
   ~partial_file() {
     if (x_descriptor >= 0)
@@ -148,8 +146,8 @@ layout_of_synth lay(const synth_options& options, std::vector<synth_tensor> tens
   for (std::uint32_t file = 0; file < options.shards; ++file)
     all.files.push_back(lay_file(all.tensors, file, options.shards));
   for (std::size_t t = 0; t < all.tensors.size(); ++t) {
-    const auto& source
-      = all.sources.emplace_back(all.tensors[t], t, options.seed, options.outliers);
+    const auto& source =
+        all.sources.emplace_back(all.tensors[t], t, options.seed, options.outliers);
     const auto step = std::max<std::uint64_t>(1, chunk_bytes / source.row_bytes());
     for (std::uint64_t row = 0; row < source.rows(); row += step)
       all.chunks.push_back({t, row, std::min(step, source.rows() - row)});
@@ -181,9 +179,8 @@ void write_chunks(const layout_of_synth& all, const std::vector<partial_file>& f
     const auto count = part.rows * source.row_bytes();
     buffer.resize(std::max<std::size_t>(buffer.size(), count));
     source.fill(part.first, part.rows, buffer.data());
-    const int code
-      = files[tensor.file].write(tensor.entry.begin + part.first * source.row_bytes(),
-                                 reinterpret_cast<const char*>(buffer.data()), count);
+    const int code = files[tensor.file].write(tensor.entry.begin + part.first * source.row_bytes(),
+                                              reinterpret_cast<const char*>(buffer.data()), count);
     if (int none = 0; code != 0 && shared.code.compare_exchange_strong(none, code))
       shared.failed_file = tensor.file;
     shared.bytes.fetch_add(count, std::memory_order_relaxed);
@@ -196,7 +193,8 @@ expected<void> write_values(const layout_of_synth& all, const std::vector<partia
   writing shared;
   {
     const auto threads = std::clamp<std::size_t>(
-      std::min<std::size_t>(std::thread::hardware_concurrency(), all.chunks.size()), 1, threads_max);
+        std::min<std::size_t>(std::thread::hardware_concurrency(), all.chunks.size()), 1,
+        threads_max);
     std::vector<std::jthread> others; // joined at the end of the block
     for (std::size_t i = 1; i < threads; ++i)
       others.emplace_back([&] { write_chunks(all, files, shared, [] {}); });
@@ -226,8 +224,8 @@ expected<void> make_folder(const synth_options& options) {
   if (!options.overwrite && fs::exists(options.output, why) && !fs::is_empty(options.output, why)
       && !why)
     return fail(errc::output_exists, shown(options.output)
-                                       + ": is there already and not empty; say --overwrite to "
-                                         "replace its checkpoint, or name another output");
+                                         + ": is there already and not empty; say --overwrite to "
+                                           "replace its checkpoint, or name another output");
   fs::create_directories(options.output, why);
   return why ? expected<void>(cannot("create it", options.output, why.value())) : expected<void>();
 }
@@ -247,12 +245,12 @@ void remove_stale(const fs::path& folder, const std::vector<partial_file>& files
 expected<void> check(const synth_options& options, std::size_t tensors) {
   if (options.bytes < bytes_min || options.bytes > bytes_max)
     return fail(errc::bad_option, "--size is " + std::to_string(options.bytes)
-                                    + " bytes; it must be from 1 MiB to 4 TiB");
+                                      + " bytes; it must be from 1 MiB to 4 TiB");
   if (options.shards == 0 || options.shards > std::min<std::size_t>(tensors, 99999))
     return fail(errc::bad_option, "--shards is " + std::to_string(options.shards)
-                                    + "; a model of this size has " + std::to_string(tensors)
-                                    + " tensors, so it can be from 1 to "
-                                    + std::to_string(std::min<std::size_t>(tensors, 99999)));
+                                      + "; a model of this size has " + std::to_string(tensors)
+                                      + " tensors, so it can be from 1 to "
+                                      + std::to_string(std::min<std::size_t>(tensors, 99999)));
   return {};
 }
 
@@ -260,8 +258,8 @@ expected<void> check(const synth_options& options, std::size_t tensors) {
 
 expected<void> synthesize(const synth_options& options,
                           std::function<void(std::uint64_t, std::uint64_t)> on_progress) {
-  const auto model = shape_for(std::clamp(options.bytes, bytes_min, bytes_max)
-                               / kernels::bytes_of(options.dtype));
+  const auto model =
+      shape_for(std::clamp(options.bytes, bytes_min, bytes_max) / kernels::bytes_of(options.dtype));
   auto tensors = tensors_of(model, options.dtype, std::max(1u, options.shards));
   if (auto good = check(options, tensors.size()); !good)
     return good;

@@ -27,8 +27,8 @@ model_shape width(std::uint64_t hidden, std::uint64_t parameters) {
   m.heads = hidden / m.head_values;
   m.kv_heads = m.heads >= 16 ? m.heads / 4 : m.heads;
   m.intermediate = hidden * 8 / 3 / intermediate_step * intermediate_step;
-  m.vocabulary = std::clamp(parameters / (10 * hidden), words_min, words_max)
-                 / vocabulary_step * vocabulary_step;
+  m.vocabulary = std::clamp(parameters / (10 * hidden), words_min, words_max) / vocabulary_step
+                 * vocabulary_step;
   return m;
 }
 

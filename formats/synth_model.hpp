@@ -1,7 +1,7 @@
 #pragma once
 
-// The shape of a synthetic model: which hidden size, layers and vocabulary make up a number of bytes,
-// and the tensors that transformers' LlamaForCausalLM expects of them.
+// The shape of a synthetic model: which hidden size, layers and vocabulary make up a number of
+// bytes, and the tensors that transformers' LlamaForCausalLM expects of them.
 
 #include "formats/safetensors.hpp"
 #include "formats/synth.hpp"

@@ -68,15 +68,15 @@ const quantiles& heavy_quantiles() {
 
 row_source::row_source(const synth_tensor& tensor, std::uint64_t number, std::uint64_t seed,
                        bool outliers)
-  : x_what(tensor.what), x_type(*source_type(tensor.entry.dtype)), x_deviation(tensor.deviation),
-    x_rows(tensor.entry.shape.size() == 2 ? tensor.entry.shape[0] : 1),
-    x_cols(tensor.entry.shape.back()), x_key(mix(mix(seed + golden_gamma) + number)) {
+    : x_what(tensor.what), x_type(*source_type(tensor.entry.dtype)), x_deviation(tensor.deviation),
+      x_rows(tensor.entry.shape.size() == 2 ? tensor.entry.shape[0] : 1),
+      x_cols(tensor.entry.shape.back()), x_key(mix(mix(seed + golden_gamma) + number)) {
   if (!outliers || x_what != synth_tensor::kind::linear)
     return;
   for (std::uint64_t i = 0; i < std::max<std::uint64_t>(1, x_cols / 200); ++i) {
     const auto bits = mix(~x_key + i * golden_gamma);
     x_outliers.push_back(
-      {(bits >> 16) % x_cols, 8.0f + 12.0f * static_cast<float>(bits & 0xFFFF) / 65536.0f});
+        {(bits >> 16) % x_cols, 8.0f + 12.0f * static_cast<float>(bits & 0xFFFF) / 65536.0f});
   }
   std::ranges::sort(x_outliers, {}, &outlier_channel::column);
   const auto twice = std::ranges::unique(x_outliers, {}, &outlier_channel::column);
@@ -92,7 +92,8 @@ void row_source::fill_row(std::uint64_t row, float* out) const {
   const bool norm = x_what == synth_tensor::kind::norm;
   const bool heavy = !norm && key % 16 == 0;
   const auto& table = heavy ? heavy_quantiles() : normal_quantiles();
-  const float spread = norm ? 1.0f : std::max(0.3f, 1.0f + 0.25f * draw(normal_quantiles(), key >> 8));
+  const float spread =
+      norm ? 1.0f : std::max(0.3f, 1.0f + 0.25f * draw(normal_quantiles(), key >> 8));
   const float scale = x_deviation * spread;
   const float centre = norm ? 1.0f : 0.0f;
   std::uint64_t counter = key, i = 0;

@@ -1,8 +1,8 @@
 #pragma once
 
-// The values of synthetic tensors, row by row, from a counter-based generator: splitmix64 (Steele, Lea,
-// Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) keyed by seed, tensor and row,
-// 16 bits a value, through a table of normal quantiles.
+// The values of synthetic tensors, row by row, from a counter-based generator: splitmix64 (Steele,
+// Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) keyed by seed, tensor
+// and row, 16 bits a value, through a table of normal quantiles.
 
 #include "formats/synth_model.hpp"
 
@@ -13,13 +13,14 @@
 
 namespace viva::formats {
 
-/// 4096 quantiles of a unit normal, or of the same with its tails pulled out (still of unit variance):
-/// z (1 + 0.2 z^2), scaled. The largest are 3.7 and 6.7 deviations.
+/// 4096 quantiles of a unit normal, or of the same with its tails pulled out (still of unit
+/// variance): z (1 + 0.2 z^2), scaled. The largest are 3.7 and 6.7 deviations.
 using quantiles = std::array<float, 4096>;
 const quantiles& normal_quantiles();
 const quantiles& heavy_quantiles();
 
-/// Input channels of a tensor that stand out, and by how much: about 0.5 % of the columns, at least one.
+/// Input channels of a tensor that stand out, and by how much: about 0.5 % of the columns, at least
+/// one.
 struct outlier_channel {
   std::uint64_t column;
   float factor;

@@ -84,7 +84,8 @@ TEST_CASE("checkpoint: what index and files disagree on is refused by name") {
   const temporary_folder folder;
   SECTION("a file that is missing") {
     put_sharded(folder, good_map + R"(,"c.weight":"model-00003-of-00003.safetensors")");
-    check_refused(folder, errc::unreadable, "'model-00003-of-00003.safetensors', which is not there");
+    check_refused(folder, errc::unreadable,
+                  "'model-00003-of-00003.safetensors', which is not there");
   }
   SECTION("a tensor that is missing") {
     put_sharded(folder, good_map + R"(,"c.weight":"model-00001-of-00002.safetensors")");
@@ -110,8 +111,8 @@ TEST_CASE("checkpoint: what index and files disagree on is refused by name") {
 }
 
 TEST_CASE("checkpoint: an index cannot lead out of its folder") {
-  for (const char* name : {"../x.safetensors", "/etc/passwd", "..", "sub/x.safetensors", "", "x.bin",
-                           "x\\u0000.safetensors"}) {
+  for (const char* name : {"../x.safetensors", "/etc/passwd", "..", "sub/x.safetensors", "",
+                           "x.bin", "x\\u0000.safetensors"}) {
     const temporary_folder folder;
     put_sharded(folder, "\"a.weight\":\"" + std::string(name) + "\"");
     check_refused(folder, errc::malformed, "no plain *.safetensors name");
@@ -119,8 +120,8 @@ TEST_CASE("checkpoint: an index cannot lead out of its folder") {
 }
 
 TEST_CASE("checkpoint: an index that is no index is refused") {
-  for (const std::string text : {"", "{", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{}})",
-                                 R"({"weight_map":{"a":1}})"}) {
+  for (const std::string text : {"", "{", "[]", "{}", R"({"weight_map":[]})",
+                                 R"({"weight_map":{}})", R"({"weight_map":{"a":1}})"}) {
     const temporary_folder folder;
     put(folder / index_name, text);
     check_refused(folder, errc::malformed, "index");

@@ -140,23 +140,23 @@ TEST_CASE("encoded: parts that are missing or do not fit are refused by name") {
   }
   SECTION("compressed-tensors") {
     quantize(folder, "int8", "BF16");
-    CHECK(has(read_after(folder,
-                         [](std::string& bytes) {
-                           replace(bytes, "a.weight_scale", "x.weight_scale");
-                         }),
-              "'a.weight': is noted as encoded in layout 'compressed-tensors'"));
+    CHECK(has(
+        read_after(folder,
+                   [](std::string& bytes) { replace(bytes, "a.weight_scale", "x.weight_scale"); }),
+        "'a.weight': is noted as encoded in layout 'compressed-tensors'"));
     const auto scaled = [&](const tensor_entry& scale, const std::string& more) {
       std::vector<tensor_entry> all = {tensor("a.weight", "I8", {4, 8}), scale};
       if (!more.empty())
         all.push_back(tensor(more, "I8", {4, 1}));
-      const auto read
-        = read_logical(open_checkpoint(put(folder / "ct.safetensors", file_of(all))).value());
+      const auto read =
+          read_logical(open_checkpoint(put(folder / "ct.safetensors", file_of(all))).value());
       return read ? std::string{} : read.error().text;
     };
     CHECK(scaled(tensor("a.weight_scale", "F16", {4, 1}), "").empty());
     CHECK(has(scaled(tensor("a.weight_scale", "F16", {1}), ""), "1 scales for 4 rows"));
     CHECK(has(scaled(tensor("a.weight_scale", "F64", {4, 1}), ""), "F64"));
-    CHECK(has(scaled(tensor("a.weight_scale", "F16", {4, 1}), "a.weight_zero_point"), "zero point"));
+    CHECK(
+        has(scaled(tensor("a.weight_scale", "F16", {4, 1}), "a.weight_zero_point"), "zero point"));
   }
   SECTION("our note") {
     quantize(folder, "q8_0", "BF16");

@@ -1,6 +1,7 @@
 #pragma once
 
-// Files for the tests of formats/: a folder that removes itself, and safetensors files made by hand.
+// Files for the tests of formats/: a folder that removes itself, and safetensors files made by
+// hand.
 
 #include "formats/safetensors.hpp"
 
@@ -45,7 +46,9 @@ private:
 
 inline std::filesystem::path put(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::filesystem::remove(path); // ext4 flushes a file that is truncated and written again
+  std::ofstream(path, std::ios::binary)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   return path;
 }
 
@@ -77,7 +80,8 @@ inline tensor_entry tensor(std::string name, std::string dtype, std::vector<std:
 
 /// Bytes of a well-formed file; byte i of the data is a pattern of i.
 inline std::string file_of(std::vector<tensor_entry> tensors,
-                           const std::map<std::string, std::string>& metadata = {{"format", "pt"}}) {
+                           const std::map<std::string, std::string>& metadata = {
+                               {"format", "pt"}}) {
   auto bytes = lay_header(tensors, metadata);
   const auto end = tensors.empty() ? bytes.size() : tensors.back().end;
   for (std::size_t i = 0; bytes.size() < end; ++i)

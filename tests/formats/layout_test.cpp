@@ -27,8 +27,8 @@ void put_model(const temporary_folder& folder, const std::string& config) {
                    tensor("model.norm.weight", "BF16", {64})},
                   2));
   json map;
-  for (const char* name : {"model.embed_tokens.weight", "model.layers.0.q_proj.weight",
-                           "model.layers.0.q_proj.bias"})
+  for (const char* name :
+       {"model.embed_tokens.weight", "model.layers.0.q_proj.weight", "model.layers.0.q_proj.bias"})
     map[name] = "model-00001-of-00002.safetensors";
   for (const char* name : {"model.layers.0.up_proj.weight", "model.layers.0.down_proj.weight",
                            "model.layers.0.mlp.gate.weight", "model.norm.weight"})
@@ -38,8 +38,8 @@ void put_model(const temporary_folder& folder, const std::string& config) {
   put(folder / "config.json", config);
 }
 
-const std::string config
-  = "{\"model_type\": \"llama\", \"rms_norm_eps\": 1e-05, \"torch_dtype\": \"bfloat16\"}";
+const std::string config =
+    "{\"model_type\": \"llama\", \"rms_norm_eps\": 1e-05, \"torch_dtype\": \"bfloat16\"}";
 
 const out_tensor* find(const out_checkpoint& out, const std::string& name) {
   for (const auto& file : out.files)
@@ -132,17 +132,22 @@ TEST_CASE("layout: nf4-dq keeps a place for the offset that the survey brings") 
   const auto& source = entry_of(c, state->source);
   const auto text = numbers_text(*state, recipe, source, {{0.2383270263671875f, 0.0f}});
   CHECK(text.size() == state->entry.bytes());
-  CHECK(text.substr(0, text.find_last_not_of(' ') + 1)
-        == R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 512], )"
-           R"("nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.2383270263671875})");
+  CHECK(
+      text.substr(0, text.find_last_not_of(' ') + 1)
+      == R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 512], )"
+         R"("nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.2383270263671875})");
 
   // As Python spells floats, and never longer than the place.
   const std::pair<float, const char*> spellings[] = {
-    {0.0f, "0.0"},           {1.0f, "1.0"},          {1e-4f, "9.999999747378752e-05"},
-    {0.001f, "0.0010000000474974513"},               {16777216.0f, "16777216.0"},
-    {1e15f, "999999986991104.0"},                    {1e17f, "9.999999843067494e+16"},
-    {std::numeric_limits<float>::denorm_min(), "1.401298464324817e-45"},
-    {std::numeric_limits<float>::max(), "3.4028234663852886e+38"}};
+      {0.0f, "0.0"},
+      {1.0f, "1.0"},
+      {1e-4f, "9.999999747378752e-05"},
+      {0.001f, "0.0010000000474974513"},
+      {16777216.0f, "16777216.0"},
+      {1e15f, "999999986991104.0"},
+      {1e17f, "9.999999843067494e+16"},
+      {std::numeric_limits<float>::denorm_min(), "1.401298464324817e-45"},
+      {std::numeric_limits<float>::max(), "3.4028234663852886e+38"}};
   for (const auto& [value, spelt] : spellings) {
     const auto state_text = numbers_text(*state, recipe, source, {{value, 0.0f}});
     INFO(state_text);
@@ -231,7 +236,7 @@ TEST_CASE("layout: a single file stays one") {
   const temporary_folder folder;
   const auto c = open_checkpoint(put(folder / "x.safetensors",
                                      normal_file({tensor("a.weight", "F32", {4, 64})}, 1)))
-                   .value();
+                     .value();
   const auto out = laid(c, "nf4", "bitsandbytes");
   CHECK_FALSE(out.folder);
   CHECK(out.files.size() == 1);
@@ -250,7 +255,8 @@ TEST_CASE("layout: what a layout or method cannot take is refused by name") {
   CHECK(refused({}, "gguf").code == errc::bad_option);
   const auto mixed = refused(choose_all(c, "int8"), "bitsandbytes");
   CHECK(mixed.code == errc::unsupported);
-  CHECK(has(mixed.text, "'model.layers.0.q_proj.weight': layout bitsandbytes cannot hold method int8"));
+  CHECK(has(mixed.text,
+            "'model.layers.0.q_proj.weight': layout bitsandbytes cannot hold method int8"));
   const auto q8 = kernels::parse_recipe("q8_0", kernels::dtype::bf16).value();
   const auto q8_f32 = kernels::parse_recipe("q8_0", kernels::dtype::f32).value();
   for (std::uint32_t t = 0; t < c.files[0].header.tensors.size(); ++t) {
@@ -262,17 +268,17 @@ TEST_CASE("layout: what a layout or method cannot take is refused by name") {
   }
   const auto odd = open_checkpoint(put(folder / "odd.safetensors",
                                        normal_file({tensor("a.weight", "BF16", {4, 33})}, 1)))
-                     .value();
+                       .value();
   CHECK(lay_out(odd, choose_all(odd, "q8_0"), "safetensors", "9.9").error().code
         == errc::bad_shape);
 }
 
 TEST_CASE("layout: a model that is quantized already, or a config that is broken, is refused") {
   const std::pair<const char*, errc> configs[] = {
-    {R"({"quantization_config":{"quant_method":"fp8"}})", errc::unsupported},
-    {"{", errc::malformed},
-    {"[]", errc::malformed},
-    {R"({"a":1,"a":2})", errc::malformed}};
+      {R"({"quantization_config":{"quant_method":"fp8"}})", errc::unsupported},
+      {"{", errc::malformed},
+      {"[]", errc::malformed},
+      {R"({"a":1,"a":2})", errc::malformed}};
   for (const auto& [text, code] : configs) {
     const temporary_folder folder;
     put_model(folder, text);
@@ -300,6 +306,6 @@ TEST_CASE("layout: a name that a side tensor needs and another tensor has is ref
                                      normal_file({tensor("a.weight", "BF16", {4, 64}),
                                                   tensor("a.weight.absmax", "F32", {4})},
                                                  1)))
-                   .value();
+                     .value();
   CHECK(lay_out(c, choose_all(c, "nf4"), "bitsandbytes", "9.9").error().code == errc::unsupported);
 }

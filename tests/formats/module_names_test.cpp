@@ -22,26 +22,41 @@ TEST_CASE("quantizable: the Linear layers of the usual models are") {
   for (const char* name :
        {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.o_proj.weight",
         "model.layers.0.mlp.gate_proj.weight", "model.layers.0.mlp.gate_up_proj.weight",
-        "model.layers.3.mlp.experts.7.down_proj.weight", "model.layers.0.block_sparse_moe.experts.0.w1.weight",
-        "encoder.layer.0.attention.self.query.weight", "encoder.layer.0.attention.output.dense.weight",
-        "encoder.layer.0.output.dense.weight", "pooler.dense.weight",
-        "transformer.h.0.mlp.dense_h_to_4h.weight", "layers.0.attention.wq.weight"}) {
+        "model.layers.3.mlp.experts.7.down_proj.weight",
+        "model.layers.0.block_sparse_moe.experts.0.w1.weight",
+        "encoder.layer.0.attention.self.query.weight",
+        "encoder.layer.0.attention.output.dense.weight", "encoder.layer.0.output.dense.weight",
+        "pooler.dense.weight", "transformer.h.0.mlp.dense_h_to_4h.weight",
+        "layers.0.attention.wq.weight"}) {
     INFO(name);
     CHECK(takes(name));
   }
 }
 
 TEST_CASE("quantizable: tables, norms, routers and heads are not") {
-  for (const char* name :
-       {"model.embed_tokens.weight", "transformer.wte.weight", "transformer.wpe.weight",
-        "embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight",
-        "embeddings.token_type_embeddings.weight", "shared.weight", "tok_embeddings.weight",
-        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "lm_head.weight",
-        "output.weight", "score.weight", "classifier.weight", "classifier.dense.weight",
-        "model.norm.weight", "model.layers.0.input_layernorm.weight", "encoder.LayerNorm.weight",
-        "transformer.h.0.ln_1.weight", "model.layers.0.mlp.gate.weight",
-        "model.layers.0.block_sparse_moe.gate.weight", "model.layers.0.mlp.router.weight",
-        "model.layers.0.mlp.shared_expert_gate.weight", "blk.0.ffn_gate_inp.gate_inp.weight"}) {
+  for (const char* name : {"model.embed_tokens.weight",
+                           "transformer.wte.weight",
+                           "transformer.wpe.weight",
+                           "embeddings.word_embeddings.weight",
+                           "embeddings.position_embeddings.weight",
+                           "embeddings.token_type_embeddings.weight",
+                           "shared.weight",
+                           "tok_embeddings.weight",
+                           "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                           "lm_head.weight",
+                           "output.weight",
+                           "score.weight",
+                           "classifier.weight",
+                           "classifier.dense.weight",
+                           "model.norm.weight",
+                           "model.layers.0.input_layernorm.weight",
+                           "encoder.LayerNorm.weight",
+                           "transformer.h.0.ln_1.weight",
+                           "model.layers.0.mlp.gate.weight",
+                           "model.layers.0.block_sparse_moe.gate.weight",
+                           "model.layers.0.mlp.router.weight",
+                           "model.layers.0.mlp.shared_expert_gate.weight",
+                           "blk.0.ffn_gate_inp.gate_inp.weight"}) {
     INFO(name);
     CHECK_FALSE(takes(name));
   }

@@ -14,8 +14,8 @@ namespace viva::formats::testing {
 
 /// A file of near-normal values; integers and other types are left zero.
 inline std::string normal_file(std::vector<tensor_entry> tensors, std::uint32_t seed,
-                               const std::map<std::string, std::string>& metadata
-                               = {{"format", "pt"}}) {
+                               const std::map<std::string, std::string>& metadata = {
+                                   {"format", "pt"}}) {
   auto bytes = lay_header(tensors, metadata);
   bytes.resize(tensors.back().end);
   std::mt19937 random(seed);
@@ -95,9 +95,10 @@ inline encoded_whole encode_whole(const kernels::recipe& with, const kernels::ma
 }
 
 /// Carries a plan out under `to`. Returns what each encoded weight decodes to, by name.
-inline std::map<std::string, std::vector<float>>
-write_output(const checkpoint& c, const std::vector<choice>& choices, const out_checkpoint& out,
-             const std::filesystem::path& to) {
+inline std::map<std::string, std::vector<float>> write_output(const checkpoint& c,
+                                                              const std::vector<choice>& choices,
+                                                              const out_checkpoint& out,
+                                                              const std::filesystem::path& to) {
   std::vector<std::string> sources;
   for (const auto& file : c.files)
     sources.push_back(get(file.path));
@@ -107,8 +108,8 @@ write_output(const checkpoint& c, const std::vector<choice>& choices, const out_
   for (const auto& each : choices) {
     const auto& entry = entry_of(c, each.source);
     const kernels::matrix in{
-      reinterpret_cast<const std::byte*>(sources[each.source.file].data() + entry.begin),
-      each.recipe.source, entry.shape[0], entry.shape[1]};
+        reinterpret_cast<const std::byte*>(sources[each.source.file].data() + entry.begin),
+        each.recipe.source, entry.shape[0], entry.shape[1]};
     recipes[each.source] = each.recipe;
     decoded[entry.name] = (encoded[each.source] = encode_whole(each.recipe, in)).decoded;
   }

@@ -15,8 +15,8 @@ using namespace viva::formats::testing;
 namespace {
 
 /// Two tensors, as the reference writer writes them (formats.md section 9.6).
-const std::string golden
-  = word(0x90)
+const std::string golden =
+    word(0x90)
     + R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
       R"("a":{"dtype":"F16","shape":[2],"data_offsets":[4,8]}})"
     + std::string(6, ' ') + std::string("\x00\x00\x80\x3f\x00\x3c\x00\x40", 8);
@@ -37,71 +37,73 @@ std::vector<malformed_case> malformed_files() {
   const auto good = entry("a", "F32", "[2]", "[0,8]");
   const auto object = [](const std::string& inside) { return "{" + inside + "}"; };
   return {
-    {"an empty file", "", "too few"},
-    {"seven bytes", "1234567", "too few"},
-    {"a huge header", word(100'000'001) + "{}", "claims a header of 100000001"},
-    {"a length of all ones", word(~0ull) + "{}", "claims a header"},
-    {"a header past the end", word(3) + "{}", "has only 10"},
-    {"a truncated golden file", golden.substr(0, golden.size() - 1), "tensors end at byte 160"},
-    {"trailing bytes", golden + "x", "tensors end at byte 160"},
-    {"no JSON", file_of("nonsense", 0), "no valid JSON"},
-    {"an empty header", file_of("", 0), "no valid JSON"},
-    {"a list", file_of("[]", 0), "must be one JSON object"},
-    {"text after the object", file_of("{} x", 0), "no valid JSON"},
-    {"bytes that are no UTF-8", file_of(object(entry("\xff", "F32", "[2]", "[0,8]")), 8), "UTF-8"},
-    {"a hole", file_of(object(entry("a", "F32", "[2]", "[4,12]")), 12), "leave a hole after 0"},
-    {"a hole between", file_of(object(good + "," + entry("b", "U8", "[1]", "[9,10]")), 10),
-     "leave a hole after 8"},
-    {"an overlap", file_of(object(good + "," + entry("b", "F32", "[2]", "[4,12]")), 12),
-     "overlap the tensor before"},
-    {"the same range twice", file_of(object(good + "," + entry("b", "F32", "[2]", "[0,8]")), 8),
-     "overlap"},
-    {"offsets backwards", file_of(object(entry("a", "F32", "[2]", "[8,0]")), 8), "run backwards"},
-    {"offsets beyond 2^48", file_of(object(entry("a", "U8", "[281474976710656]",
-                                                 "[0,281474976710656]")), 8), "beyond 2^48"},
-    {"offsets beyond the file", file_of(object(entry("a", "F32", "[4]", "[0,16]")), 8),
-     "tensors end at byte"},
-    {"an unknown dtype", file_of(object(entry("a", "F7", "[2]", "[0,8]")), 8),
-     "tensor 'a': has the unknown dtype 'F7'"},
-    {"a size unlike the shape", file_of(object(entry("a", "F32", "[3]", "[0,8]")), 8),
-     "ask for 12"},
-    {"a shape beyond 64 bits",
-     file_of(object(entry("a", "F32", "[4294967296,4294967296]", "[0,8]")), 8), "beyond 64 bits"},
-    {"bits that are no whole bytes", file_of(object(entry("a", "F4", "[3]", "[0,1]")), 1),
-     "no whole bytes"},
-    {"a tensor twice", file_of(object(good + "," + entry("a", "F32", "[2]", "[8,16]")), 16),
-     "two entries called 'a'"},
-    {"metadata twice",
-     file_of(object("\"__metadata__\":{},\"__metadata__\":{}," + good), 8), "two entries"},
-    {"a metadata key twice", file_of(object("\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}," + good), 8),
-     "'k' twice"},
-    {"metadata that is no string", file_of(object("\"__metadata__\":{\"k\":1}," + good), 8),
-     "only strings"},
-    {"metadata that is no object", file_of(object("\"__metadata__\":\"x\"," + good), 8),
-     "a string for '__metadata__'"},
-    {"a tensor that is a number", file_of(object("\"a\":1"), 0), "a number for 'a'"},
-    {"a key twice in a tensor",
-     file_of(R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8),
-     "'dtype' twice"},
-    {"an unknown key",
-     file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})", 8),
-     "unknown key 'x'"},
-    {"no dtype", file_of(R"({"a":{"shape":[2],"data_offsets":[0,8]}})", 8), "has no dtype"},
-    {"no shape", file_of(R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", 8), "has no shape"},
-    {"no offsets", file_of(R"({"a":{"dtype":"F32","shape":[2]}})", 8), "has no data_offsets"},
-    {"a negative extent", file_of(object(entry("a", "F32", "[-2]", "[0,8]")), 8), "negative"},
-    {"an extent with a point", file_of(object(entry("a", "F32", "[2.0]", "[0,8]")), 8),
-     "no integer"},
-    {"an extent beyond 64 bits",
-     file_of(object(entry("a", "F32", "[99999999999999999999]", "[0,8]")), 8), "no integer"},
-    {"one offset", file_of(object(entry("a", "F32", "[2]", "[0]")), 8), "less than two"},
-    {"three offsets", file_of(object(entry("a", "F32", "[2]", "[0,8,8]")), 8), "more than two"},
-    {"a shape that is text", file_of(object(entry("a", "F32", "\"2\"", "[0,8]")), 8),
-     "a string for 'shape'"},
-    {"a dtype that is a list",
-     file_of(R"({"a":{"dtype":["F32"],"shape":[2],"data_offsets":[0,8]}})", 8), "a list"},
-    {"deep nesting", file_of("{\"a\":" + std::string(100'000, '['), 0), "a list for 'a'"},
-    {"a null", file_of("{\"a\":null}", 0), "null for 'a'"},
+      {"an empty file", "", "too few"},
+      {"seven bytes", "1234567", "too few"},
+      {"a huge header", word(100'000'001) + "{}", "claims a header of 100000001"},
+      {"a length of all ones", word(~0ull) + "{}", "claims a header"},
+      {"a header past the end", word(3) + "{}", "has only 10"},
+      {"a truncated golden file", golden.substr(0, golden.size() - 1), "tensors end at byte 160"},
+      {"trailing bytes", golden + "x", "tensors end at byte 160"},
+      {"no JSON", file_of("nonsense", 0), "no valid JSON"},
+      {"an empty header", file_of("", 0), "no valid JSON"},
+      {"a list", file_of("[]", 0), "must be one JSON object"},
+      {"text after the object", file_of("{} x", 0), "no valid JSON"},
+      {"bytes that are no UTF-8", file_of(object(entry("\xff", "F32", "[2]", "[0,8]")), 8),
+       "UTF-8"},
+      {"a hole", file_of(object(entry("a", "F32", "[2]", "[4,12]")), 12), "leave a hole after 0"},
+      {"a hole between", file_of(object(good + "," + entry("b", "U8", "[1]", "[9,10]")), 10),
+       "leave a hole after 8"},
+      {"an overlap", file_of(object(good + "," + entry("b", "F32", "[2]", "[4,12]")), 12),
+       "overlap the tensor before"},
+      {"the same range twice", file_of(object(good + "," + entry("b", "F32", "[2]", "[0,8]")), 8),
+       "overlap"},
+      {"offsets backwards", file_of(object(entry("a", "F32", "[2]", "[8,0]")), 8), "run backwards"},
+      {"offsets beyond 2^48",
+       file_of(object(entry("a", "U8", "[281474976710656]", "[0,281474976710656]")), 8),
+       "beyond 2^48"},
+      {"offsets beyond the file", file_of(object(entry("a", "F32", "[4]", "[0,16]")), 8),
+       "tensors end at byte"},
+      {"an unknown dtype", file_of(object(entry("a", "F7", "[2]", "[0,8]")), 8),
+       "tensor 'a': has the unknown dtype 'F7'"},
+      {"a size unlike the shape", file_of(object(entry("a", "F32", "[3]", "[0,8]")), 8),
+       "ask for 12"},
+      {"a shape beyond 64 bits",
+       file_of(object(entry("a", "F32", "[4294967296,4294967296]", "[0,8]")), 8), "beyond 64 bits"},
+      {"bits that are no whole bytes", file_of(object(entry("a", "F4", "[3]", "[0,1]")), 1),
+       "no whole bytes"},
+      {"a tensor twice", file_of(object(good + "," + entry("a", "F32", "[2]", "[8,16]")), 16),
+       "two entries called 'a'"},
+      {"metadata twice", file_of(object("\"__metadata__\":{},\"__metadata__\":{}," + good), 8),
+       "two entries"},
+      {"a metadata key twice",
+       file_of(object("\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}," + good), 8), "'k' twice"},
+      {"metadata that is no string", file_of(object("\"__metadata__\":{\"k\":1}," + good), 8),
+       "only strings"},
+      {"metadata that is no object", file_of(object("\"__metadata__\":\"x\"," + good), 8),
+       "a string for '__metadata__'"},
+      {"a tensor that is a number", file_of(object("\"a\":1"), 0), "a number for 'a'"},
+      {"a key twice in a tensor",
+       file_of(R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8),
+       "'dtype' twice"},
+      {"an unknown key",
+       file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})", 8),
+       "unknown key 'x'"},
+      {"no dtype", file_of(R"({"a":{"shape":[2],"data_offsets":[0,8]}})", 8), "has no dtype"},
+      {"no shape", file_of(R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", 8), "has no shape"},
+      {"no offsets", file_of(R"({"a":{"dtype":"F32","shape":[2]}})", 8), "has no data_offsets"},
+      {"a negative extent", file_of(object(entry("a", "F32", "[-2]", "[0,8]")), 8), "negative"},
+      {"an extent with a point", file_of(object(entry("a", "F32", "[2.0]", "[0,8]")), 8),
+       "no integer"},
+      {"an extent beyond 64 bits",
+       file_of(object(entry("a", "F32", "[99999999999999999999]", "[0,8]")), 8), "no integer"},
+      {"one offset", file_of(object(entry("a", "F32", "[2]", "[0]")), 8), "less than two"},
+      {"three offsets", file_of(object(entry("a", "F32", "[2]", "[0,8,8]")), 8), "more than two"},
+      {"a shape that is text", file_of(object(entry("a", "F32", "\"2\"", "[0,8]")), 8),
+       "a string for 'shape'"},
+      {"a dtype that is a list",
+       file_of(R"({"a":{"dtype":["F32"],"shape":[2],"data_offsets":[0,8]}})", 8), "a list"},
+      {"deep nesting", file_of("{\"a\":" + std::string(100'000, '['), 0), "a list for 'a'"},
+      {"a null", file_of("{\"a\":null}", 0), "null for 'a'"},
   };
 }
 
@@ -133,9 +135,9 @@ TEST_CASE("safetensors: a header is laid byte for byte as the reference writer l
 }
 
 TEST_CASE("safetensors: wider dtypes come first, then names in byte order") {
-  std::vector<tensor_entry> tensors
-    = {tensor("z", "BOOL", {1}), tensor("b", "BF16", {1}), tensor("a", "F16", {1}),
-       tensor("\xc3\xa9", "I64", {1}), tensor("Z", "I64", {}), tensor("e", "U64", {0})};
+  std::vector<tensor_entry> tensors = {tensor("z", "BOOL", {1}), tensor("b", "BF16", {1}),
+                                       tensor("a", "F16", {1}),  tensor("\xc3\xa9", "I64", {1}),
+                                       tensor("Z", "I64", {}),   tensor("e", "U64", {0})};
   lay_header(tensors, {});
   std::string order;
   for (const auto& each : tensors)
@@ -175,7 +177,7 @@ TEST_CASE("safetensors: leading blanks, scalars and empty tensors are taken") {
 
 TEST_CASE("safetensors: a name cannot command a terminal") {
   CHECK(shown(std::string_view("a\x1b[31m\n'\\")) == "'a\\x1b[31m\\x0a\\x27\\x5c'");
-  CHECK(shown(std::string_view("\xc2\x9b")) == "'\\xc2\\x9b'");         // CSI as one character
+  CHECK(shown(std::string_view("\xc2\x9b")) == "'\\xc2\\x9b'");          // CSI as one character
   CHECK(shown(std::string_view("\xe2\x80\xae")) == "'\\xe2\\x80\\xae'"); // right-to-left override
   CHECK(shown(std::string_view("caf\xc3\xa9")) == "'caf\xc3\xa9'");
   CHECK(shown(std::string_view("\xff\xc3")) == "'\\xff\\xc3'");
@@ -189,16 +191,17 @@ TEST_CASE("safetensors: a name cannot command a terminal") {
 TEST_CASE("safetensors: reading what was laid gives it back, whatever the tensors") {
   const temporary_folder folder;
   CHECK(rc::check("lay_header, then read_header", [&] {
-    static const std::vector<std::string> dtypes
-      = {"BOOL", "F4", "U8", "I8", "F8_E4M3", "I16", "F16", "BF16", "I32", "F32", "F64", "I64", "U64"};
+    static const std::vector<std::string> dtypes = {"BOOL", "F4",  "U8",   "I8",  "F8_E4M3",
+                                                    "I16",  "F16", "BF16", "I32", "F32",
+                                                    "F64",  "I64", "U64"};
     std::vector<tensor_entry> tensors;
     const auto names = *rc::gen::unique<std::vector<std::string>>(
-      rc::gen::container<std::string>(rc::gen::inRange<char>(1, 127)));
+        rc::gen::container<std::string>(rc::gen::inRange<char>(1, 127)));
     for (const auto& name : names) {
       if (name == "__metadata__")
         continue;
       auto shape = *rc::gen::resize(
-        3, rc::gen::container<std::vector<std::uint64_t>>(rc::gen::inRange<std::uint64_t>(0, 6)));
+          3, rc::gen::container<std::vector<std::uint64_t>>(rc::gen::inRange<std::uint64_t>(0, 6)));
       auto dtype = *rc::gen::elementOf(dtypes);
       if (dtype == "F4")
         shape.push_back(2);

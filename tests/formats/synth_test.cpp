@@ -67,7 +67,8 @@ TEST_CASE("synth: from 1 MiB to 1 TiB a model has the asked size within 2 %") {
     }
 }
 
-TEST_CASE("synth: the folder is a checkpoint that opens, of the asked size, with a llama's config") {
+TEST_CASE(
+    "synth: the folder is a checkpoint that opens, of the asked size, with a llama's config") {
   const temporary_folder folder;
   for (const std::uint32_t shards : {1u, 3u}) {
     auto options = small(folder / std::to_string(shards));
@@ -231,7 +232,7 @@ TEST_CASE("synth: overwriting leaves no weights of the checkpoint before, and ot
   CHECK(open_checkpoint(options.output));
 }
 
-TEST_CASE("synth: a folder or a disk that takes no bytes is an error, and nothing is left behind") {
+TEST_CASE("synth: a file that cannot be made is an error, and nothing is left behind") {
   const temporary_folder folder;
   std::filesystem::create_directories(folder / "x/model.safetensors.partial");
   auto options = small(folder / "x");

@@ -57,8 +57,9 @@ std::size_t first_not_finite_simd(const std::byte* in, dtype type, std::size_t c
     const std::size_t n = std::min(run, count - i);
     const std::byte* at = in + i * bytes_of(type);
     const bool found =
-        type == dtype::f32 ? any_not_finite<std::int32_t>(at, n, infinity_bits)
-                           : any_not_finite<std::int16_t>(at, n, type == dtype::f16 ? 0x7C00 : 0x7F80);
+        type == dtype::f32
+            ? any_not_finite<std::int32_t>(at, n, infinity_bits)
+            : any_not_finite<std::int16_t>(at, n, type == dtype::f16 ? 0x7C00 : 0x7F80);
     if (found)
       return i + first_not_finite_reference(at, type, n);
   }

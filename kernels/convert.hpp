@@ -1,12 +1,12 @@
 #pragma once
 
-// Scalar and bulk conversions between f32 and the 16-bit types (formats.md section 0). All to f32 are
-// exact; all from f32 round to nearest, ties to even. A NaN stays a NaN.
+// Scalar and bulk conversions between f32 and the 16-bit types. All to f32 are exact; all from
+// f32 round to nearest, ties to even. A NaN stays a NaN.
 //
 // Source    ggml's ggml_compute_fp32_to_bf16 and its software f16 for the NaN rules; IEEE 754 for
 //           the rest. An f16 NaN of any payload becomes sign|0x7E00 on the way from f32.
-// Exactness reference and SIMD agree bit for bit on every input but the payload of an f16 NaN, which
-//           no method encodes (NaN is refused).
+// Exactness reference and SIMD agree bit for bit on every input but the payload of an f16 NaN, and
+//           no method encodes a NaN.
 
 #include "kernels/dtype.hpp"
 #include "kernels/portability.hpp"
@@ -93,7 +93,6 @@ std::size_t first_not_finite(const std::byte* in, dtype type, std::size_t count)
 // The same, one value at a time: the truth that the three above are tested against.
 void load_f32_reference(const std::byte* in, dtype type, std::size_t count, float* out) noexcept;
 void store_f32_reference(const float* in, dtype type, std::size_t count, std::byte* out) noexcept;
-std::size_t first_not_finite_reference(const std::byte* in, dtype type,
-                                       std::size_t count) noexcept;
+std::size_t first_not_finite_reference(const std::byte* in, dtype type, std::size_t count) noexcept;
 
 } // namespace viva::kernels

@@ -28,7 +28,8 @@ status measure_run(const recipe& with, const matrix& in, const tensor_numbers& n
   space.source.resize(std::max(space.source.size(), in.values()));
   space.decoded.resize(std::max(space.decoded.size(), in.values()));
   const auto decode = which == path::reference ? row->decode_reference : row->decode_simd;
-  if (const auto done = decode(with, in.rows, in.cols, numbers, planes, space.decoded.data()); !done)
+  if (const auto done = decode(with, in.rows, in.cols, numbers, planes, space.decoded.data());
+      !done)
     return done;
   const auto load = which == path::reference ? load_f32_reference : load_f32;
   load(in.data, in.type, in.values(), space.source.data());
@@ -41,8 +42,7 @@ status measure_run(const recipe& with, const matrix& in, const tensor_numbers& n
 
 status encode_and_measure(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                           std::span<std::byte* const> out, error_sums* sums, path which) {
-  const auto encode =
-      which == path::reference ? with.row->encode_reference : with.row->encode_simd;
+  const auto encode = which == path::reference ? with.row->encode_reference : with.row->encode_simd;
   if (which == path::cuda)
     return {errc::unsupported};
   if (sums == nullptr)
@@ -62,8 +62,8 @@ status encode_and_measure(const recipe& with, const matrix& in, const tensor_num
       done.position += first * in.cols;
       return done;
     }
-    if (const auto done = measure_run(with, run, numbers, {from.data(), shape.planes_count}, *sums,
-                                      which, space);
+    if (const auto done =
+            measure_run(with, run, numbers, {from.data(), shape.planes_count}, *sums, which, space);
         !done)
       return done;
   }

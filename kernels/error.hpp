@@ -27,20 +27,20 @@ enum class errc : std::uint8_t {
   fingerprint_mismatch, ///< The journal on this output belongs to another job.
   over_budget,          ///< The job cannot run within --max-memory.
   // bad input (exit 3)
-  unreadable,           ///< Missing, not permitted, or the read failed.
-  malformed,            ///< The bytes are not what the format says.
-  bad_shape,            ///< A shape the method or layout cannot take.
-  not_finite,           ///< NaN or infinity where a number is needed.
+  unreadable, ///< Missing, not permitted, or the read failed.
+  malformed,  ///< The bytes are not what the format says.
+  bad_shape,  ///< A shape the method or layout cannot take.
+  not_finite, ///< NaN or infinity where a number is needed.
   // output (exit 5)
-  cannot_write,         ///< Permission, read-only file system, write error.
-  disk_full,            ///< No space for the output; known before any work where possible.
+  cannot_write, ///< Permission, read-only file system, write error.
+  disk_full,    ///< No space for the output; known before any work where possible.
   // job (exit 1): the journal is kept and the same command resumes
-  job_failed,           ///< A shard failed on every attempt.
-  fault,                ///< A lane died; retryable.
-  timed_out,            ///< No answer in time; retryable.
+  job_failed, ///< A shard failed on every attempt.
+  fault,      ///< A lane died; retryable.
+  timed_out,  ///< No answer in time; retryable.
   // others
-  gate_failed,          ///< A --fail-if gate did not hold (exit 4).
-  interrupted,          ///< Ctrl-C; resumable (exit 130).
+  gate_failed, ///< A --fail-if gate did not hold (exit 4).
+  interrupted, ///< Ctrl-C; resumable (exit 130).
 };
 
 /// The enumerator's own name, for logs and --json.

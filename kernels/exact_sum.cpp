@@ -88,13 +88,13 @@ double exact_sum::value() const noexcept {
     return i < 0 ? 0 : static_cast<std::uint64_t>(limbs[static_cast<std::size_t>(i)]);
   };
   // The leading 64 bits, and whether anything is below them, decide the one rounding.
-  const auto wide = static_cast<uint128>(limb_at(top)) << 64 |
-                    static_cast<uint128>(limb_at(top - 1)) << 32 | limb_at(top - 2);
+  const auto wide = static_cast<uint128>(limb_at(top)) << 64
+                    | static_cast<uint128>(limb_at(top - 1)) << 32 | limb_at(top - 2);
   if (wide == 0)
     return 0;
   const auto high = static_cast<std::uint64_t>(wide >> 64);
-  const int lead = high != 0 ? std::countl_zero(high)
-                             : 64 + std::countl_zero(static_cast<std::uint64_t>(wide));
+  const int lead =
+      high != 0 ? std::countl_zero(high) : 64 + std::countl_zero(static_cast<std::uint64_t>(wide));
   const uint128 aligned = wide << lead;
   bool sticky = static_cast<std::uint64_t>(aligned) != 0;
   for (int i = top - 3; i >= 0 && !sticky; --i)

@@ -93,8 +93,8 @@ HWY_INLINE hn::TFromD<typename Fold::tag> fold_values(Source from, const std::by
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
 }
 
-/// The maxima of `blocks` blocks of `block` values, a multiple of `lanes()`. `blocks` is below four or
-/// a multiple of four.
+/// The maxima of `blocks` blocks of `block` values, a multiple of `lanes()`. `blocks` is below four
+/// or a multiple of four.
 template <class Fold, class Source>
 HWY_INLINE void fold_blocks(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
                             std::size_t blocks, hn::TFromD<typename Fold::tag>* HWY_RESTRICT out) {

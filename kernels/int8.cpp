@@ -16,8 +16,9 @@ namespace {
 /// Values of one step: four vectors become one vector of codes.
 constexpr std::size_t int8_step = 4 * hn::MaxLanes(df32());
 
-/// A quotient's distance to the nearest integer up to which a product by the reciprocal has the same
-/// code. The product is off by less than 1.5 ulp, 256 2^-23 1.5 < 5e-5 where codes do not saturate.
+/// A quotient's distance to the nearest integer up to which a product by the reciprocal has the
+/// same code. The product is off by less than 1.5 ulp, 256 2^-23 1.5 < 5e-5 where codes do not
+/// saturate.
 constexpr float int8_safe_distance = 0.4999f;
 
 /// Codes of one step. Multiplies by the reciprocal and divides only where a quotient lies so near
@@ -124,8 +125,9 @@ status decode_rows(const recipe& with, std::size_t rows, std::size_t cols,
 geometry shape(const recipe& with, std::uint64_t) {
   using kind = plane::unit_kind;
   const auto scale_bytes = static_cast<std::uint32_t>(bytes_of(with.source));
-  return {.planes = {plane{"codes", kind::values, 1, 1}, plane{"scales", kind::row, 0, scale_bytes}},
-          .planes_count = 2};
+  return {
+      .planes = {plane{"codes", kind::values, 1, 1}, plane{"scales", kind::row, 0, scale_bytes}},
+      .planes_count = 2};
 }
 
 status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,

@@ -2,17 +2,17 @@
 
 // INT8 per row: 8-bit integers and one scale for each row, 8 bits per value and a scale per row.
 //
-// Source    compressed-tensors' symmetric W8A8 rule (formats.md 5.1): range 255 steps, so 127.5.
+// Source    compressed-tensors' symmetric W8A8 rule: the range has 255 steps, so 127.5.
 // Planes    codes (rows, cols) i8 · scales (rows) in the type of the source
 // Encode    scale = max|x| / 127.5 rounded to the source's type; a zero becomes that type's epsilon
 //           code  = rint(clamp(x / scale, -128, 127)), by the rounded scale, ties to even
 // Decode    x' = code * scale, one f32 product
 // Bound     |x - x'| <= scale / 2 (1 + 2^-8); where the rounded scale is below max|x| / 127.5 the
-//           extremes clamp: |x - x'| <= 0.5 scale + max|x| 2^-8 (bf16), 2^-11 (f16). Scales that are
-//           subnormal in their type have no relative bound: |x - x'| <= max|x|. A magnitude within
-//           0.4 % of the largest f32 may decode to infinity: code -128 stands for 128 scales.
-// Exactness reference and SIMD agree bit for bit on every target. No input overflows: |x| / scale is
-//           at most 256.
+//           extremes clamp: |x - x'| <= 0.5 scale + max|x| 2^-8 (bf16), 2^-11 (f16). Scales that
+//           are subnormal in their type have no relative bound: |x - x'| <= max|x|. A magnitude
+//           within 0.4 % of the largest f32 may decode to infinity: code -128 stands for 128
+//           scales.
+// Exactness reference and SIMD agree bit for bit on every target; |x| / scale is at most 256.
 
 #include "kernels/convert.hpp"
 #include "kernels/registry.hpp"

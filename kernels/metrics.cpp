@@ -151,12 +151,12 @@ bool error_sums::decode(std::string_view bytes, error_sums& out) {
   in = in.substr(1, in.size() - 9);
   error_sums sums;
   std::uint64_t max_bits = 0;
-  if (!take_varint(in, sums.count) || !take_varint(in, sums.not_finite) ||
-      !take_varint(in, max_bits) || max_bits >= infinity_bits)
+  if (!take_varint(in, sums.count) || !take_varint(in, sums.not_finite)
+      || !take_varint(in, max_bits) || max_bits >= infinity_bits)
     return false;
   sums.max_error = float_of(static_cast<std::uint32_t>(max_bits));
-  for (auto* sum : {&sums.square_error, &sums.abs_error, &sums.square_source,
-                    &sums.square_decoded, &sums.product})
+  for (auto* sum : {&sums.square_error, &sums.abs_error, &sums.square_source, &sums.square_decoded,
+                    &sums.product})
     if (!take_sum(in, *sum))
       return false;
   if (!take_histogram(in, sums.errors) || !in.empty())

@@ -20,7 +20,7 @@
 
 namespace viva::kernels {
 
-/// Log-linear histogram of magnitudes: 32 buckets per octave, so a quantile is off by at most 1.6 %.
+/// Log-linear histogram of magnitudes: 32 buckets per octave, so a quantile is within 1.6 %.
 struct magnitude_histogram {
   static constexpr int bucket_shift = 23 - 5; ///< Of the 23 mantissa bits, five stay.
   static constexpr std::size_t bucket_count = std::size_t{1} << (31 - bucket_shift);

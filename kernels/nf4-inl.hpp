@@ -99,8 +99,8 @@ HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, 
   return true;
 }
 
-/// Encodes `count` values in flat order; the last block may be short. `codes` and `absmax` (f32) may
-/// be unaligned. False, where a value is not finite.
+/// Encodes `count` values in flat order; the last block may be short. `codes` and `absmax` (f32)
+/// may be unaligned. False, where a value is not finite.
 template <class Source>
 bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std::size_t block,
                        std::byte* codes, std::byte* absmax) {
@@ -132,8 +132,8 @@ HWY_INLINE vf32 nf4_values(const std::byte* HWY_RESTRICT codes, vf32 scale) {
   const di32 di;
 #if VIVA_X86_256 || VIVA_X86_512
   // Every lane gets the same four or eight bytes; a shift brings its nibble to the low bits.
-  alignas(64) static constexpr std::int32_t shifts[16] = {4,  0,  12, 8,  20, 16, 28, 24,
-                                                          4,  0,  12, 8,  20, 16, 28, 24};
+  alignas(64) static constexpr std::int32_t shifts[16] = {4, 0, 12, 8, 20, 16, 28, 24,
+                                                          4, 0, 12, 8, 20, 16, 28, 24};
 #if VIVA_X86_256
   const auto bytes = hn::Set(di, load_as<std::int32_t>(codes));
   const auto index = vi32{_mm256_srlv_epi32(bytes.raw, hn::Load(di, shifts).raw)};

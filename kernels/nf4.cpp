@@ -41,9 +41,10 @@ namespace nf4 {
 
 geometry shape(const recipe& with, std::uint64_t cols) {
   using kind = plane::unit_kind;
-  return {.planes = {plane{"codes", kind::values, 2, 1}, plane{"absmax", kind::values, with.block, 4}},
-          .planes_count = 2,
-          .rows_grain = rows_filling(with.block, cols)};
+  return {
+      .planes = {plane{"codes", kind::values, 2, 1}, plane{"absmax", kind::values, with.block, 4}},
+      .planes_count = 2,
+      .rows_grain = rows_filling(with.block, cols)};
 }
 
 void encode_blocks_reference(const matrix& in, std::size_t block, std::byte* codes,
@@ -53,7 +54,8 @@ void encode_blocks_reference(const matrix& in, std::size_t block, std::byte* cod
     const float inverse = inverse_of(absmax[b]);
     for (std::size_t i = first; i < first + count; i += 2) {
       const auto high = code_of(value_of(in, i) * inverse);
-      const auto low = i + 1 < first + count ? code_of(value_of(in, i + 1) * inverse) : code_of_zero;
+      const auto low =
+          i + 1 < first + count ? code_of(value_of(in, i + 1) * inverse) : code_of_zero;
       codes[i / 2] = static_cast<std::byte>(high << 4 | low);
     }
   });

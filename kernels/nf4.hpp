@@ -2,8 +2,8 @@
 
 // NF4: 4-bit NormalFloat, one f32 scale per block, 4.5 bits per value at 64 values per block.
 //
-// Source    Dettmers et al., "QLoRA", arXiv:2305.14314, section 3; bytes as bitsandbytes writes them
-//           (formats.md 3.1, 3.2).
+// Source    Dettmers et al., "QLoRA", arXiv:2305.14314, section 3; bytes as bitsandbytes 0.46 and
+//           later write them.
 // Planes    codes u8, two values per byte, the first in the high nibble, an odd last value padded
 //           with code 7 · absmax f32 (blocks)
 //           Blocks run in flat order across rows; the last may be short.

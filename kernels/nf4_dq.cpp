@@ -29,9 +29,8 @@ std::uint32_t nf4_dq_magnitude_max(const std::byte* in, dtype type, std::size_t 
     const std::size_t whole = count / lanes() * lanes();
     HWY_ALIGN std::byte rest[hn::MaxLanes(df32()) * 4] = {};
     std::memcpy(rest, in + whole * from.bytes, (count - whole) * from.bytes);
-    return static_cast<std::uint32_t>(
-        std::max(fold_values<magnitude_fold>(from, in, whole),
-                 fold_values<magnitude_fold>(from, rest, lanes())));
+    return static_cast<std::uint32_t>(std::max(fold_values<magnitude_fold>(from, in, whole),
+                                               fold_values<magnitude_fold>(from, rest, lanes())));
   });
 }
 
@@ -49,8 +48,8 @@ namespace nf4_dq {
 
 namespace {
 
-/// Zero and the positive levels, as f32 bits: +-10^(i-6) (0.1 + 0.9 (2 j + 1) / 2^(i+1)), i = 0 … 6,
-/// j = 0 … 2^i - 1, and 1. The last bits are those of bitsandbytes under torch 1.13, whose files
+/// Zero and the positive levels, as f32 bits: +-10^(i-6) (0.1 + 0.9 (2 j + 1) / 2^(i+1)), i = 0 …
+/// 6, j = 0 … 2^i - 1, and 1. The last bits are those of bitsandbytes under torch 1.13, whose files
 /// carry the table; a formula in f64 differs in 90 of them.
 constexpr std::uint32_t upper_half_bits[129] = {
     0x00000000, 0x3513a3b7, 0x365a1a94, 0x370205ff, 0x37b24206, 0x38378034, 0x388aefb3, 0x38ba1f4b,

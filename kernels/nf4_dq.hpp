@@ -3,7 +3,7 @@
 // NF4 with double quantization: the scales are 8-bit codes themselves, 4.127 bits per value.
 //
 // Source    QLoRA (arXiv:2305.14314), section 3, "Double Quantization"; bytes as bitsandbytes
-//           writes them (formats.md 3.3).
+//           writes them.
 // Planes    codes and blocks as nf4 · absmax u8 (blocks), indices into `dynamic_map` ·
 //           nested_absmax f32, one for each 256 blocks
 // Numbers   [0] offset: the mean of all block maxima of the tensor, exact sum / count, as f32

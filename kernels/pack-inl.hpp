@@ -87,11 +87,11 @@ HWY_INLINE vi8 pack_i8(vi32 a, vi32 b, vi32 c, vi32 d) {
 #if VIVA_X86_128
   return vi8{_mm_packs_epi16(_mm_packs_epi32(a.raw, b.raw), _mm_packs_epi32(c.raw, d.raw))};
 #elif VIVA_X86_256
-  return mend_pack4(vi8{_mm256_packs_epi16(_mm256_packs_epi32(a.raw, b.raw),
-                                           _mm256_packs_epi32(c.raw, d.raw))});
+  return mend_pack4(
+      vi8{_mm256_packs_epi16(_mm256_packs_epi32(a.raw, b.raw), _mm256_packs_epi32(c.raw, d.raw))});
 #elif VIVA_X86_512
-  return mend_pack4(vi8{_mm512_packs_epi16(_mm512_packs_epi32(a.raw, b.raw),
-                                           _mm512_packs_epi32(c.raw, d.raw))});
+  return mend_pack4(
+      vi8{_mm512_packs_epi16(_mm512_packs_epi32(a.raw, b.raw), _mm512_packs_epi32(c.raw, d.raw))});
 #else
   return pack_by_quarters<di8>(a, b, c, d);
 #endif
@@ -102,11 +102,11 @@ HWY_INLINE vu8 pack_u8(vi32 a, vi32 b, vi32 c, vi32 d) {
 #if VIVA_X86_128
   return vu8{_mm_packus_epi16(_mm_packs_epi32(a.raw, b.raw), _mm_packs_epi32(c.raw, d.raw))};
 #elif VIVA_X86_256
-  return mend_pack4(vu8{_mm256_packus_epi16(_mm256_packs_epi32(a.raw, b.raw),
-                                            _mm256_packs_epi32(c.raw, d.raw))});
+  return mend_pack4(
+      vu8{_mm256_packus_epi16(_mm256_packs_epi32(a.raw, b.raw), _mm256_packs_epi32(c.raw, d.raw))});
 #elif VIVA_X86_512
-  return mend_pack4(vu8{_mm512_packus_epi16(_mm512_packs_epi32(a.raw, b.raw),
-                                            _mm512_packs_epi32(c.raw, d.raw))});
+  return mend_pack4(
+      vu8{_mm512_packus_epi16(_mm512_packs_epi32(a.raw, b.raw), _mm512_packs_epi32(c.raw, d.raw))});
 #else
   return pack_by_quarters<du8>(a, b, c, d);
 #endif

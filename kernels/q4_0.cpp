@@ -19,8 +19,8 @@ struct q4_0_format {
   static constexpr std::size_t code_bytes = 16;
   static constexpr std::size_t half = block_values / 2;
 
-  /// d = extreme / -8. The extremes of both signs come from integer maxima; where they tie, which of
-  /// them stands first is looked up, block by block.
+  /// d = extreme / -8. The extremes of both signs come from integer maxima; where they tie, which
+  /// of them stands first is looked up, block by block.
   template <class Source>
   static HWY_INLINE bool scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
                                 ggml_scales& out) {

@@ -2,7 +2,7 @@
 
 // Q4_0: GGUF's 4-bit blocks, 4.5 bits per value.
 //
-// Source    ggml, quantize_row_q4_0_ref (formats.md 2.2, 2.3).
+// Source    ggml, quantize_row_q4_0_ref.
 // Plane     blocks: each 32 values of a row are d:f16le qs:u8[16], 18 bytes without padding;
 //           qs[j] holds value j in its low and value j + 16 in its high nibble.
 // Encode    m = the value of largest magnitude, the first of equals; d = m / -8; id = 1 / d;

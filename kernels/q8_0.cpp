@@ -33,8 +33,8 @@ struct q8_0_format {
     return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), infinity_bits)));
   }
 
-  /// round(t), ties away: truncation of t + copysign(pred(0.5), t), exact for |t| < 2^22. Adding 0.5
-  /// itself would round 0.49999997 up.
+  /// round(t), ties away: truncation of t + copysign(pred(0.5), t), exact for |t| < 2^22. Adding
+  /// 0.5 itself would round 0.49999997 up.
   static HWY_INLINE vi32 rounded(vf32 t) {
     return truncated_i32(hn::Add(t, hn::CopySign(hn::Set(df32(), 0.49999997f), t)));
   }

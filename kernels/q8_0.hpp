@@ -2,16 +2,16 @@
 
 // Q8_0: GGUF's 8-bit blocks, 8.5 bits per value.
 //
-// Source    ggml, quantize_row_q8_0_ref (formats.md 2.2, 2.3).
+// Source    ggml, quantize_row_q8_0_ref.
 // Plane     blocks: each 32 values of a row are d:f16le q:i8[32], 34 bytes without padding
 // Encode    d = max|x| / 127; id = 1 / d; q = round(x * id), ties away from zero; f16(d) is stored,
 //           the f32 d quantizes.
-//           Where d is zero or 1 / d is not finite (max|x| < 3.8e-37), id is 0, so every q is 0: ggml
-//           leaves that undefined. A d beyond f16 is stored as 65504, the largest, where ggml writes
-//           an infinity that no engine loads; the block then decodes too small.
+//           Where d is zero or 1 / d is not finite (max|x| < 3.8e-37), id is 0, so every q is 0:
+//           ggml leaves that undefined. A d beyond f16 is stored as 65504, the largest, where ggml
+//           writes an infinity that no engine loads; the block then decodes too small.
 // Decode    x' = q * f32(d)
-// Bound     |x - x'| <= d / 2 + max|x| 2^-11 + 2^-18 (d below f16's normal range rounds to a multiple
-//           of 2^-24, times 127), while d <= 65504
+// Bound     |x - x'| <= d / 2 + max|x| 2^-11 + 2^-18, while d <= 65504. (The last term: d below
+//           f16's normal range rounds to a multiple of 2^-24, times 127.)
 // Exactness reference and SIMD agree bit for bit on every target.
 
 #include "kernels/portability.hpp"

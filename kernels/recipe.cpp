@@ -18,8 +18,8 @@ std::string known_methods() {
 
 std::string known_options(const method& row) {
   std::string list;
-  for (const auto size : row.rules.size_key.empty() ? std::span<const std::uint32_t>{}
-                                                    : row.rules.sizes)
+  for (const auto size :
+       row.rules.size_key.empty() ? std::span<const std::uint32_t>{} : row.rules.sizes)
     list.append(list.empty() ? "" : ", ")
         .append(row.rules.size_key)
         .append("=")
@@ -44,8 +44,8 @@ bool apply_option(const option_rules& rules, std::string_view word, recipe& out)
   word.remove_prefix(1);
   std::uint32_t size = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), size);
-  if (error != std::errc{} || end != word.data() + word.size() ||
-      std::ranges::find(rules.sizes, size) == rules.sizes.end())
+  if (error != std::errc{} || end != word.data() + word.size()
+      || std::ranges::find(rules.sizes, size) == rules.sizes.end())
     return false;
   out.block = size;
   return true;
@@ -70,8 +70,8 @@ expected<recipe> parse_recipe(std::string_view text, dtype source) {
   const auto name = text.substr(0, text.find(':'));
   const method* row = find_method(name);
   if (row == nullptr)
-    return fail(errc::unknown_method, "no method is called '" + std::string(name) + "'; there are " +
-                                          known_methods());
+    return fail(errc::unknown_method,
+                "no method is called '" + std::string(name) + "'; there are " + known_methods());
   recipe result{.row = row, .source = source};
   result.block = row->rules.sizes.empty() ? 0 : row->rules.sizes.front();
   auto rest = text.substr(name.size());
@@ -79,8 +79,8 @@ expected<recipe> parse_recipe(std::string_view text, dtype source) {
     rest.remove_prefix(1); // the colon
     const auto word = rest.substr(0, rest.find(':'));
     if (!apply_option(row->rules, word, result))
-      return fail(errc::bad_option, "method " + std::string(name) + " has no option '" +
-                                        std::string(word) + "'; " + known_options(*row));
+      return fail(errc::bad_option, "method " + std::string(name) + " has no option '"
+                                        + std::string(word) + "'; " + known_options(*row));
     rest.remove_prefix(word.size());
   }
   return result;

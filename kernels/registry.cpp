@@ -7,8 +7,6 @@
 #include "kernels/q8_0.hpp"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 
 namespace viva::kernels {
 

@@ -53,9 +53,9 @@ struct geometry {
 
 /// What a method may ask of the whole tensor before it can encode: merged exactly over runs.
 struct survey {
-  std::uint64_t count = 0;   ///< Units surveyed (for nf4-dq: block maxima).
-  exact_sum sum;             ///< Sum over units.
-  float max = 0;             ///< Largest magnitude.
+  std::uint64_t count = 0; ///< Units surveyed (for nf4-dq: block maxima).
+  exact_sum sum;           ///< Sum over units.
+  float max = 0;           ///< Largest magnitude.
   void merge(const survey& other) noexcept;
 };
 
@@ -71,11 +71,11 @@ struct method;
 /// A method, its options and the source type, checked to fit together.
 struct recipe {
   const method* row = nullptr;
-  dtype source = dtype::f32;   ///< Type of the source; some methods keep their scales in it.
-  std::uint32_t block = 0;     ///< Values per scale; 0 where the method has none.
-  std::uint32_t flags = 0;     ///< Method's own option bits.
+  dtype source = dtype::f32; ///< Type of the source; some methods keep their scales in it.
+  std::uint32_t block = 0;   ///< Values per scale; 0 where the method has none.
+  std::uint32_t flags = 0;   ///< Method's own option bits.
 
-  std::string name() const;    ///< Canonical spelling, as `parse_recipe` takes it.
+  std::string name() const; ///< Canonical spelling, as `parse_recipe` takes it.
 };
 
 /// What may follow a method's name after colons: one size and any of its flags.
@@ -84,8 +84,8 @@ struct option_rules {
     std::string_view name;
     std::uint32_t bit = 0; ///< In recipe::flags.
   };
-  std::string_view size_key;                   ///< "block"; empty where the size is fixed.
-  std::span<const std::uint32_t> sizes;        ///< Values for recipe::block, the default first.
+  std::string_view size_key;            ///< "block"; empty where the size is fixed.
+  std::span<const std::uint32_t> sizes; ///< Values for recipe::block, the default first.
   std::span<const flag> flags;
 };
 
@@ -94,7 +94,7 @@ struct option_rules {
 using encode_fn = status(const recipe&, const matrix& in, const tensor_numbers&,
                          std::span<std::byte* const> out) noexcept;
 
-/// Decodes rows to f32, out shape (rows, cols). `errc::malformed` where bytes cannot be the method's.
+/// Decodes rows to f32, out shape (rows, cols). `malformed` where bytes cannot be the method's.
 using decode_fn = status(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                          std::span<const std::byte* const> in, float* out) noexcept;
 
@@ -107,7 +107,7 @@ struct method {
   std::string_view layouts; ///< Layouts it can be written in, space separated, default first.
   std::string_view options; ///< Option grammar for --help; empty where there is none.
   std::uint64_t cols_multiple = 1; ///< Columns must divide by this.
-  double sqnr_db_normal;    ///< methods.md section 2: SQNR on N(0,1); tests hold it to this.
+  double sqnr_db_normal;           ///< SQNR on N(0,1), 1024 x 512; tests hold it to this.
   option_rules rules;
   geometry (*shape)(const recipe&, std::uint64_t cols);
   encode_fn* encode_reference;
@@ -130,11 +130,12 @@ double bits_per_weight(const recipe&, std::uint64_t rows, std::uint64_t cols);
 
 struct error_sums;
 
-/// Encodes rows and, where `sums` is given, measures the error in the same pass: each run of rows is
-/// encoded, decoded and measured while it lies in cache, so the source is read from memory once.
+/// Encodes rows and, where `sums` is given, measures the error in the same pass: each run of rows
+/// is encoded, decoded and measured while it lies in cache, so the source is read from memory once.
 /// Scratch (a few hundred KiB, or one grain of rows) is thread-local and kept.
 status encode_and_measure(const recipe&, const matrix& in, const tensor_numbers&,
-                          std::span<std::byte* const> out, error_sums* sums, path which = path::simd);
+                          std::span<std::byte* const> out, error_sums* sums,
+                          path which = path::simd);
 
 /// The Highway target the SIMD paths take on this machine ("AVX2", …).
 std::string_view simd_target() noexcept;

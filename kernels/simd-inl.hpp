@@ -1,5 +1,5 @@
-// The SIMD vocabulary, compiled once per target inside viva::kernels::HWY_NAMESPACE: loads that turn
-// every dtype into f32 vectors, exact roundings, and the packs that Highway 1.0.3 lacks.
+// The SIMD vocabulary, compiled once per target inside viva::kernels::HWY_NAMESPACE: loads that
+// turn every dtype into f32 vectors, exact roundings, and the packs that Highway 1.0.3 lacks.
 //
 // Everything here is exact: each function says which scalar expression it equals, lane by lane. A
 // vector of f32 has 4, 8 or 16 lanes (CappedTag), so 16 values are always whole vectors.

@@ -26,19 +26,17 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
        {0,
         [](double amax, dtype source) {
           const double step = amax / 127.5;
-          const double rounding = source == dtype::bf16 ? 0x1p-8 : source == dtype::f16 ? 0x1p-11 : 0x1p-22;
+          const double rounding = source == dtype::bf16  ? 0x1p-8
+                                  : source == dtype::f16 ? 0x1p-11
+                                                         : 0x1p-22;
           const double smallest_normal = source == dtype::f16 ? 0x1p-14 : 0x1p-126;
           if (step < smallest_normal)
             return amax;
           return (0.5 * step * (1 + rounding) + amax * rounding) * slack;
         }}},
-      {"nf4",
-       {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
+      {"nf4", {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
       {"q8_0",
-       {32,
-        [](double amax, dtype) {
-          return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack;
-        }}},
+       {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; }}},
       {"q4_0",
        {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; }}},
   };

@@ -24,8 +24,8 @@ const std::byte* bytes_of_codes(const std::vector<std::uint16_t>& codes) {
 double f16_value(std::uint16_t bits) {
   const int exponent = bits >> 10 & 31;
   const double mantissa = bits & 1023;
-  const double magnitude = exponent == 0 ? std::ldexp(mantissa, -24)
-                                         : std::ldexp(mantissa + 1024, exponent - 25);
+  const double magnitude =
+      exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(mantissa + 1024, exponent - 25);
   return (bits & 0x8000) != 0 ? -magnitude : magnitude;
 }
 
@@ -33,8 +33,8 @@ bool is_nan_f16(std::uint16_t bits) {
   return (bits & 0x7FFF) > 0x7C00;
 }
 
-/// Nearest of the two neighbouring codes by distance in f64, ties to the even code: the rule itself,
-/// for a finite `x` whose magnitude lies between two finite codes of `value`.
+/// Nearest of the two neighbouring codes by distance in f64, ties to the even code: the rule
+/// itself, for a finite `x` whose magnitude lies between two finite codes of `value`.
 template <class Value>
 std::uint16_t nearest_by_search(float x, Value value, std::uint16_t top) {
   const double magnitude_of = std::fabs(static_cast<double>(x));
@@ -113,7 +113,8 @@ TEST_CASE("bf16 rounds to nearest, ties to even, around every midpoint", "[conve
   REQUIRE(bf16_from_f32(0x1.fffffep127f) == 0x7F80); // rounds up to infinity
 }
 
-TEST_CASE("loads agree with the reference on every code, every target, unaligned", "[convert][simd]") {
+TEST_CASE("loads agree with the reference on every code, every target, unaligned",
+          "[convert][simd]") {
   const auto codes = all_codes();
   std::vector<std::byte> shifted(2 * codes.size() + 1);
   std::memcpy(shifted.data() + 1, codes.data(), 2 * codes.size());

@@ -43,7 +43,8 @@ inline float near_half(std::mt19937& random) {
 inline const std::vector<data_set>& data_sets() {
   static const std::vector<data_set> sets = {
       {"normal", [](std::mt19937& r, std::size_t) { return normal(r); }},
-      {"uniform", [](std::mt19937& r, std::size_t) { return static_cast<float>(r() >> 8) * 0x1p-24f; }},
+      {"uniform",
+       [](std::mt19937& r, std::size_t) { return static_cast<float>(r() >> 8) * 0x1p-24f; }},
       {"all negative", [](std::mt19937& r, std::size_t) { return -std::fabs(normal(r)) - 0.01f; }},
       {"zeros of both signs", [](std::mt19937& r, std::size_t) { return r() % 2 ? 0.0f : -0.0f; }},
       {"zero blocks among others",
@@ -65,15 +66,12 @@ inline const std::vector<data_set>& data_sets() {
        [](std::mt19937& r, std::size_t i) {
          return i % 32 == 0 ? -127.0f : static_cast<float>(static_cast<int>(r() % 509) - 254) / 2;
        }},
-      {"halves and their neighbours, below 127", [](std::mt19937& r, std::size_t i) {
-         return i % 32 == 0 ? 127.0f : near_half(r);
-       }},
-      {"halves and their neighbours, below 127.5", [](std::mt19937& r, std::size_t i) {
-         return i % 32 == 0 ? 127.5f : near_half(r);
-       }},
-      {"halves and their neighbours, below 8", [](std::mt19937& r, std::size_t i) {
-         return i % 32 == 0 ? -8.0f : near_half(r) / 16;
-       }},
+      {"halves and their neighbours, below 127",
+       [](std::mt19937& r, std::size_t i) { return i % 32 == 0 ? 127.0f : near_half(r); }},
+      {"halves and their neighbours, below 127.5",
+       [](std::mt19937& r, std::size_t i) { return i % 32 == 0 ? 127.5f : near_half(r); }},
+      {"halves and their neighbours, below 8",
+       [](std::mt19937& r, std::size_t i) { return i % 32 == 0 ? -8.0f : near_half(r) / 16; }},
       {"nf4 thresholds and their neighbours",
        [](std::mt19937& r, std::size_t i) {
          const float t = nf4::threshold(static_cast<int>(r() % 15));

@@ -21,8 +21,7 @@ struct unaligned {
   std::size_t size;
 
   explicit unaligned(std::size_t bytes)
-    : storage(bytes + 1 + guard, std::byte{0x5A}), size(bytes) {
-  }
+      : storage(bytes + 1 + guard, std::byte{0x5A}), size(bytes) {}
   explicit unaligned(const std::vector<std::byte>& bytes) : unaligned(bytes.size()) {
     if (size != 0)
       std::memcpy(data(), bytes.data(), size);
@@ -54,7 +53,8 @@ std::vector<Pointer> pointers_of(std::vector<unaligned>& planes) {
   return to;
 }
 
-/// Encodes and decodes `source` by SIMD from and to unaligned memory; requires the reference's bits.
+/// Encodes and decodes `source` by SIMD from and to unaligned memory; requires the reference's
+/// bits.
 void require_equal(const recipe& with, const tensor& source, const tensor_numbers& numbers,
                    const planes& encoded, const std::vector<float>& decoded) {
   unaligned bytes(source.bytes);
@@ -69,8 +69,9 @@ void require_equal(const recipe& with, const tensor& source, const tensor_number
   }
   const auto from_pointers = pointers_of<const std::byte*>(to);
   std::vector<float> values(decoded.size() + 1, -7.0f);
-  REQUIRE(with.row->decode_simd(with, source.rows, source.cols, numbers, from_pointers,
-                                values.data()) == status{});
+  REQUIRE(
+      with.row->decode_simd(with, source.rows, source.cols, numbers, from_pointers, values.data())
+      == status{});
   REQUIRE(values.back() == -7.0f);
   REQUIRE((decoded.empty() || std::memcmp(values.data(), decoded.data(), 4 * decoded.size()) == 0));
 }
@@ -83,8 +84,9 @@ void compare_paths(std::string_view text, const data_set& set, dtype type, std::
   planes encoded(with, rows, cols);
   REQUIRE(with.row->encode_reference(with, source.view(), numbers, encoded.pointers()) == status{});
   std::vector<float> decoded(rows * cols);
-  REQUIRE(with.row->decode_reference(with, rows, cols, numbers,
-                                     std::as_const(encoded).pointers(), decoded.data()) == status{});
+  REQUIRE(with.row->decode_reference(with, rows, cols, numbers, std::as_const(encoded).pointers(),
+                                     decoded.data())
+          == status{});
   INFO(text << ", " << set.name << ", " << name_of(type) << ", " << rows << " x " << cols);
   for_each_target([&] { require_equal(with, source, numbers, encoded, decoded); });
 }
@@ -94,8 +96,8 @@ std::vector<std::string> spellings(const method& row) {
   std::vector<std::string> all{std::string(row.name)};
   if (!row.rules.size_key.empty())
     for (const auto size : row.rules.sizes.subspan(1))
-      all.push_back(all.front() + ":" + std::string(row.rules.size_key) + "=" +
-                    std::to_string(size));
+      all.push_back(all.front() + ":" + std::string(row.rules.size_key) + "="
+                    + std::to_string(size));
   for (const auto& flag : row.rules.flags)
     all.push_back(all.front() + ":" + std::string(flag.name));
   return all;
@@ -140,9 +142,9 @@ TEST_CASE("every method finds NaN and infinity wherever they stand, and says the
       const auto with = recipe_of(row.name, type);
       const auto clean = values_of(data_sets().front(), rows * cols, type, 5);
       const auto numbers = numbers_of(with, make_tensor(clean, type, rows, cols).view());
-      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
-                              std::numeric_limits<float>::infinity(),
-                              -std::numeric_limits<float>::infinity()})
+      for (const float bad :
+           {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
+            std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()})
         for (std::size_t at = 0; at < rows * cols; at += (at % cols < 40 ? 1 : 13)) {
           auto values = clean;
           values[at] = bad;
@@ -152,7 +154,8 @@ TEST_CASE("every method finds NaN and infinity wherever they stand, and says the
           planes out(with, rows, cols);
           INFO(row.name << ", " << name_of(type) << ", " << bad << " at " << at);
           const status wanted{errc::not_finite, at};
-          REQUIRE(with.row->encode_reference(with, source.view(), numbers, out.pointers()) == wanted);
+          REQUIRE(with.row->encode_reference(with, source.view(), numbers, out.pointers())
+                  == wanted);
           REQUIRE(with.row->encode_simd(with, source.view(), numbers, out.pointers()) == wanted);
           if (with.row->survey_run != nullptr) {
             survey found;
@@ -176,8 +179,8 @@ TEST_CASE("every method finds NaN on every target", "[method][edge]") {
           const auto source = make_tensor(values, type, 1, cols);
           planes out(with, 1, cols);
           INFO(row.name << ", " << name_of(type) << ", at " << at);
-          REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) ==
-                  status{errc::not_finite, at});
+          REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers())
+                  == status{errc::not_finite, at});
         }
       });
 }
@@ -208,7 +211,8 @@ TEST_CASE("encoding a tensor run by run gives the bytes of encoding it whole", "
     }
 }
 
-TEST_CASE("encode_and_measure writes encode's bytes and the errors of decode", "[method][metrics]") {
+TEST_CASE("encode_and_measure writes encode's bytes and the errors of decode",
+          "[method][metrics]") {
   for (const auto& row : methods())
     for (const auto type : dtypes) {
       const std::size_t cols = 128 * row.cols_multiple;
@@ -223,14 +227,15 @@ TEST_CASE("encode_and_measure writes encode's bytes and the errors of decode", "
       std::vector<float> decoded(values.size());
       load_f32_reference(source.bytes.data(), type, x.size(), x.data());
       REQUIRE(row.decode_reference(with, rows, cols, numbers, std::as_const(plain).pointers(),
-                                   decoded.data()) == status{});
+                                   decoded.data())
+              == status{});
       error_sums wanted;
       measure_reference(x.data(), decoded.data(), rows, cols, wanted);
       for (const auto which : {path::reference, path::simd}) {
         planes measured(with, rows, cols);
         error_sums sums;
-        REQUIRE(encode_and_measure(with, source.view(), numbers, measured.pointers(), &sums,
-                                   which) == status{});
+        REQUIRE(encode_and_measure(with, source.view(), numbers, measured.pointers(), &sums, which)
+                == status{});
         INFO(row.name << ", " << name_of(type) << ", " << name_of(which));
         REQUIRE(measured == plain);
         REQUIRE(sums.encode() == wanted.encode());

@@ -92,7 +92,8 @@ TEST_CASE("addends outside the range are clamped or dropped, and what is no numb
   REQUIRE(sum_of({0x1p500}) == 0x1.fffffffffffffp319);
   REQUIRE(sum_of({-0x1p320}) == -0x1.fffffffffffffp319);
   REQUIRE(sum_of({std::numeric_limits<double>::quiet_NaN(), 2.0,
-                  -std::numeric_limits<double>::infinity()}) == 2.0);
+                  -std::numeric_limits<double>::infinity()})
+          == 2.0);
 }
 
 TEST_CASE("a billion addends of one sign do not overflow a limb", "[exact_sum][slow][.]") {

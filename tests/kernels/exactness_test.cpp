@@ -1,5 +1,5 @@
-// The arguments that make fast paths exact, checked where they could break: at every threshold, every
-// tie and, in the slow cases, at every float.
+// The arguments that make fast paths exact, checked where they could break: at every threshold,
+// every tie and, in the slow cases, at every float.
 
 #include "kernels/int8.hpp"
 #include "kernels/nf4.hpp"
@@ -144,7 +144,7 @@ TEST_CASE("int8: ties go to the even code, by the rounded scale", "[int8]") {
   REQUIRE(int8::code_of(0.5f, 1.0f) == 0);
   REQUIRE(int8::code_of(1.5f, 1.0f) == 2);
   REQUIRE(int8::code_of(-2.5f, 1.0f) == -2);
-  REQUIRE(int8::code_of(127.5f, 1.0f) == 127);  // 128 is cut
+  REQUIRE(int8::code_of(127.5f, 1.0f) == 127); // 128 is cut
   REQUIRE(int8::code_of(-127.5f, 1.0f) == -128);
   REQUIRE(int8::code_of(-1000.0f, 1.0f) == -128);
   REQUIRE(int8::scale_of(0.0f, dtype::f32) == 0x1p-23f);
@@ -163,8 +163,8 @@ TEST_CASE("int8: a scale so small that its reciprocal overflows still divides", 
   REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) == status{});
   // 2^-140 is 512 of the smallest f32; the scale is 32 512 / 127.5 of them, rounded to 129.
   for (int i = 0; i < 64; ++i)
-    REQUIRE(static_cast<std::int8_t>(out.each[0][static_cast<std::size_t>(i)]) ==
-            static_cast<int>(std::nearbyint((i - 32) * 512 / 129.0)));
+    REQUIRE(static_cast<std::int8_t>(out.each[0][static_cast<std::size_t>(i)])
+            == static_cast<int>(std::nearbyint((i - 32) * 512 / 129.0)));
 }
 
 TEST_CASE("GGUF blocks: scales that f16 or f32 cannot take are defined", "[ggml][edge]") {
@@ -195,8 +195,8 @@ TEST_CASE("a scale that is no number makes the bytes malformed", "[method][edge]
     std::vector<float> values(128);
     INFO(name);
     for (const auto decode : {with.row->decode_reference, with.row->decode_simd})
-      REQUIRE(decode(with, 1, 128, {}, std::as_const(out).pointers(), values.data()).code ==
-              errc::malformed);
+      REQUIRE(decode(with, 1, 128, {}, std::as_const(out).pointers(), values.data()).code
+              == errc::malformed);
   };
   refused("int8", 1, 0x7C00, 2);
   refused("nf4", 1, 0x7FC00000, 4);

@@ -1,7 +1,6 @@
 #pragma once
 
-// The generator and the hash of the golden vectors (formats.md section 9), and buffers that hold an
-// encoded tensor.
+// The generator and the hash of the golden vectors, and buffers that hold an encoded tensor.
 
 #include "kernels/bytes.hpp"
 #include "kernels/convert.hpp"

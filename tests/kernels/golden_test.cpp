@@ -1,4 +1,6 @@
-// Published bytes: every method writes what the engines' own quantizers write (formats.md section 9).
+// Published bytes: every method writes what the engines' own quantizers write. The hashes come from
+// running ggml (built without FMA) and bitsandbytes' CPU path on the values of `generate`, those of
+// int8 from an independent implementation of compressed-tensors' rule.
 
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
@@ -29,7 +31,8 @@ struct encoded {
 encoded encode(std::string_view method, const tensor& source, path which) {
   const auto with = recipe_of(method, source.type);
   encoded result{numbers_of(with, source.view()), planes(with, source.rows, source.cols)};
-  const auto encoder = which == path::reference ? with.row->encode_reference : with.row->encode_simd;
+  const auto encoder =
+      which == path::reference ? with.row->encode_reference : with.row->encode_simd;
   const auto done = encoder(with, source.view(), result.numbers, result.bytes.pointers());
   REQUIRE(done == status{});
   return result;

@@ -1,5 +1,5 @@
-// Properties that hold for all values: errors within the bound each header states, and encoding as a
-// function of nothing but its arguments. Shrunk counterexamples come from RapidCheck.
+// Properties that hold for all values: errors within the bound each header states, and encoding as
+// a function of nothing but its arguments. Shrunk counterexamples come from RapidCheck.
 
 #include "kernels/metrics.hpp"
 #include "kernels/nf4_dq.hpp"
@@ -39,7 +39,8 @@ round_trip encode_decode(const recipe& with, const std::vector<float>& values, s
   RC_ASSERT(with.row->encode_simd(with, source.view(), numbers, bytes.pointers()) == status{});
   round_trip result{values, std::vector<float>(values.size())};
   RC_ASSERT(with.row->decode_simd(with, rows, cols, numbers, std::as_const(bytes).pointers(),
-                                  result.decoded.data()) == status{});
+                                  result.decoded.data())
+            == status{});
   return result;
 }
 
@@ -50,7 +51,8 @@ void assert_bound(const round_trip& trip, std::size_t first, std::size_t count,
   for (std::size_t i = first; i < first + count; ++i)
     amax = std::max(amax, std::fabs(static_cast<double>(trip.x[i])));
   for (std::size_t i = first; i < first + count; ++i) {
-    const double error = std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i]));
+    const double error =
+        std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i]));
     RC_ASSERT(error <= bound.of(amax, type));
   }
 }
@@ -104,8 +106,8 @@ TEST_CASE("nf4-dq is within nf4's bound and the error of its scales", "[property
     if (nested < 0x1p-126)
       return; // no relative bound below f32's normal range
     for (std::size_t i = 0; i < values.size(); ++i)
-      RC_ASSERT(std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i])) <=
-                (0.1520 * amax[i / 64] + 0.0071 * nested + 1e-6 * mean) * slack);
+      RC_ASSERT(std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i]))
+                <= (0.1520 * amax[i / 64] + 0.0071 * nested + 1e-6 * mean) * slack);
   });
   REQUIRE(held);
 }
@@ -136,7 +138,8 @@ TEST_CASE("encoding twice gives the same bytes", "[property]") {
       planes first(with, 3, cols);
       planes second(with, 3, cols);
       for (auto& plane : second.each)
-        std::fill(plane.begin(), plane.end(), std::byte{0}); // what was there before does not matter
+        std::fill(plane.begin(), plane.end(),
+                  std::byte{0}); // what was there before does not matter
       RC_ASSERT(row.encode_simd(with, source.view(), numbers, first.pointers()) == status{});
       RC_ASSERT(row.encode_simd(with, source.view(), numbers, second.pointers()) == status{});
       RC_ASSERT(first == second);
@@ -151,8 +154,8 @@ TEST_CASE("nf4, q8_0 and q4_0 encode what they decoded to the same codes", "[pro
     const auto with = recipe_of(name, dtype::f32);
     const bool held = rc::check([&] {
       std::vector<float> values = *rc::gen::container<std::vector<float>>(
-          64 * with.row->cols_multiple, rc::gen::map(rc::gen::inRange(-4096, 4096),
-                                                     [](int x) { return static_cast<float>(x); }));
+          64 * with.row->cols_multiple,
+          rc::gen::map(rc::gen::inRange(-4096, 4096), [](int x) { return static_cast<float>(x); }));
       const auto once = encode_decode(with, values, 1).decoded;
       RC_ASSERT(encode_decode(with, once, 1).decoded == once);
     });

@@ -105,7 +105,8 @@ struct child_spec {
   std::string id{};
   start_function start{};
   restart_type restart = permanent;
-  std::optional<shutdown_policy> shutdown{}; ///< Unset: 5 s for a worker, infinity for a supervisor.
+  std::optional<shutdown_policy>
+      shutdown{}; ///< Unset: 5 s for a worker, infinity for a supervisor.
   child_type type = child_type::worker;
   bool significant = false;             ///< Its end may end the supervisor (auto_shutdown).
   milliseconds start_timeout{60'000};   ///< For `starting` children; 0 waits for ever.

@@ -2,8 +2,8 @@
 
 // Orders: a supervisor's options, and the structs it understands, in the order one meets them.
 //
-// Each order is sent as a request and answered with the type behind its arrow or with an error whose
-// code is a `fault`. They stay inside one process: none can be serialized.
+// Each order is sent as a request and answered with the type behind its arrow or with an error
+// whose code is a `fault`. They stay inside one process: none can be serialized.
 
 #include "supervision/census.hpp"
 #include "supervision/child.hpp"

@@ -22,10 +22,10 @@ bool restart_window::admit(time_point now) {
   }
   // With n restarts remembered, this one is the (n + 1)-th: too many if the oldest still counts.
   const auto oldest = x_ring[x_next];
-  const auto age = x_whole_seconds ? duration_cast<milliseconds>(floor<seconds>(now.time_since_epoch())
-                                                                 - floor<seconds>(
-                                                                   oldest.time_since_epoch()))
-                                   : floor<milliseconds>(now - oldest);
+  const auto age = x_whole_seconds
+                       ? duration_cast<milliseconds>(floor<seconds>(now.time_since_epoch())
+                                                     - floor<seconds>(oldest.time_since_epoch()))
+                       : floor<milliseconds>(now - oldest);
   if (age <= x_period)
     return false;
   x_ring[x_next] = now;
@@ -41,8 +41,8 @@ milliseconds backoff::next(const backoff_options& options, time_point up_since, 
   if (failures == 0 || options.base.count() <= 0)
     return milliseconds{0};
   const auto doublings = std::min<std::uint32_t>(failures - 1, 30);
-  const auto ceiling = std::min<std::int64_t>(options.cap.count(),
-                                              options.base.count() * (std::int64_t{1} << doublings));
+  const auto ceiling = std::min<std::int64_t>(
+      options.cap.count(), options.base.count() * (std::int64_t{1} << doublings));
   return milliseconds{std::uniform_int_distribution<std::int64_t>{0, ceiling}(random)};
 }
 
@@ -52,7 +52,8 @@ start_bucket::start_bucket(std::uint32_t starts_per_s, std::uint32_t burst)
 }
 
 milliseconds start_bucket::take(time_point now) {
-  // The generic cell rate algorithm (ITU-T I.371): one time point instead of a counter and a refill.
+  // The generic cell rate algorithm (ITU-T I.371): one time point instead of a counter and a
+  // refill.
   const auto earliest = x_due - x_slack;
   x_due = std::max(x_due, now) + x_interval;
   return earliest <= now ? milliseconds{0} : std::chrono::ceil<milliseconds>(earliest - now);

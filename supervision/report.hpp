@@ -3,8 +3,8 @@
 // Reports: what supervisors have to say, typed, bounded, and never waited for.
 //
 // `post` copies a small struct into a ring and returns; one thread writes them out through spdlog
-// (stderr) and to subscribers. A full ring or a burst drops and counts, so that a crash storm cannot
-// kill by logging (OTP's logger has the same law: logger_olp.hrl).
+// (stderr) and to subscribers. A full ring or a burst drops and counts, so that a crash storm
+// cannot kill by logging (OTP's logger has the same law: logger_olp.hrl).
 
 #include "supervision/policy.hpp"
 

@@ -142,8 +142,8 @@ bool supervisor_actor::stops_done() {
       const bool own_deadlines = !simple();
       for (const auto id : e.stops)
         begin_stop(id, x_children.at(id), own_deadlines);
-      if (!own_deadlines && x_template && x_template->shutdown->how == shutdown_policy::kind::timeout
-          && x_stopping > 0) {
+      if (!own_deadlines && x_template
+          && x_template->shutdown->how == shutdown_policy::kind::timeout && x_stopping > 0) {
         x_deadlines.emplace(clock().now() + x_template->shutdown->patience,
                             deadline{0, alarm::kill_wave});
         arm();

@@ -7,7 +7,7 @@
 // steps the mailbox is served. What arrives meanwhile waits in the backlog; only an ending pushes
 // ahead. Every handler notes what happened and calls `proceed`, which alone moves the episode on.
 
-#include "supervision/orders.hpp"
+#include "supervision/episode.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 
@@ -19,60 +19,6 @@
 #include <unordered_map>
 
 namespace viva::supervision {
-
-using serial = std::uint64_t; // children in start order; never used twice
-
-enum class alarm : std::uint8_t { kill, abandon, start_timeout, retry, kill_wave };
-
-struct deadline {
-  serial whose = 0;
-  alarm what = alarm::kill;
-};
-using deadlines = std::multimap<time_point, deadline>;
-
-struct child {
-  std::shared_ptr<const child_spec> spec; // one for all instances under simple_one_for_one
-  caf::message args;
-  caf::actor who;                  // strong while it lives, null from its down message on
-  census_entry* entry = nullptr;   // state, restarts, since, last reason
-  std::uint64_t generation = 0;    // one more per start; late answers carry an older one
-  backoff pace{};
-  caf::error start_error{};        // why its start failed, until its end is seen
-  caf::message info{};             // of its start, for whoever ordered it
-  deadlines::iterator due{};       // valid if `timed`
-  time_point up_since{};           // taken by the next restart's backoff
-  std::uint64_t last_pid = 0;      // for reports about the dead
-  bool timed = false;
-  bool born = false;               // was up at least once
-  bool announced = false;          // subscribers know it as up
-  bool wanted = true;              // false: ended as allowed, or stopped by hand
-  bool dead = false;               // ended by itself; the decision waits for the episode
-
-  life state() const noexcept {
-    return entry->state;
-  }
-};
-
-struct episode {
-  enum class kind : std::uint8_t { none, boot, restart, start_one, stop_one, ending };
-  kind what = kind::none;
-  std::vector<serial> stops;  // in the order of stopping
-  std::vector<serial> starts; // in the order of starting
-  std::size_t stopped = 0;
-  std::size_t begun = 0;
-  serial culprit = 0;         // restart: whose end it was
-  milliseconds delay{0};      // restart: between stopping and starting
-  bool at_once = false;       // all stops in one wave
-  bool wave_sent = false;
-  bool keep_on_failure = false; // start_one: restart_child leaves the spec, start_child does not
-  caf::response_promise answer{};
-};
-
-struct retry_now {
-  serial whose = 0;
-  std::uint64_t generation = 0;
-};
-struct boot_now {};
 
 /// Fills the services that `options` leaves unset.
 void inherit(supervisor_options& options, const supervisor_options& from);

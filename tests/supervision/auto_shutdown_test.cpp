@@ -19,7 +19,8 @@ TEST_CASE("S-47: children that are not significant never end the supervisor", "[
   for (const auto mode : {auto_shutdown::never, any, all})
     for (const auto type : {temporary, transient}) {
       world w;
-      w.rise({.intensity = 9, .ends = mode}, {member("a", w.book, type), member("b", w.book, type)});
+      w.rise({.intensity = 9, .ends = mode},
+             {member("a", w.book, type), member("b", w.book, type)});
       w.end(w.child("a"), {});
       w.crash("b");
       CHECK_FALSE(w.ended);
@@ -61,7 +62,8 @@ TEST_CASE("S-49: a significant transient child that crashes is restarted", "[aut
 TEST_CASE("S-50: all: only the last significant child ends it", "[auto_shutdown]") {
   for (const auto type : {temporary, transient}) {
     world w;
-    w.rise({.ends = all}, {significant("a", w, type), member("b", w.book), significant("c", w, type)});
+    w.rise({.ends = all},
+           {significant("a", w, type), member("b", w.book), significant("c", w, type)});
     w.end(w.child("a"), {});
     CHECK_FALSE(w.ended);
     w.end(w.child("c"), {});
@@ -69,7 +71,8 @@ TEST_CASE("S-50: all: only the last significant child ends it", "[auto_shutdown]
   }
 }
 
-TEST_CASE("S-50: all: a significant child that waits for its restart is not gone", "[auto_shutdown]") {
+TEST_CASE("S-50: all: a significant child that waits for its restart is not gone",
+          "[auto_shutdown]") {
   world w;
   w.rise({.intensity = 9, .ends = all, .backoff = {10s, 10s, 1h}},
          {significant("a", w, transient), significant("b", w, transient)});
@@ -116,7 +119,8 @@ TEST_CASE("S-53: auto_shutdown works under simple_one_for_one", "[auto_shutdown]
   }
 }
 
-TEST_CASE("S-54: a significant supervisor carries the end upwards, another one does not", "[auto_shutdown]") {
+TEST_CASE("S-54: a significant supervisor carries the end upwards, another one does not",
+          "[auto_shutdown]") {
   for (const bool carries : {true, false}) {
     world w;
     const auto leaf = significant("leaf", w, temporary);
@@ -150,7 +154,8 @@ TEST_CASE("S-55: the mode can change at run time, and illegal combinations are r
     }
 }
 
-TEST_CASE("S-55: a spec that is not mentioned is checked against the new mode as well", "[auto_shutdown]") {
+TEST_CASE("S-55: a spec that is not mentioned is checked against the new mode as well",
+          "[auto_shutdown]") {
   world w;
   w.rise({.ends = any}, {significant("a", w, transient)});
   CHECK(refused(w.ask(change{{.ends = auto_shutdown::never}, {}}).error(), fault::bad_spec,

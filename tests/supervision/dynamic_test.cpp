@@ -2,8 +2,9 @@
 
 using namespace viva::testing;
 
-TEST_CASE("S-56: start_child: a known id is already started or already present, a failure leaves no spec",
-          "[dynamic]") {
+TEST_CASE(
+    "S-56: start_child: a known id is already started or already present, a failure leaves no spec",
+    "[dynamic]") {
   world w;
   w.rise({}, {});
   REQUIRE(w.ask<started>(start_child{member("a", w.book)}));
@@ -32,7 +33,8 @@ TEST_CASE("S-57: terminate_child keeps the spec unless temporary, and is fine tw
   CHECK(refused(w.ask(terminate_instance{a}).error(), fault::not_found));
 }
 
-TEST_CASE("S-58: restart_child only of a stopped child; a failing one leaves it stopped", "[dynamic]") {
+TEST_CASE("S-58: restart_child only of a stopped child; a failing one leaves it stopped",
+          "[dynamic]") {
   world w;
   auto broken = std::make_shared<bool>(false);
   w.rise({}, {{.id = "a", .start = [=, book = w.book](auto* sup) -> start_result {
@@ -67,7 +69,8 @@ TEST_CASE("S-60: simple_one_for_one takes no orders by id and terminates by hand
   world w;
   w.rise({.how = strategy::simple_one_for_one}, {member("a", w.book)});
   const auto x = w.ask<started>(start_instance{})->who;
-  CHECK(refused(w.ask<started>(start_child{member("b", w.book)}).error(), fault::simple_one_for_one));
+  CHECK(
+      refused(w.ask<started>(start_child{member("b", w.book)}).error(), fault::simple_one_for_one));
   CHECK(refused(w.ask<started>(restart_child{"a"}).error(), fault::simple_one_for_one));
   CHECK(refused(w.ask(delete_child{"a"}).error(), fault::simple_one_for_one));
   CHECK(refused(w.ask(terminate_child{"a"}).error(), fault::simple_one_for_one));
@@ -129,7 +132,8 @@ TEST_CASE("S-63: count_children is right for two thousand, workers or supervisor
   }
 }
 
-TEST_CASE("S-64: get_childspec answers the whole spec with its defaults, or not_found", "[dynamic]") {
+TEST_CASE("S-64: get_childspec answers the whole spec with its defaults, or not_found",
+          "[dynamic]") {
   world w;
   w.rise({}, {member("a", w.book, transient)});
   const auto spec = w.ask<child_spec>(get_childspec{"a"});
@@ -189,7 +193,8 @@ TEST_CASE("S-68: flags and specs change at run time without starting or deleting
   const auto a = w.child("a");
   w.told();
   auto changed = member("a", w.book, temporary);
-  REQUIRE(w.ask(change{{.how = strategy::one_for_all, .intensity = 5}, {changed, member("new", w.book)}}));
+  REQUIRE(w.ask(
+      change{{.how = strategy::one_for_all, .intensity = 5}, {changed, member("new", w.book)}}));
   CHECK(w.told().empty());
   CHECK(w.child("a") == a);
   CHECK(w.state("b") == life::up);      // not mentioned, not deleted
@@ -206,8 +211,8 @@ TEST_CASE("S-68: a faulty change is refused as a whole", "[dynamic]") {
   world w;
   w.rise({.intensity = 3}, {member("a", w.book)});
   CHECK(refused(w.ask(change{{.period = 0ms}, {}}).error(), fault::bad_options, "invalid_period"));
-  CHECK(refused(w.ask(change{{}, {member("x", w.book), member("x", w.book)}}).error(), fault::bad_spec,
-                "duplicate_child_name"));
+  CHECK(refused(w.ask(change{{}, {member("x", w.book), member("x", w.book)}}).error(),
+                fault::bad_spec, "duplicate_child_name"));
   CHECK(refused(w.ask(change{{.how = strategy::simple_one_for_one}, {member("a", w.book)}}).error(),
                 fault::bad_options, "invalid_strategy"));
   CHECK(w.ask<supervisor_options>(get_options{})->intensity == 3);
@@ -239,8 +244,11 @@ TEST_CASE("a subscriber learns of every child that is up and of each new handle"
   w.rise({}, {member("a", w.book)});
   auto story = std::make_shared<std::string>();
   auto listener = w.system.spawn([=](caf::event_based_actor*) -> caf::behavior {
-    return {[=](const child_up& e) { *story += "up " + e.id + " " + std::to_string(e.restarts) + "; "; },
-            [=](const child_down& e) { *story += "down " + e.id + " " + to_text(e.reason) + "; "; }};
+    return {
+        [=](const child_up& e) {
+          *story += "up " + e.id + " " + std::to_string(e.restarts) + "; ";
+        },
+        [=](const child_down& e) { *story += "down " + e.id + " " + to_text(e.reason) + "; "; }};
   });
   REQUIRE(w.ask(subscribe{listener}));
   w.crash("a");

@@ -19,10 +19,12 @@ supervisor_options otp(strategy how, std::uint32_t intensity) {
 
 child_spec inner(std::string id, restart_type restart, supervisor_options options,
                  std::vector<child_spec> specs) {
-  return {.id = std::move(id),
-          .start = [=](auto* sup) { return start_result{starting(spawn_supervisor(sup, options, specs))}; },
-          .restart = restart,
-          .type = child_type::supervisor};
+  return {
+      .id = std::move(id),
+      .start =
+          [=](auto* sup) { return start_result{starting(spawn_supervisor(sup, options, specs))}; },
+      .restart = restart,
+      .type = child_type::supervisor};
 }
 
 // The children of the supervisor that is child `id` of top.
@@ -33,7 +35,8 @@ caf::actor grandchild(world& w, const std::string& id, const std::string& below)
 
 } // namespace
 
-TEST_CASE("S-26: more restarts than the intensity end the supervisor and all its children", "[intensity]") {
+TEST_CASE("S-26: more restarts than the intensity end the supervisor and all its children",
+          "[intensity]") {
   for (const auto how : {strategy::one_for_one, strategy::one_for_all, strategy::rest_for_one}) {
     world w;
     w.rise(otp(how, 2), {member("a", w.book), member("b", w.book)});
@@ -72,7 +75,8 @@ TEST_CASE("S-27: with intensity 0 the first restart ends the supervisor", "[inte
   CHECK(refused(*w.ended, fault::intensity, "boom"));
 }
 
-TEST_CASE("S-28: restarts spaced outside the period never trip it, milliseconds count", "[intensity]") {
+TEST_CASE("S-28: restarts spaced outside the period never trip it, milliseconds count",
+          "[intensity]") {
   world w;
   w.rise({.intensity = 1, .period = 100ms, .backoff = {0ms, 0ms, 1s}}, {member("a", w.book)});
   for (int i = 0; i < 20; ++i) {
@@ -228,7 +232,8 @@ TEST_CASE("S-34: count_children leaves out those being retried", "[intensity]") 
   CHECK(counts.workers == 2);
 }
 
-TEST_CASE("S-35: a permanent supervisor that gave up is restarted, a transient one too", "[intensity]") {
+TEST_CASE("S-35: a permanent supervisor that gave up is restarted, a transient one too",
+          "[intensity]") {
   for (const auto type : {permanent, transient}) {
     world w;
     w.rise({}, {inner("s", type, {.intensity = 0}, {member("a", w.book)})});
@@ -241,7 +246,8 @@ TEST_CASE("S-35: a permanent supervisor that gave up is restarted, a transient o
   }
 }
 
-TEST_CASE("S-35: under otp_compat a transient supervisor that gave up leaves a hole", "[intensity]") {
+TEST_CASE("S-35: under otp_compat a transient supervisor that gave up leaves a hole",
+          "[intensity]") {
   for (const auto type : {permanent, transient}) {
     world w;
     w.rise(otp_compat({}), {inner("s", type, otp_compat({.intensity = 0}), {member("a", w.book)})});
@@ -263,10 +269,12 @@ TEST_CASE("S-36: a restarted supervisor has its static children again and its dy
   CHECK_FALSE(grandchild(w, "s", "dynamic"));
 }
 
-TEST_CASE("S-36: escalation climbs: each level gives up in turn until the top ends", "[intensity]") {
+TEST_CASE("S-36: escalation climbs: each level gives up in turn until the top ends",
+          "[intensity]") {
   world w;
-  w.rise({.intensity = 0}, {inner("s", permanent, {.intensity = 0},
-                                  {inner("t", permanent, {.intensity = 0}, {member("a", w.book)})})});
+  w.rise({.intensity = 0},
+         {inner("s", permanent, {.intensity = 0},
+                {inner("t", permanent, {.intensity = 0}, {member("a", w.book)})})});
   const auto t = grandchild(w, "s", "t");
   const auto a = w.ask<child_info>(t, which_child{"a"})->who;
   caf::anon_send(a, throw_now{"deep"});

@@ -34,14 +34,16 @@ TEST_CASE("policy: each strategy reaches as far as its name says", "[policy]") {
   CHECK(reach_of(strategy::one_for_all) == reach::everyone);
 }
 
-TEST_CASE("policy: a temporary sibling never rejoins, an unwanted one only if revived", "[policy]") {
+TEST_CASE("policy: a temporary sibling never rejoins, an unwanted one only if revived",
+          "[policy]") {
   CHECK(rejoins(permanent, true, false));
   CHECK_FALSE(rejoins(transient, false, false));
   CHECK(rejoins(transient, false, true));
   CHECK_FALSE(rejoins(temporary, true, true));
 }
 
-TEST_CASE("policy: only significant children end a supervisor, and all means the last", "[policy]") {
+TEST_CASE("policy: only significant children end a supervisor, and all means the last",
+          "[policy]") {
   CHECK_FALSE(ends_supervisor(auto_shutdown::never, true, 0));
   CHECK_FALSE(ends_supervisor(auto_shutdown::any_significant, false, 0));
   CHECK(ends_supervisor(auto_shutdown::any_significant, true, 3));
@@ -87,8 +89,9 @@ TEST_CASE("policy: S-28: in whole seconds a restart weighs for up to a second lo
   CHECK(otp.admit(time_point{102s}));
 }
 
-TEST_CASE("policy: the first restart is immediate, later ones wait at random below a cap that doubles",
-          "[policy]") {
+TEST_CASE(
+    "policy: the first restart is immediate, later ones wait at random below a cap that doubles",
+    "[policy]") {
   const backoff_options options{50ms, 1000ms, 60s};
   std::minstd_rand random{7};
   std::array<milliseconds, 9> longest{};
@@ -116,8 +119,9 @@ TEST_CASE("policy: full jitter reaches down to no delay at all", "[policy]") {
   CHECK(shortest == 0ms);
 }
 
-TEST_CASE("policy: a child that stayed healthy starts over, a failed attempt never counts as health",
-          "[policy]") {
+TEST_CASE(
+    "policy: a child that stayed healthy starts over, a failed attempt never counts as health",
+    "[policy]") {
   const backoff_options options{1000ms, 1000ms, 60s};
   std::minstd_rand random{3};
   backoff pace;

@@ -22,8 +22,9 @@ report sample() {
 } // namespace
 
 TEST_CASE("S-70: a report is one line of a fixed layout", "[report]") {
-  CHECK(to_line(sample()) == "lanes: child_terminated child=lane-0 pid=17 restart=transient restarts=2 "
-                             "reason=\"exception: index out of range\"");
+  CHECK(to_line(sample())
+        == "lanes: child_terminated child=lane-0 pid=17 restart=transient restarts=2 "
+           "reason=\"exception: index out of range\"");
   auto crash = sample();
   crash.kind = report_kind::crash;
   CHECK(to_line(crash).starts_with("lanes: crash child_terminated child=lane-0"));
@@ -128,9 +129,12 @@ TEST_CASE("the text of reasons names exceptions, exits and errors of CAF", "[rep
 TEST_CASE("a dump shows the live tree with restarts and reasons, as text and as JSON", "[report]") {
   world w;
   const auto deep = member("deep", w.book);
-  w.rise({.name = "root"}, {member("a", w.book), {.id = "s", .start = [=](auto* sup) -> start_result {
-    return starting(spawn_supervisor(sup, {.name = "s"}, {deep}));
-  }, .type = child_type::supervisor}});
+  w.rise({.name = "root"}, {member("a", w.book),
+                            {.id = "s",
+                             .start = [=](auto* sup) -> start_result {
+                               return starting(spawn_supervisor(sup, {.name = "s"}, {deep}));
+                             },
+                             .type = child_type::supervisor}});
   w.crash("a");
   w.pass(1500ms);
   const auto trees = w.people->dump(w.scheduler.clock().now());

@@ -74,8 +74,9 @@ TEST_CASE("S-17: ends of temporary children and orders by hand do not count towa
   CHECK(w.state("a") == life::up);
 }
 
-TEST_CASE("S-18: an abnormal end is reported before the decision, so is a permanent child's normal one",
-          "[restart]") {
+TEST_CASE(
+    "S-18: an abnormal end is reported before the decision, so is a permanent child's normal one",
+    "[restart]") {
   for (const auto type : {permanent, transient, temporary})
     for (const auto& reason : {caf::error{}, abnormal_reason}) {
       auto reports = std::make_shared<reporter>(reporter_options{
@@ -110,7 +111,8 @@ TEST_CASE("S-19: one_for_one restarts only the dead one", "[restart]") {
   CHECK(w.child("b") != b);
 }
 
-TEST_CASE("S-20: one_for_all stops the others in reverse order and starts all in order", "[restart]") {
+TEST_CASE("S-20: one_for_all stops the others in reverse order and starts all in order",
+          "[restart]") {
   world w;
   w.rise({.how = strategy::one_for_all}, four(w));
   std::vector<caf::actor> old;
@@ -179,10 +181,12 @@ TEST_CASE("S-22: simple_one_for_one starts with the caller's arguments and resta
   CHECK((*all)[0].who == y->who);
 }
 
-TEST_CASE("S-23: a temporary sibling stopped by a group restart stays away and its spec goes", "[restart]") {
+TEST_CASE("S-23: a temporary sibling stopped by a group restart stays away and its spec goes",
+          "[restart]") {
   for (const auto how : {strategy::one_for_all, strategy::rest_for_one}) {
     world w;
-    w.rise({.how = how}, {member("a", w.book), member("t", w.book, temporary), member("c", w.book)});
+    w.rise({.how = how},
+           {member("a", w.book), member("t", w.book, temporary), member("c", w.book)});
     w.told();
     w.crash("a");
     CHECK(w.told() == "-a -c -t +a +c");
@@ -190,7 +194,8 @@ TEST_CASE("S-23: a temporary sibling stopped by a group restart stays away and i
   }
 }
 
-TEST_CASE("S-24: a group restart leaves alone who had ended as allowed or was stopped by hand", "[restart]") {
+TEST_CASE("S-24: a group restart leaves alone who had ended as allowed or was stopped by hand",
+          "[restart]") {
   world w;
   w.rise({.how = strategy::one_for_all},
          {member("a", w.book), member("ended", w.book, transient), member("stopped", w.book)});
@@ -237,11 +242,13 @@ TEST_CASE("S-25: one_for_all begins again when a child fails, stopping those alr
   CHECK(w.count().active == 3);
 }
 
-TEST_CASE("S-25: rest_for_one goes on from the child that failed and keeps the earlier ones", "[restart]") {
+TEST_CASE("S-25: rest_for_one goes on from the child that failed and keeps the earlier ones",
+          "[restart]") {
   world w;
   auto failures = std::make_shared<int>(0);
-  w.rise(otp_compat({.how = strategy::rest_for_one, .intensity = 5}),
-         {member("a", w.book), member("b", w.book), fragile("c", w, failures), member("d", w.book)});
+  w.rise(
+      otp_compat({.how = strategy::rest_for_one, .intensity = 5}),
+      {member("a", w.book), member("b", w.book), fragile("c", w, failures), member("d", w.book)});
   w.told();
   *failures = 1;
   w.crash("b");

@@ -37,7 +37,8 @@ child_spec slow_member(std::string id, std::shared_ptr<caf::actor> handle) {
 
 } // namespace
 
-TEST_CASE("S-01: a supervisor starts its children and ends as shutdown when it is stopped", "[start]") {
+TEST_CASE("S-01: a supervisor starts its children and ends as shutdown when it is stopped",
+          "[start]") {
   world w;
   w.rise({}, {member("a", w.book)});
   CHECK(w.ask(await_up{}));
@@ -73,12 +74,14 @@ TEST_CASE("S-03: an init that returns rubbish is an error that names it", "[star
 
 TEST_CASE("S-04: an init that throws is the start's error and nobody else's crash", "[start]") {
   world w;
-  w.watch(spawn_supervisor(w.system, []() -> init_result { throw std::runtime_error("init broke"); }));
+  w.watch(
+      spawn_supervisor(w.system, []() -> init_result { throw std::runtime_error("init broke"); }));
   REQUIRE(w.ended);
   CHECK(refused(*w.ended, fault::exception, "init broke"));
 }
 
-TEST_CASE("S-05: children start in list order, and none before the one ahead of it is up", "[start]") {
+TEST_CASE("S-05: children start in list order, and none before the one ahead of it is up",
+          "[start]") {
   world w;
   auto handle = std::make_shared<caf::actor>();
   w.rise({}, {member("a", w.book), slow_member("b", handle), member("c", w.book)});
@@ -93,7 +96,8 @@ TEST_CASE("S-05: children start in list order, and none before the one ahead of 
   *handle = nullptr;
 }
 
-TEST_CASE("S-05: a child that never says it is up fails the start when its time is over", "[start]") {
+TEST_CASE("S-05: a child that never says it is up fails the start when its time is over",
+          "[start]") {
   world w;
   auto handle = std::make_shared<caf::actor>();
   auto spec = slow_member("b", handle);
@@ -108,7 +112,8 @@ TEST_CASE("S-05: a child that never says it is up fails the start when its time 
   CHECK(w.told() == "+a -a");
 }
 
-TEST_CASE("S-05: a child that refuses or dies before it is up fails the start with its reason", "[start]") {
+TEST_CASE("S-05: a child that refuses or dies before it is up fails the start with its reason",
+          "[start]") {
   world w;
   auto handle = std::make_shared<caf::actor>();
   w.rise({}, {slow_member("b", handle)});
@@ -126,7 +131,8 @@ TEST_CASE("S-05: a child that refuses or dies before it is up fails the start wi
   *handle = nullptr;
 }
 
-TEST_CASE("S-06: a start function may return ok, ok with info, ignore, an error, or throw", "[start]") {
+TEST_CASE("S-06: a start function may return ok, ok with info, ignore, an error, or throw",
+          "[start]") {
   world w;
   w.rise({}, {});
   auto info = w.ask<started>(start_child{{.id = "info", .start = [&](auto* sup) -> start_result {
@@ -136,11 +142,13 @@ TEST_CASE("S-06: a start function may return ok, ok with info, ignore, an error,
   CHECK(info->info.get_as<std::string>(0) == "42");
   CHECK(w.ask<started>(start_child{member("ok", w.book)})->who);
   CHECK_FALSE(w.ask<started>(start_child{ignoring("ignore", permanent)})->who);
-  CHECK(refused(w.ask<started>(start_child{failing("error")}).error(), fault::start_failed, "no luck"));
+  CHECK(refused(w.ask<started>(start_child{failing("error")}).error(), fault::start_failed,
+                "no luck"));
   auto thrown = w.ask<started>(start_child{
     {.id = "throw", .start = [](auto*) -> caf::actor { throw std::runtime_error("ouch"); }}});
   CHECK(refused(thrown.error(), fault::start_failed, "ouch"));
-  auto null = w.ask<started>(start_child{{.id = "null", .start = [](auto*) { return caf::actor{}; }}});
+  auto null =
+      w.ask<started>(start_child{{.id = "null", .start = [](auto*) { return caf::actor{}; }}});
   CHECK(refused(null.error(), fault::start_failed, "bad_return"));
   // passed on by restart_child, dropped by an automatic restart
   CHECK(w.ask(terminate_child{"info"}));
@@ -149,7 +157,8 @@ TEST_CASE("S-06: a start function may return ok, ok with info, ignore, an error,
   CHECK(w.state("info") == life::up);
 }
 
-TEST_CASE("S-07: an ignored permanent or transient child keeps its spec and the start goes on", "[start]") {
+TEST_CASE("S-07: an ignored permanent or transient child keeps its spec and the start goes on",
+          "[start]") {
   world w;
   w.rise({}, {ignoring("p", permanent), ignoring("t", transient), member("c", w.book)});
   CHECK(w.state("p") == life::down);
@@ -160,7 +169,8 @@ TEST_CASE("S-07: an ignored permanent or transient child keeps its spec and the 
   CHECK(counts.active == 1);
 }
 
-TEST_CASE("S-07: an ignored temporary child leaves no spec, from the list or from start_child", "[start]") {
+TEST_CASE("S-07: an ignored temporary child leaves no spec, from the list or from start_child",
+          "[start]") {
   world w;
   w.rise({}, {ignoring("t", temporary)});
   CHECK(w.count().specs == 0);
@@ -229,7 +239,8 @@ TEST_CASE("S-10: bad flags are refused by name", "[start]") {
   CHECK_FALSE(bad([](auto& o) { o.intensity = 0; }));
 }
 
-TEST_CASE("S-11: specs default to a permanent worker with 5 s to go, supervisors have for ever", "[start]") {
+TEST_CASE("S-11: specs default to a permanent worker with 5 s to go, supervisors have for ever",
+          "[start]") {
   world w;
   auto inner = member("s", w.book);
   inner.type = child_type::supervisor;
@@ -254,7 +265,8 @@ TEST_CASE("S-12: bad specs are refused by name", "[start]") {
   CHECK(refused(bad([](auto& s) { s.start = {}; }), fault::bad_spec, "missing_start"));
   CHECK(refused(bad([](auto& s) { s.restart = restart_type{7}; }), fault::bad_spec,
                 "invalid_restart_type"));
-  CHECK(refused(bad([](auto& s) { s.type = child_type{7}; }), fault::bad_spec, "invalid_child_type"));
+  CHECK(
+      refused(bad([](auto& s) { s.type = child_type{7}; }), fault::bad_spec, "invalid_child_type"));
   CHECK(refused(bad([](auto& s) { s.shutdown = shutdown_policy::after(-1ms); }), fault::bad_spec,
                 "invalid_shutdown"));
   CHECK(refused(bad([](auto& s) { s.start_timeout = -1ms; }), fault::bad_spec,

@@ -56,7 +56,8 @@ TEST_CASE("S-38: the same for ten dynamic children", "[stop]") {
   spec.shutdown = shutdown_policy::brutal_kill();
   int killed = 0;
   w.rise({.how = strategy::simple_one_for_one,
-          .subscribers = {{.on_down = [&](const child_down& e) { killed += to_text(e.reason) == "killed"; }}}},
+          .subscribers =
+              {{.on_down = [&](const child_down& e) { killed += to_text(e.reason) == "killed"; }}}},
          {spec});
   for (int i = 0; i < 10; ++i)
     caf::anon_send(w.ask<started>(start_instance{})->who, be_deaf{});
@@ -65,13 +66,17 @@ TEST_CASE("S-38: the same for ten dynamic children", "[stop]") {
   CHECK(killed == 10);
 }
 
-TEST_CASE("S-39: with a timeout shutdown is asked first, the kill comes when the time is up", "[stop]") {
+TEST_CASE("S-39: with a timeout shutdown is asked first, the kill comes when the time is up",
+          "[stop]") {
   world w;
   std::vector<child_spec> specs{member("obeys", w.book), member("deaf", w.book)};
   for (auto& spec : specs)
     spec.shutdown = shutdown_policy::after(1000ms);
   std::vector<std::string> ends;
-  w.rise({.subscribers = {{.on_down = [&](const child_down& e) { ends.push_back(e.id + " " + to_text(e.reason)); }}}},
+  w.rise({.subscribers = {{.on_down =
+                               [&](const child_down& e) {
+                                 ends.push_back(e.id + " " + to_text(e.reason));
+                               }}}},
          specs);
   caf::anon_send(w.child("deaf"), be_deaf{});
   w.settle();
@@ -115,7 +120,8 @@ TEST_CASE("S-41: simple_one_for_one stops all at once with one common timer", "[
   CHECK(w.ended);
 }
 
-TEST_CASE("S-42: children that end by themselves while the stop runs do not hang or fail it", "[stop]") {
+TEST_CASE("S-42: children that end by themselves while the stop runs do not hang or fail it",
+          "[stop]") {
   for (const auto type : {permanent, transient, temporary})
     for (const auto& reason : {caf::error{}, shutdown_reason, abnormal_reason,
                                caf::error{caf::exit_reason::kill}}) {
@@ -161,12 +167,14 @@ TEST_CASE("S-43: a child cannot hang its supervisor by cutting links: there are 
   world w;
   w.rise({}, {member("a", w.book)});
   const auto a = w.child("a");
-  caf::actor_cast<caf::abstract_actor*>(a)->remove_link(caf::actor_cast<caf::abstract_actor*>(w.top));
+  caf::actor_cast<caf::abstract_actor*>(a)->remove_link(
+      caf::actor_cast<caf::abstract_actor*>(w.top));
   CHECK(w.ask(stop{}));
   CHECK(w.ended);
 }
 
-TEST_CASE("S-44: killing a supervisor takes its children down and its parent restarts it", "[stop]") {
+TEST_CASE("S-44: killing a supervisor takes its children down and its parent restarts it",
+          "[stop]") {
   world w;
   auto specs = std::vector<child_spec>{member("a", w.book), member("b", w.book)};
   w.rise({.name = "top"}, {{.id = "s", .start = [=](auto* sup) -> start_result {

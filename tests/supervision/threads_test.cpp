@@ -27,7 +27,8 @@ child_spec scheduled(std::string id) {
   return {.id = std::move(id), .start = [](auto* sup) { return spawn(sup, worker); }};
 }
 child_spec detached(std::string id) {
-  return {.id = std::move(id), .start = [](auto* sup) { return spawn<caf::detached>(sup, worker); }};
+  return {.id = std::move(id),
+          .start = [](auto* sup) { return spawn<caf::detached>(sup, worker); }};
 }
 
 int threads_now() {
@@ -42,7 +43,8 @@ int threads_now() {
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(throw_up)
 
-TEST_CASE("S-67: stopping ten times as many costs about ten times as much, not a hundred", "[threads]") {
+TEST_CASE("S-67: stopping ten times as many costs about ten times as much, not a hundred",
+          "[threads]") {
   caf::actor_system_config config;
   caf::actor_system system{config};
   const auto stop_time = [&](int count) {
@@ -83,7 +85,8 @@ TEST_CASE("S-67: ten thousand static children start and stop", "[threads]") {
   CHECK_FALSE(stop_supervisor(*top, 60s));
 }
 
-TEST_CASE("start_supervisor waits until all children are up and tells why one was not", "[threads]") {
+TEST_CASE("start_supervisor waits until all children are up and tells why one was not",
+          "[threads]") {
   caf::actor_system_config config;
   caf::actor_system system{config};
   auto top = start_supervisor(system, {.name = "top"}, {scheduled("a"), detached("b")});
@@ -98,7 +101,8 @@ TEST_CASE("start_supervisor waits until all children are up and tells why one wa
   CHECK(to_text(bad.error()) == "start_failed: c: exception: no device");
 }
 
-TEST_CASE("a crash leaves no thread behind, and the handle of a dead detached child is dropped", "[threads]") {
+TEST_CASE("a crash leaves no thread behind, and the handle of a dead detached child is dropped",
+          "[threads]") {
   caf::actor_system_config config;
   caf::actor_system system{config};
   auto ups = std::make_shared<std::atomic<int>>(0);
@@ -135,7 +139,8 @@ TEST_CASE("a crash leaves no thread behind, and the handle of a dead detached ch
   CHECK(threads_now() <= before + 2); // the last ones may still be on their way out
 }
 
-TEST_CASE("a child stuck in a handler is killed, then abandoned, and the others go on", "[threads]") {
+TEST_CASE("a child stuck in a handler is killed, then abandoned, and the others go on",
+          "[threads]") {
   caf::actor_system_config config;
   caf::actor_system system{config};
   std::latch release{1};

@@ -190,12 +190,13 @@ def check_bad_files(model):
         check(digest(file) == before and not (place / "out").exists(), f"({name}) source untouched, no output")
     values = np.ones((64, 64), np.float32)
     values[3, 17] = np.nan
-    save_file({"layer.weight": values}, place / "nan.safetensors")
+    save_file({"layer.weight": values, "other.weight": np.eye(64, dtype=np.float32)}, place / "nan.safetensors")
     refused(3, "a NaN in a weight", "quantize", place / "nan.safetensors", "-m", "int8", "-o",
             place / "nan-out.safetensors", says=["layer.weight", "3", "17"])
     must("quantize", place / "nan.safetensors", "-m", "int8", "-o", place / "kept.safetensors", "--on-nan", "keep")
-    kept = load_file(place / "kept.safetensors")["layer.weight"]
-    check(kept.tobytes() == values.tobytes(), "--on-nan keep leaves the tensor as it is")
+    kept = load_file(place / "kept.safetensors")
+    check(kept["layer.weight"].tobytes() == values.tobytes() and kept["other.weight"].dtype == np.int8,
+          "--on-nan keep leaves the tensor as it is and encodes the others")
     sharded = place / "sharded"
     sharded.mkdir()
     (sharded / "model.safetensors.index.json").write_text(
@@ -208,7 +209,7 @@ def check_usage(model):
     place = folder("usage")
     refused(3, "a source that is not there", "quantize", place / "none", "-m", "nf4", says=["none"])
     refused(2, "a method that is not there", "quantize", model, "-m", "nf5", "-o", place / "o", says=["nf5"])
-    refused(2, "a flag that is not there", "quantize", model, "--quickly", says=["--quickly"])
+    refused(2, "a flag that is not there", "quantize", model, "-m", "nf4", "--quickly", says=["--quickly"])
     refused(2, "a gate on no metric", "quantize", model, "-m", "nf4", "-o", place / "o", "--fail-if", "snr<2",
             says=["snr"])
     refused(2, "a size that is none", "quantize", model, "-m", "nf4", "-o", place / "o", "--max-memory", "much",

@@ -2,6 +2,8 @@
 
 #include "tests/support/catch.hpp"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -15,7 +17,7 @@ namespace {
 
 struct scratch_file {
   std::filesystem::path path = std::filesystem::temp_directory_path()
-                               / ("viva_settings_" + std::to_string(::getpid()) + ".toml");
+                               / fmt::format("viva_settings_{}.toml", ::getpid());
   explicit scratch_file(const std::string& text) {
     std::ofstream(path) << text;
   }
@@ -130,7 +132,7 @@ TEST_CASE("settings: a file that is no TOML is refused with its line", "[cli]") 
 }
 
 TEST_CASE("settings: conf/viva.toml shows every key with its default and no other", "[cli]") {
-  std::ifstream in(std::string(VIVA_SOURCE_DIR) + "/conf/viva.toml");
+  std::ifstream in(std::filesystem::path(VIVA_SOURCE_DIR) / "conf/viva.toml");
   REQUIRE(in);
   // Uncommented, the file must parse and change nothing.
   std::string text;

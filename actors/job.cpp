@@ -48,6 +48,10 @@ job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& sit
   std::optional<job_outcome> outcome;
   bool stop_sent = false;
   while (!outcome) {
+    if (observer.interrupted != nullptr && observer.interrupted->load() && !stop_sent) {
+      self->send(conductor, stop_job{});
+      stop_sent = true;
+    }
     self->receive(
       [&](job_outcome& answer) { outcome = std::move(answer); },
       [&](const caf::down_msg& down) {
@@ -57,10 +61,6 @@ job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& sit
                                                 + "; run the same command again to resume"};
       },
       caf::after(progress_every) >> [] {});
-    if (observer.interrupted != nullptr && observer.interrupted->load() && !stop_sent) {
-      self->send(conductor, stop_job{});
-      stop_sent = true;
-    }
     if (observer.on_progress)
       observer.on_progress({.bytes_done = site.bytes_done,
                             .bytes_total = site.work.source_bytes,

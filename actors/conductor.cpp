@@ -145,7 +145,8 @@ void wind_down(self_ptr self) {
   if (!state.uncommitted.empty() && !disk_is_bad)
     return send_commit(self);
   if (problem.code == errc::ok)
-    state.outcome.problem = {errc::interrupted, "interrupted; run the same command again to resume"};
+    state.outcome.problem = {errc::interrupted,
+                             "interrupted; run the same command again to resume"};
   finish(self);
 }
 
@@ -248,8 +249,9 @@ void prepare_book(self_ptr self) {
       count_done(self, record.shard);
       ++state.outcome.shards_resumed;
       if (!take_findings(self, record.shard, record.findings))
-        note_problem(self, record.shard, {errc::malformed, "the journal holds findings that make no "
-                                                           "sense; say --overwrite to start anew"});
+        note_problem(self, record.shard,
+                     {errc::malformed, "the journal holds findings that make no "
+                                       "sense; say --overwrite to start anew"});
     }
 }
 

@@ -82,7 +82,8 @@ snapshot collect(tree& lives) {
 }
 
 /// Durable shards of an earlier run whose bytes still are what the journal says.
-expected<std::vector<done_record>> verified(const job_site& site, std::vector<done_record> records) {
+expected<std::vector<done_record>> verified(const job_site& site,
+                                            std::vector<done_record> records) {
   std::erase_if(records, [&](const done_record& r) { return r.shard >= site.work.shards.size(); });
   for (auto record = records.begin(); record != records.end();) {
     const auto found = output_checksum(site.work, site.place, site.work.shards[record->shard]);
@@ -105,9 +106,10 @@ expected<earlier_run> find_earlier(const plan& work, const fs::path& output, boo
   const bool partial = fs::exists(partial_path(output));
   if (!fs::exists(name) || !partial) {
     if (partial && !overwrite)
-      return fail(errc::output_exists, partial_path(output).string()
-                                         + ": is left over and has no journal, so nothing in it can "
-                                           "be trusted; remove it or say --overwrite");
+      return fail(errc::output_exists,
+                  partial_path(output).string()
+                      + ": is left over and has no journal, so nothing in it can "
+                        "be trusted; remove it or say --overwrite");
     discard(output);
     return earlier_run{};
   }

@@ -2,8 +2,9 @@
 
 // The library's door for jobs on checkpoints: what to do, how it goes, what came of it.
 //
-// Each `run_…` owns its actor system and supervision tree for the time of the call, blocks until the
-// job ended, and never throws. Paths are opened by the callee; nothing is kept after the return.
+// Each `run_…` owns its actor system and supervision tree for the time of the call, blocks until
+// the job ended, and never throws. Paths are opened by the callee; nothing is kept after the
+// return.
 
 #include "kernels/error.hpp"
 #include "kernels/metrics.hpp"
@@ -36,7 +37,7 @@ struct job_limits {
 /// Faults put in on purpose; refused by the doors unless --allow-faults was said.
 struct fault_plan {
   std::uint32_t throw_every = 0; ///< A lane throws on every n-th ticket it starts; 0: never.
-  std::uint32_t stop_after = 0;  ///< The process ends itself (SIGKILL) after so many durable shards.
+  std::uint32_t stop_after = 0; ///< The process ends itself (SIGKILL) after so many durable shards.
 };
 
 struct progress {
@@ -46,10 +47,12 @@ struct progress {
   double seconds = 0;
 };
 
-/// How the caller follows and stops a job. Called from one thread of the job, at most 10 times a second.
+/// How the caller follows and stops a job. Called from one thread of the job, at most 10 times a
+/// second.
 struct job_observer {
   std::function<void(const progress&)> on_progress;
-  const std::atomic<bool>* interrupted = nullptr; ///< Set by a signal handler; the job stops cleanly.
+  const std::atomic<bool>* interrupted =
+      nullptr; ///< Set by a signal handler; the job stops cleanly.
 };
 
 struct quantize_spec {
@@ -57,7 +60,8 @@ struct quantize_spec {
   std::string method;              ///< "nf4", "int8", …
   std::string layout;              ///< Empty: the method's default.
   std::vector<std::string> include, exclude; ///< Regular expressions (ECMAScript) on tensor names.
-  std::vector<std::pair<std::string, std::string>> rules; ///< RE, method; first match wins; "copy" keeps.
+  std::vector<std::pair<std::string, std::string>>
+      rules; ///< RE, method; first match wins; "copy" keeps.
   nan_policy on_nan = nan_policy::fail;
   bool overwrite = false, dry_run = false;
   job_limits limits;
@@ -98,7 +102,8 @@ struct job_report {
   std::vector<lane_report> lanes;
   std::uint64_t source_bytes = 0, output_bytes = 0;
   std::uint64_t shards = 0, shards_resumed = 0, retries = 0, restarts = 0;
-  std::uint64_t messages = 0; ///< Between conductor, lanes and journal: 2 for a shard, 2 for a commit.
+  std::uint64_t messages =
+      0; ///< Between conductor, lanes and journal: 2 for a shard, 2 for a commit.
   double seconds = 0;
   std::uint64_t peak_rss_bytes = 0;
   std::string layout;

@@ -6,9 +6,9 @@
 //   record  := bytes:u32le check:u32le payload       check = low half of xxh3-64 of the payload
 //   payload := kind:u8 …                             opening, done
 //
-// The first record is the opening: the fingerprint of the job, key by key. Every later one says that
-// a shard is durable, with the checksum of its output bytes and what it measured. A torn last record
-// (a crash while appending) is cut off; a bad record with whole ones behind it is an error.
+// The first record is the opening: the fingerprint of the job, key by key. Every later one says
+// that a shard is durable, with the checksum of its output bytes and what it measured. A torn last
+// record (a crash while appending) is cut off; a bad record with whole ones behind it is an error.
 
 #include "actors/workplace.hpp"
 #include "kernels/error.hpp"

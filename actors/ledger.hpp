@@ -1,6 +1,7 @@
 #pragma once
 
-// Ledger: which shards wait, are out, are done. Pure; the promise "each shard counts once" lives here.
+// Ledger: which shards wait, are out, are done. Pure; the promise "each shard counts once" lives
+// here.
 //
 //   held ──release──► waiting ──take──► out ──commit──► done
 //                        ▲               │

@@ -1,7 +1,7 @@
 #pragma once
 
-// Every message between the actors of a job, in the order a job meets them. All are local: they carry
-// pointers to what the job owns, never tensor bytes.
+// Every message between the actors of a job, in the order a job meets them. All are local: they
+// carry pointers to what the job owns, never tensor bytes.
 //
 //   door       → conductor   run_job              answered by job_outcome, exactly once
 //   conductor  → lane        shard_task           answered by shard_receipt
@@ -9,7 +9,8 @@
 //   door       → conductor   stop_job             no more tickets; job_outcome follows
 //   anybody    → collector   take_snapshot        request; answered by snapshot
 //
-// A healthy job of S shards costs 2 S messages between conductor and lanes, and two for each commit.
+// A healthy job of S shards costs 2 S messages between conductor and lanes, and two for each
+// commit.
 
 #include "actors/job.hpp"
 #include "actors/journal_file.hpp"

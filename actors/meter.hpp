@@ -1,8 +1,9 @@
 #pragma once
 
 // Meters: what a lane has done, as relaxed atomics that the collector reads when it likes. A lane
-// never waits for the collector and the collector never waits for a lane. A meter outlives its lane,
-// so a restart loses no count; a collector that is restarted finds every meter on the board again.
+// never waits for the collector and the collector never waits for a lane. A meter outlives its
+// lane, so a restart loses no count; a collector that is restarted finds every meter on the board
+// again.
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,8 @@
 #pragma once
 
 // Plan: everything about a job that is known before any work. Pure: the same source, options and
-// version give the same plan, which is why a resumed job may trust the shard numbers of its journal.
+// version give the same plan, which is why a resumed job may trust the shard numbers of its
+// journal.
 //
 //   tensors   what is worked on, and where its bytes lie and go
 //   shards    units of dispatch: a run of rows of one tensor, or a run of bytes to copy
@@ -90,7 +91,8 @@ struct plan {
   }
 };
 
-/// Rows of a shard: as many as `shard_bytes_max` of source holds, a multiple of the grain, at least one.
+/// Rows of a shard: as many as `shard_bytes_max` of source holds, a multiple of the grain, at least
+/// one.
 std::uint64_t rows_per_shard(std::uint64_t row_bytes, std::uint64_t grain,
                              std::uint64_t shard_bytes_max) noexcept;
 

@@ -115,7 +115,8 @@ work_tensor decode_or_copy(const logical_tensor& t, const formats::tensor_entry&
 expected<plan> plan_dequantize(const formats::checkpoint& c, const dequantize_spec& spec) {
   constexpr std::string_view types[] = {"f32", "bf16", "f16", "source"};
   if (std::ranges::find(types, spec.dtype) == std::end(types))
-    return fail(errc::bad_option, "dtype '" + spec.dtype + "' is not one of f32, bf16, f16, source");
+    return fail(errc::bad_option,
+                "dtype '" + spec.dtype + "' is not one of f32, bf16, f16, source");
   const auto logical = formats::read_logical(c);
   if (!logical)
     return tl::unexpected(logical.error());

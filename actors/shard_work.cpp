@@ -77,7 +77,8 @@ expected<void> read_rows(const workplace& place, const work_tensor& t, const sto
   const auto planes = shape_of(*side.recipe, t.cols);
   std::array<const std::byte*, kernels::planes_max> in{};
   for (std::size_t i = 0; i < planes.planes_count; ++i)
-    in[i] = place.source(side.file).data() + side.planes[i] + planes.planes[i].offset(first, t.cols);
+    in[i] =
+        place.source(side.file).data() + side.planes[i] + planes.planes[i].offset(first, t.cols);
   const auto done = side.recipe->row->decode_simd(*side.recipe, count, t.cols, side.numbers,
                                                   {in.data(), planes.planes_count}, out);
   if (!done)

@@ -1,7 +1,7 @@
 #pragma once
 
-// What a lane does with one shard: read, compute, write in place, tell. A pure function of the source
-// bytes, the recipe and the tensor's numbers: running it twice writes the same bytes.
+// What a lane does with one shard: read, compute, write in place, tell. A pure function of the
+// source bytes, the recipe and the tensor's numbers: running it twice writes the same bytes.
 
 #include "actors/plan.hpp"
 #include "actors/workplace.hpp"
@@ -14,7 +14,7 @@ namespace viva::actors {
 
 struct shard_result {
   std::uint64_t checksum = 0; ///< Of the output bytes, as `output_checksum` computes it.
-  std::string findings;       ///< encode, measure: error_sums; survey: survey; scan: position or empty.
+  std::string findings; ///< encode, measure: error_sums; survey: survey; scan: position or empty.
 };
 
 expected<shard_result> run_shard(const plan&, const workplace&, const shard&,

@@ -1,7 +1,7 @@
 #pragma once
 
-// Workplace: the open files of one job. Sources are mapped read-only; outputs grow under a name that
-// ends in .partial and get their final name only when every byte is durable.
+// Workplace: the open files of one job. Sources are mapped read-only; outputs grow under a name
+// that ends in .partial and get their final name only when every byte is durable.
 //
 //   OUT.partial   the output, file or folder        OUT.journal   what of it is durable
 //
@@ -37,7 +37,8 @@ private:
   int x_fd = -1;
 };
 
-/// The error of the last system call on `file`: unreadable, disk_full or cannot_write, with a remedy.
+/// The error of the last system call on `file`: unreadable, disk_full or cannot_write, with a
+/// remedy.
 error system_error(const std::string& doing, const std::filesystem::path& file, bool writing);
 
 /// Maps a whole file read-only.

@@ -3,8 +3,8 @@
 // Names: which living actor answers to a name.
 //
 // CAF's own registry ignores a taken name in silence, keeps the dead, and holds strong handles.
-// Here a taken name is refused, a name goes when its owner ends (before the restart that reuses it),
-// and a handle is never kept alive by its name.
+// Here a taken name is refused, a name goes when its owner ends (before the restart that reuses
+// it), and a handle is never kept alive by its name.
 
 #include "supervision/reason.hpp"
 

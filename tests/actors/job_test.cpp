@@ -98,7 +98,8 @@ TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards
     spec.limits.lanes = 1;
     must(run_quantize(spec));
     const auto truth = bytes_of(spec.output);
-    for (const auto& [lanes, shard_bytes] : {std::pair{2u, 100u << 10}, {7u, 3u << 20}, {3u, 20u << 10}}) {
+    for (const auto& [lanes, shard_bytes] :
+         {std::pair{2u, 100u << 10}, {7u, 3u << 20}, {3u, 20u << 10}}) {
       spec.output = folder / (name + "-" + std::to_string(lanes));
       spec.limits.lanes = lanes;
       spec.limits.shard_bytes_max = shard_bytes;
@@ -149,7 +150,8 @@ TEST_CASE("quantize, dequantize, compare: the errors are those the report printe
   }
 }
 
-TEST_CASE("quantize: lanes that throw are restarted, their tickets run again, the bytes are the same") {
+TEST_CASE(
+    "quantize: lanes that throw are restarted, their tickets run again, the bytes are the same") {
   const tests::temporary_folder folder;
   const auto source = synthesized(folder);
   auto spec = spec_for(source, folder / "truth", "nf4");
@@ -176,7 +178,8 @@ TEST_CASE("quantize: a shard that kills every lane fails the job by name and kee
   CHECK(fs::exists(actors::journal_path(spec.output)));
 }
 
-TEST_CASE("quantize: interrupted, it keeps what is durable; the same command resumes to the same bytes") {
+TEST_CASE(
+    "quantize: interrupted, it keeps what is durable; the same command resumes to the same bytes") {
   const tests::temporary_folder folder;
   const auto source = synthesized(folder);
   for (const std::string method : {"nf4", "nf4-dq"}) {
@@ -295,7 +298,8 @@ TEST_CASE("quantize: the source cannot be the output, by no path") {
   const tests::temporary_folder folder;
   const auto source = synthesized(folder);
   fs::create_directory_symlink(source, folder / "link");
-  for (const auto& output : {source, folder / "link", source / "inside", folder / "source/../source"}) {
+  for (const auto& output :
+       {source, folder / "link", source / "inside", folder / "source/../source"}) {
     auto spec = spec_for(source, output, "int8");
     spec.overwrite = true;
     const auto report = run_quantize(spec);

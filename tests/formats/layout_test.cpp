@@ -135,7 +135,8 @@ TEST_CASE("layout: nf4-dq keeps a place for the offset that the survey brings") 
   CHECK(
       text.substr(0, text.find_last_not_of(' ') + 1)
       == R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 512], )"
-         R"("nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.2383270263671875})");
+         R"("nested_blocksize": 256, "nested_dtype": "float32", )"
+         R"("nested_offset": 0.2383270263671875})");
 
   // As Python spells floats, and never longer than the place.
   const std::pair<float, const char*> spellings[] = {
@@ -194,7 +195,8 @@ TEST_CASE("layout: int8 becomes compressed-tensors W8A8 with the list of what it
     "ignore":["lm_head","model.layers.0.mlp.gate","model.layers.0.up_proj"],"sparsity_config":{},
     "config_groups":{"group_0":{"targets":["Linear"],
       "weights":{"num_bits":8,"type":"int","symmetric":true,"strategy":"channel","dynamic":false},
-      "input_activations":{"num_bits":8,"type":"int","symmetric":true,"strategy":"token","dynamic":true},
+      "input_activations":{"num_bits":8,"type":"int","symmetric":true,"strategy":"token",
+        "dynamic":true},
       "output_activations":null}}})"));
 }
 

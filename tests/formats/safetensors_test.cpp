@@ -4,6 +4,8 @@
 #include "formats/safetensors.hpp"
 #include "formats/shown.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <rapidcheck.h>
 
 #include <random>
@@ -33,9 +35,14 @@ struct malformed_case {
   const char* says; ///< A part of the error's text.
 };
 
+const std::string good = entry("a", "F32", "[2]", "[0,8]");
+
+std::string object(const std::string& inside) {
+  return "{" + inside + "}";
+}
+
+/// Lengths, JSON, ranges: what is wrong with a file as a whole.
 std::vector<malformed_case> malformed_files() {
-  const auto good = entry("a", "F32", "[2]", "[0,8]");
-  const auto object = [](const std::string& inside) { return "{" + inside + "}"; };
   return {
       {"an empty file", "", "too few"},
       {"seven bytes", "1234567", "too few"},
@@ -63,6 +70,12 @@ std::vector<malformed_case> malformed_files() {
        "beyond 2^48"},
       {"offsets beyond the file", file_of(object(entry("a", "F32", "[4]", "[0,16]")), 8),
        "tensors end at byte"},
+  };
+}
+
+/// What is wrong with one entry or its metadata.
+std::vector<malformed_case> malformed_entries() {
+  return {
       {"an unknown dtype", file_of(object(entry("a", "F7", "[2]", "[0,8]")), 8),
        "tensor 'a': has the unknown dtype 'F7'"},
       {"a size unlike the shape", file_of(object(entry("a", "F32", "[3]", "[0,8]")), 8),
@@ -147,7 +160,9 @@ TEST_CASE("safetensors: wider dtypes come first, then names in byte order") {
 
 TEST_CASE("safetensors: every malformed file is refused by name, with what is wrong") {
   const temporary_folder folder;
-  for (const auto& each : malformed_files()) {
+  auto all = malformed_files();
+  std::ranges::move(malformed_entries(), std::back_inserter(all));
+  for (const auto& each : all) {
     INFO(each.what);
     const auto header = read_header(put(folder / "bad.safetensors", each.bytes));
     REQUIRE_FALSE(header);

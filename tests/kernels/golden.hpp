@@ -57,7 +57,8 @@ struct planes {
   std::vector<std::vector<std::byte>> each;
 
   planes(const recipe& with, std::size_t rows, std::size_t cols) {
-    for (const auto& one : with.row->shape(with, cols).all())
+    const auto shape = with.row->shape(with, cols);
+    for (const auto& one : shape.all())
       each.emplace_back(static_cast<std::size_t>(one.bytes(0, rows, cols)), std::byte{0xA5});
   }
   std::vector<std::byte*> pointers() {

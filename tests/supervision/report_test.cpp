@@ -5,7 +5,9 @@
 
 #include <sstream>
 
-using namespace viva::testing;
+using namespace viva::supervision;
+using namespace viva::supervision::testing;
+using namespace std::chrono_literals;
 
 namespace {
 

@@ -1,6 +1,8 @@
 #include "tests/support/world.hpp"
 
-using namespace viva::testing;
+using namespace viva::supervision;
+using namespace viva::supervision::testing;
+using namespace std::chrono_literals;
 
 namespace {
 

@@ -1,6 +1,8 @@
 #include "tests/support/world.hpp"
 
-using namespace viva::testing;
+using namespace viva::supervision;
+using namespace viva::supervision::testing;
+using namespace std::chrono_literals;
 
 TEST_CASE("S-37: children stop in reverse start order, one after the other", "[stop]") {
   world w;

@@ -6,63 +6,15 @@
 // "this happens, then everything settles" without a sleep and without a race. Blocking calls
 // (start_supervisor, ask) would wait for ever here; `world::ask` asks through an actor instead.
 
-#include "supervision/supervisor.hpp"
-#include "supervision/spawn.hpp"
-#include "tests/support/catch.hpp"
+#include "tests/support/children.hpp"
 
 #include <caf/scheduler/test_coordinator.hpp>
 
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-namespace viva::testing {
-
-using namespace viva::supervision;
-using namespace std::chrono_literals;
-
-struct end_now { caf::error reason; }; // the child quits with it
-struct throw_now { std::string text; };
-struct be_deaf {};                     // from now on only a kill ends it
-struct load { std::shared_ptr<int> weight; }; // an argument whose owners can be counted
-struct end_late { caf::error reason; }; // answers a shutdown with this reason
-
-/// What children did, in order: "+a" started, "-a" ended.
-using diary = std::shared_ptr<std::vector<std::string>>;
-
-} // namespace viva::testing
-
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::end_now)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::throw_now)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::be_deaf)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::end_late)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::testing::load)
-
-namespace viva::testing {
-
-inline caf::behavior obedient(caf::event_based_actor* self, diary book, std::string id) {
-  self->attach_functor([=] { book->push_back("-" + id); });
-  return {
-    [=](end_now& how) { self->quit(std::move(how.reason)); },
-    [=](throw_now& what) { throw std::runtime_error(what.text); },
-    [=](be_deaf) { self->set_exit_handler([](caf::exit_msg&) {}); },
-    [=](end_late& how) {
-      self->set_exit_handler([=](caf::exit_msg&) { self->quit(how.reason); });
-    },
-    [](int x) { return x + 1; },
-  };
-}
-
-/// A child that writes in the diary. `start` may be replaced by the test.
-inline child_spec member(std::string id, diary book, restart_type restart = permanent) {
-  return {.id = id,
-          .start = [=](auto* sup) {
-            book->push_back("+" + id);
-            return spawn(sup, obedient, book, id);
-          },
-          .restart = restart};
-}
+namespace viva::supervision::testing {
 
 struct world {
   struct config : caf::actor_system_config {
@@ -195,4 +147,4 @@ inline bool refused(const caf::error& why, fault code, std::string_view words = 
   return is(why, code) && to_text(why).find(words) != std::string::npos;
 }
 
-} // namespace viva::testing
+} // namespace viva::supervision::testing

@@ -47,8 +47,8 @@ struct world {
   }
   /// In up to a thousand steps, so that what one timer starts can have its own timers ring.
   void pass(milliseconds time) {
-    const auto step = std::max(time / 1000, 1ms);
-    for (; time > 0ms; time -= std::min(time, step)) {
+    const auto step = std::max(time / 1000, milliseconds{1});
+    for (; time > milliseconds{0}; time -= std::min(time, step)) {
       scheduler.advance_time(std::min(time, step));
       settle();
     }

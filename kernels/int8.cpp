@@ -47,7 +47,7 @@ bool int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t 
   const df32 d;
   const std::size_t whole = cols / int8_step * int8_step;
   HWY_ALIGN std::byte rest_in[int8_step * 4] = {};
-  std::memcpy(rest_in, in + whole * from.bytes, (cols - whole) * from.bytes);
+  copy_bytes(rest_in, in + whole * from.bytes, (cols - whole) * from.bytes);
   const auto amax_bits = std::max(fold_values<magnitude_fold>(from, in, whole),
                                   fold_values<magnitude_fold>(from, rest_in, int8_step));
   if (amax_bits >= static_cast<std::int32_t>(infinity_bits))
@@ -60,9 +60,10 @@ bool int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t 
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += int8_step)
     hn::StoreU(int8_codes(from, in + i * from.bytes, scales, inverse), di8(), out + i);
-  HWY_ALIGN std::int8_t rest_out[int8_step];
-  hn::Store(int8_codes(from, rest_in, scales, inverse), di8(), rest_out);
-  std::memcpy(out + whole, rest_out, cols - whole);
+  HWY_ALIGN std::byte rest_out[int8_step];
+  hn::Store(int8_codes(from, rest_in, scales, inverse), di8(),
+            reinterpret_cast<std::int8_t*>(rest_out));
+  copy_bytes(codes + whole, rest_out, cols - whole);
   return true;
 }
 

@@ -33,7 +33,8 @@ std::uint64_t plane::bytes(std::uint64_t first, std::uint64_t count,
 
 double bits_per_weight(const recipe& with, std::uint64_t rows, std::uint64_t cols) {
   std::uint64_t bytes = 0;
-  for (const auto& each : with.row->shape(with, cols).all())
+  const auto shape = with.row->shape(with, cols);
+  for (const auto& each : shape.all())
     bytes += each.bytes(0, rows, cols);
   return rows * cols == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(rows * cols);
 }

@@ -46,9 +46,10 @@ struct geometry {
   std::size_t planes_count = 0;
   std::uint64_t rows_grain = 1; ///< Runs start at multiples of this.
 
-  std::span<const plane> all() const noexcept {
+  std::span<const plane> all() const& noexcept {
     return {planes.data(), planes_count};
   }
+  std::span<const plane> all() && = delete; ///< A range-for over it would outlive the planes.
 };
 
 /// What a method may ask of the whole tensor before it can encode: merged exactly over runs.

@@ -22,6 +22,12 @@ void store_as(T value, std::byte* to) noexcept {
   std::memcpy(to, &value, sizeof value);
 }
 
+/// memcpy that takes null pointers for no bytes.
+inline void copy_bytes(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+  if (bytes != 0)
+    std::memcpy(to, from, bytes);
+}
+
 /// Value `i`, in flat order, of `count` values of `type` at `data`.
 inline float value_of(const std::byte* data, dtype type, std::size_t i) noexcept {
   if (type == dtype::f32)

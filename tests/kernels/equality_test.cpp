@@ -65,7 +65,7 @@ void require_equal(const recipe& with, const tensor& source, const tensor_number
   for (std::size_t p = 0; p < to.size(); ++p) {
     INFO("plane " << p);
     REQUIRE(to[p].guarded());
-    REQUIRE(std::memcmp(to[p].data(), encoded.each[p].data(), to[p].size) == 0);
+    REQUIRE(std::equal(to[p].data(), to[p].data() + to[p].size, encoded.each[p].begin()));
   }
   const auto from_pointers = pointers_of<const std::byte*>(to);
   std::vector<float> values(decoded.size() + 1, -7.0f);

@@ -1,5 +1,6 @@
 #include "actors/plan.hpp"
 #include "actors/version.hpp"
+#include "formats/shown.hpp"
 
 #include <algorithm>
 #include <regex>
@@ -57,7 +58,8 @@ struct selection {
 
 std::string at(const formats::checkpoint& c, tensor_ref ref) {
   const auto& file = c.files[ref.file];
-  return file.name + ": " + file.header.tensors[ref.tensor].name;
+  return formats::shown(file.name) + ": tensor "
+         + formats::shown(file.header.tensors[ref.tensor].name);
 }
 
 /// Every tensor to encode, with its recipe, in file order.

@@ -5,6 +5,8 @@
 
 #include "formats/safetensors.hpp"
 
+#include "tests/support/temporary_folder.hpp"
+
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -18,31 +20,7 @@
 
 namespace viva::formats::testing {
 
-class temporary_folder {
-public:
-  temporary_folder() {
-    auto name = (std::filesystem::temp_directory_path() / "viva-formats-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr)
-      throw std::runtime_error("no temporary folder");
-    x_path = name;
-  }
-  temporary_folder(const temporary_folder&) = delete;
-  temporary_folder& operator=(const temporary_folder&) = delete;
-  ~temporary_folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(x_path, ignored);
-  }
-
-  std::filesystem::path operator/(const std::filesystem::path& name) const {
-    return x_path / name;
-  }
-  const std::filesystem::path& path() const noexcept {
-    return x_path;
-  }
-
-private:
-  std::filesystem::path x_path;
-};
+using viva::tests::temporary_folder;
 
 inline std::filesystem::path put(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::create_directories(path.parent_path());

@@ -24,8 +24,11 @@ public:
   temporary_folder(const temporary_folder&) = delete;
   temporary_folder& operator=(const temporary_folder&) = delete;
 
-  std::filesystem::path operator/(const std::string& name) const {
+  std::filesystem::path operator/(const std::filesystem::path& name) const {
     return x_path / name;
+  }
+  const std::filesystem::path& path() const noexcept {
+    return x_path;
   }
 
 private:

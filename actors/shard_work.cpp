@@ -129,7 +129,8 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
     if (!done)
       return fail(done.code, name_not_finite(p, s.tensor, first * t.cols + done.position));
     for (std::size_t i = 0; i < planes.planes_count; ++i) {
-      hashes.add(i, scratch[i]);
+      if (planes.planes[i].unit != kernels::plane::unit_kind::tensor || first == s.first)
+        hashes.add(i, scratch[i]); // a unit of the whole tensor lies there once
       const placement where{t.out[i].file,
                             t.out[i].offset + planes.planes[i].offset(first, t.cols)};
       if (auto written = place.write(where, scratch[i]); !written)

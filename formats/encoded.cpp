@@ -1,6 +1,7 @@
 #include "formats/encoded.hpp"
 
 #include "formats/dtype_names.hpp"
+#include "formats/layout_rules.hpp"
 #include "formats/shown.hpp"
 #include "formats/stored_parts.hpp"
 
@@ -135,8 +136,14 @@ expected<void> claim_noted(file_parts& parts, const weight_notes& notes) {
     weight.dtype = note.dtype;
     weight.recipe = *recipe;
     weight.layout = note.layout;
-    const part codes[] = {{name, "U8"}};
-    if (auto done = claim(parts, std::move(weight), codes, {}); !done)
+    if (note.shape.size() != 2)
+      return fail(errc::malformed, parts.at(name) + "is noted with " + std::to_string(note.shape.size())
+                                       + " dimensions; a quantized weight has 2");
+    const auto shape = recipe->row->shape(*recipe, note.shape[1]);
+    std::vector<part> planes;
+    for (std::size_t p = 0; p < shape.planes_count; ++p)
+      planes.push_back({name + plain_safetensors::plane_ending(shape, p), "U8"});
+    if (auto done = claim(parts, std::move(weight), planes, {}); !done)
       return done;
   }
   return {};

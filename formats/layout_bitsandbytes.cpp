@@ -103,23 +103,24 @@ std::vector<out_tensor> tensors(const encoded_weight& weight) {
   return all;
 }
 
-nlohmann::ordered_json config(std::span<const choice> choices,
-                              const std::vector<std::string>& kept) {
+expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice> choices,
+                                        const std::vector<std::string>& kept) {
   const bool nested =
       std::ranges::any_of(choices, [](const choice& each) { return is_nested(each.recipe); });
-  return {{"_load_in_4bit", true},
-          {"_load_in_8bit", false},
-          {"bnb_4bit_compute_dtype", torch_name(choices.front().recipe.source)},
-          {"bnb_4bit_quant_storage", "uint8"},
-          {"bnb_4bit_quant_type", "nf4"},
-          {"bnb_4bit_use_double_quant", nested},
-          {"llm_int8_enable_fp32_cpu_offload", false},
-          {"llm_int8_has_fp16_weight", false},
-          {"llm_int8_skip_modules", kept},
-          {"llm_int8_threshold", 6.0},
-          {"load_in_4bit", true},
-          {"load_in_8bit", false},
-          {"quant_method", "bitsandbytes"}};
+  return nlohmann::ordered_json{
+      {"_load_in_4bit", true},
+      {"_load_in_8bit", false},
+      {"bnb_4bit_compute_dtype", torch_name(choices.front().recipe.source)},
+      {"bnb_4bit_quant_storage", "uint8"},
+      {"bnb_4bit_quant_type", "nf4"},
+      {"bnb_4bit_use_double_quant", nested},
+      {"llm_int8_enable_fp32_cpu_offload", false},
+      {"llm_int8_has_fp16_weight", false},
+      {"llm_int8_skip_modules", kept},
+      {"llm_int8_threshold", 6.0},
+      {"load_in_4bit", true},
+      {"load_in_8bit", false},
+      {"quant_method", "bitsandbytes"}};
 }
 
 } // namespace viva::formats::bitsandbytes

@@ -1,43 +1,119 @@
-// Layout compressed-tensors, format int-quantized: 8-bit weights with one scale per output channel,
-// activations quantized per token at run time (W8A8; formats.md 5.2, 5.5).
+// Layout compressed-tensors, vLLM's own (formats.md 5). Each method of ours is one of its schemes: how
+// the tensors of a weight are called and typed, and what config.json says of weights and activations.
 //
-//   X.weight        I8 (rows, cols)     plane codes
-//   X.weight_scale  source's type (rows, 1)   plane scales
+//   int-quantized, W8A8, activations quantized per token at run time (formats.md 5.2, 5.5)
+//     X.weight        I8 (rows, cols)           plane codes
+//     X.weight_scale  source's type (rows, 1)   plane scales
 
 #include "formats/dtype_names.hpp"
 #include "formats/layout_rules.hpp"
+#include "formats/module_names.hpp"
+#include "formats/shown.hpp"
+
+#include <algorithm>
+#include <array>
+#include <map>
 
 namespace viva::formats::compressed_tensors {
 
-std::vector<out_tensor> tensors(const encoded_weight& weight) {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+/// How one method of ours stands in this layout.
+struct scheme {
+  std::string_view method; ///< Name of the registry's row.
+  std::string_view format; ///< Of the checkpoint, in its config.json.
+  std::vector<out_tensor> (*tensors)(const encoded_weight&);
+  json (*weights)(const kernels::recipe&); ///< Its quantization arguments.
+  json (*inputs)(const kernels::recipe&);  ///< Of the activations; null where they stay as they are.
+};
+
+json arguments(int bits, std::string_view type, std::string_view strategy, bool dynamic) {
+  return {{"num_bits", bits},
+          {"type", type},
+          {"symmetric", true},
+          {"strategy", strategy},
+          {"dynamic", dynamic}};
+}
+
+std::vector<out_tensor> int8_tensors(const encoded_weight& weight) {
   return {weight.plane("", "I8", {weight.rows, weight.cols}, 0),
           weight.plane("_scale", header_name(weight.with.source), {weight.rows, 1}, 1)};
 }
 
-nlohmann::ordered_json config(std::span<const choice>, const std::vector<std::string>& kept) {
-  using json = nlohmann::ordered_json;
-  const auto scheme = [](std::string_view strategy, bool dynamic) {
-    return json{{"num_bits", 8},
-                {"type", "int"},
-                {"symmetric", true},
-                {"strategy", strategy},
-                {"dynamic", dynamic}};
+json int8_weights(const kernels::recipe&) {
+  return arguments(8, "int", "channel", false);
+}
+
+json int8_inputs(const kernels::recipe&) {
+  return arguments(8, "int", "token", true);
+}
+
+constexpr std::array schemes = {
+    scheme{"int8", "int-quantized", int8_tensors, int8_weights, int8_inputs},
+};
+
+const scheme& scheme_of(const kernels::recipe& with) {
+  const auto* found = std::ranges::find(schemes, with.row->name, &scheme::method);
+  return found == schemes.end() ? schemes.front() : *found; // rows of the registry name a layout
+}                                                            // only where a scheme is here
+
+/// The modules that share a recipe.
+struct group {
+  const kernels::recipe* with = nullptr;
+  json targets = json::array();
+};
+
+json group_json(const group& each) {
+  const auto& how = scheme_of(*each.with);
+  return {{"targets", each.targets},
+          {"weights", how.weights(*each.with)},
+          {"input_activations", how.inputs(*each.with)},
+          {"output_activations", nullptr}};
+}
+
+} // namespace
+
+std::vector<out_tensor> tensors(const encoded_weight& weight) {
+  return scheme_of(weight.with).tensors(weight);
+}
+
+expected<json> config(const checkpoint& c, std::span<const choice> choices,
+                      const std::vector<std::string>& kept) {
+  std::map<std::string, group> groups;
+  const auto& first = choices.front();
+  const auto name_of = [&](const choice& each) {
+    return c.files[each.source.file].header.tensors[each.source.tensor].name;
   };
+  for (const auto& each : choices) {
+    if (scheme_of(each.recipe).format != scheme_of(first.recipe).format)
+      return fail(errc::unsupported,
+                  shown(c.files[each.source.file].path) + ": tensor " + shown(name_of(each)) + ": "
+                      + each.recipe.name() + " is written as "
+                      + std::string(scheme_of(each.recipe).format) + ", tensor "
+                      + shown(name_of(first)) + " as "
+                      + std::string(scheme_of(first.recipe).format)
+                      + "; one output of layout compressed-tensors has one format. Change --rule");
+    auto& its = groups[each.recipe.name()];
+    its.with = &each.recipe;
+    its.targets.push_back(module_of(name_of(each)));
+  }
+  if (groups.size() == 1)
+    groups.begin()->second.targets = json::array({"Linear"});
+  json config_groups;
+  for (const auto& [name, each] : groups)
+    config_groups["group_" + std::to_string(config_groups.size())] = group_json(each);
   // Unknown keys are fatal to older engines: no group format and no transform_config.
-  return {{"quant_method", "compressed-tensors"},
-          {"version", "0.18.0"},
-          {"format", "int-quantized"},
-          {"quantization_status", "compressed"},
-          {"global_compression_ratio", nullptr},
-          {"kv_cache_scheme", nullptr},
-          {"ignore", kept},
-          {"sparsity_config", json::object()},
-          {"config_groups",
-           {{"group_0",
-             {{"targets", json::array({"Linear"})},
-              {"weights", scheme("channel", false)},
-              {"input_activations", scheme("token", true)},
-              {"output_activations", nullptr}}}}}};
+  return json{{"quant_method", "compressed-tensors"},
+              {"version", "0.18.0"},
+              {"format", scheme_of(first.recipe).format},
+              {"quantization_status", "compressed"},
+              {"global_compression_ratio", nullptr},
+              {"kv_cache_scheme", nullptr},
+              {"ignore", kept},
+              {"sparsity_config", json::object()},
+              {"config_groups", config_groups}};
 }
 
 } // namespace viva::formats::compressed_tensors

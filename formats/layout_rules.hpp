@@ -34,15 +34,17 @@ struct layout_rules {
   /// The output tensors of a weight.
   std::vector<out_tensor> (*tensors)(const encoded_weight&);
   /// What goes under quantization_config; null where nothing does. `kept` are the names of the
-  /// Linear modules that stay as they are, sorted.
-  nlohmann::ordered_json (*config)(std::span<const choice>, const std::vector<std::string>& kept);
+  /// Linear modules that stay as they are, sorted. Refuses choices that no engine takes together.
+  expected<nlohmann::ordered_json> (*config)(const checkpoint&, std::span<const choice>,
+                                             const std::vector<std::string>& kept);
   /// True where an engine reads the files, so weights must be as its module holds them.
   bool for_engines;
 };
 
 namespace bitsandbytes {
 std::vector<out_tensor> tensors(const encoded_weight&);
-nlohmann::ordered_json config(std::span<const choice>, const std::vector<std::string>& kept);
+expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice>,
+                                        const std::vector<std::string>& kept);
 /// JSON of a quant_state as Python's json.dumps writes it; `offset` is null without double
 /// quantization.
 std::string quant_state(const kernels::recipe&, const std::vector<std::uint64_t>& shape,
@@ -53,12 +55,16 @@ std::string nested_quant_map_bytes(); ///< The dynamic map's 256 levels, f32.
 
 namespace compressed_tensors {
 std::vector<out_tensor> tensors(const encoded_weight&);
-nlohmann::ordered_json config(std::span<const choice>, const std::vector<std::string>& kept);
+expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice>,
+                                        const std::vector<std::string>& kept);
 } // namespace compressed_tensors
 
 namespace plain_safetensors {
+/// What follows a weight's name in the name of one of its planes: nothing, or "." and the plane's.
+std::string plane_ending(const kernels::geometry&, std::size_t plane);
 std::vector<out_tensor> tensors(const encoded_weight&);
-nlohmann::ordered_json config(std::span<const choice>, const std::vector<std::string>& kept);
+expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice>,
+                                        const std::vector<std::string>& kept);
 } // namespace plain_safetensors
 
 /// The edited config.json: `quantization_config` is set, everything else stays in its order.

@@ -71,8 +71,11 @@ expected<std::string> edited_config(const checkpoint& c, const layout_rules& rul
                                          + ": is a Conv1D's, stored transposed, which layout "
                                          + std::string(rules.name)
                                          + " cannot hold; use a method of layout safetensors");
-  if (auto value = rules.config(choices, kept_modules(c, choices)); !value.is_null())
-    (*config)["quantization_config"] = std::move(value);
+  auto value = rules.config(c, choices, kept_modules(c, choices));
+  if (!value)
+    return tl::unexpected(value.error());
+  if (!value->is_null())
+    (*config)["quantization_config"] = std::move(*value);
   return text_of(*config, 2) + "\n";
 }
 

@@ -9,7 +9,7 @@ std::uint64_t plane::offset(std::uint64_t row, std::uint64_t cols) const noexcep
   case unit_kind::values:
     return row * cols / unit_values * unit_bytes;
   case unit_kind::row:
-    return row * unit_bytes;
+    return row / unit_rows * unit_bytes;
   case unit_kind::tensor:
     return 0;
   }
@@ -24,7 +24,7 @@ std::uint64_t plane::bytes(std::uint64_t first, std::uint64_t count,
     return (end + unit_values - 1) / unit_values * unit_bytes - offset(first, cols);
   }
   case unit_kind::row:
-    return count * unit_bytes;
+    return (first + count + unit_rows - 1) / unit_rows * unit_bytes - offset(first, cols);
   case unit_kind::tensor:
     return unit_bytes;
   }

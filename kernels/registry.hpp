@@ -27,11 +27,12 @@ enum class path : std::uint8_t { reference, simd, cuda };
 /// One plane of an encoded tensor, as a rule from rows to bytes.
 struct plane {
   std::string_view name; ///< "codes", "scales", "absmax", …
-  /// What one unit stands for: a run of values in flat order (blocks may cross rows), one row, or
-  /// the whole tensor.
+  /// What one unit stands for: a run of values in flat order (blocks may cross rows), some rows, or
+  /// the whole tensor. A unit of the whole tensor is written by every run, with the same bytes.
   enum class unit_kind : std::uint8_t { values, row, tensor } unit = unit_kind::values;
   std::uint32_t unit_values = 0; ///< Values per unit; only for `values`.
   std::uint32_t unit_bytes = 0;  ///< Bytes per unit.
+  std::uint32_t unit_rows = 1;   ///< Rows per unit; only for `row`. Divides the grain.
 
   /// Bytes before row `row` of a tensor with `cols` columns; `row` is a multiple of the grain.
   std::uint64_t offset(std::uint64_t row, std::uint64_t cols) const noexcept;
@@ -75,6 +76,9 @@ struct recipe {
   dtype source = dtype::f32; ///< Type of the source; some methods keep their scales in it.
   std::uint32_t block = 0;   ///< Values per scale; 0 where the method has none.
   std::uint32_t flags = 0;   ///< Method's own option bits.
+  /// How much each column matters (E[x^2] of the inputs it meets), for methods that weigh their
+  /// errors; one number per column, or empty where all weigh the same. Owned by the plan.
+  std::span<const float> channels = {};
 
   std::string name() const; ///< Canonical spelling, as `parse_recipe` takes it.
 };

@@ -69,17 +69,35 @@ TEST_CASE("offsets and bytes of planes fit together for every cut", "[registry][
       const auto shape = row.shape(with, cols);
       const auto grain = shape.rows_grain;
       const auto rows = 3 * grain + 1;
-      for (const auto& plane : shape.all()) {
-        INFO(row.name << ", plane " << plane.name << ", cols " << cols);
-        REQUIRE(plane.offset(0, cols) == 0);
+      for (const auto& each : shape.all()) {
+        INFO(row.name << ", plane " << each.name << ", cols " << cols);
+        REQUIRE(each.offset(0, cols) == 0);
         std::uint64_t sum = 0;
-        for (std::uint64_t first = 0; first < rows; first += grain) {
-          REQUIRE(plane.offset(first, cols) == sum);
-          sum += plane.bytes(first, std::min(grain, rows - first), cols);
+        if (each.unit == plane::unit_kind::tensor) { // the same bytes from every run
+          REQUIRE(each.offset(grain, cols) == 0);
+          REQUIRE(each.bytes(grain, grain, cols) == each.bytes(0, rows, cols));
+          continue;
         }
-        REQUIRE(sum == plane.bytes(0, rows, cols));
+        for (std::uint64_t first = 0; first < rows; first += grain) {
+          REQUIRE(each.offset(first, cols) == sum);
+          sum += each.bytes(first, std::min(grain, rows - first), cols);
+        }
+        REQUIRE(sum == each.bytes(0, rows, cols));
       }
     }
+}
+
+TEST_CASE("a unit of several rows counts whole where the last of them are missing",
+          "[registry][plane]") {
+  const plane zeros{.name = "zeros",
+                    .unit = plane::unit_kind::row,
+                    .unit_bytes = 12,
+                    .unit_rows = 8};
+  REQUIRE(zeros.offset(16, 100) == 24);
+  REQUIRE(zeros.bytes(0, 16, 100) == 24);
+  REQUIRE(zeros.bytes(8, 9, 100) == 24);
+  REQUIRE(zeros.bytes(0, 1, 100) == 12);
+  REQUIRE(zeros.bytes(8, 0, 100) == 0);
 }
 
 TEST_CASE("bits per weight count every plane", "[registry][plane]") {

@@ -1,6 +1,7 @@
 #include "actors/conductor.hpp"
 
 #include "actors/shard_work.hpp"
+#include "formats/shown.hpp"
 #include "supervision/reason.hpp"
 #include "supervision/supervisor.hpp"
 
@@ -201,7 +202,7 @@ void lose_lane(self_ptr self, const supervision::child_down& lost) {
     const auto& shard = work_of(self).shards[id.shard];
     note_problem(self, id.shard,
                  {errc::job_failed,
-                  work_of(self).tensors[shard.tensor].name + ": rows " + std::to_string(shard.first)
+                  formats::shown(work_of(self).tensors[shard.tensor].name) + ": rows " + std::to_string(shard.first)
                     + " to " + std::to_string(shard.first + shard.count) + ": "
                     + std::to_string(id.attempt) + " lanes died on them, the last of "
                     + supervision::to_text(lost.reason)
@@ -220,6 +221,8 @@ void take_receipt(self_ptr self, const shard_receipt& receipt) {
   if (!state.book.commit(s)) // the first run home wins
     return;
   count_done(self, s);
+  const auto interrupt_after = state.options.site->faults.interrupt_after;
+  state.stopping |= ++state.shards_home == interrupt_after;
   if (!take_findings(self, s, receipt.findings))
     return note_problem(self, s, {errc::job_failed, "a lane told findings that make no sense"});
   if (!work_of(self).writes())

@@ -50,6 +50,7 @@ struct conductor_state {
   std::vector<kernels::tensor_numbers> numbers; ///< By tensor.
   std::vector<done_record> uncommitted;
   bool commit_out = false, running = false, stopping = false;
+  std::uint32_t shards_home = 0; ///< Of this run, not those resumed.
   std::uint32_t problem_shard = ~0u; ///< The lowest shard with a problem speaks for the job.
   job_outcome outcome;
   caf::actor answer_to;

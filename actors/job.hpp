@@ -38,6 +38,7 @@ struct job_limits {
 struct fault_plan {
   std::uint32_t throw_every = 0; ///< A lane throws on every n-th ticket it starts; 0: never.
   std::uint32_t stop_after = 0; ///< The process ends itself (SIGKILL) after so many durable shards.
+  std::uint32_t interrupt_after = 0; ///< As Ctrl-C, once so many shards of this run came home.
 };
 
 struct progress {

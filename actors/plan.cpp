@@ -1,6 +1,7 @@
 #include "actors/plan.hpp"
 
 #include "actors/version.hpp"
+#include "formats/shown.hpp"
 
 #include <xxhash.h>
 
@@ -57,7 +58,7 @@ expected<void> check_memory(const plan& p, const job_limits& limits, std::uint32
     const auto need = std::min(grain, tensor.rows) * tensor.cols * 12 * lanes;
     if (need > limits.memory_bytes_max)
       return fail(errc::over_budget,
-                  tensor.name + ": the smallest run of rows that can be worked on alone needs "
+                  formats::shown(tensor.name) + ": the smallest run of rows that can be worked on alone needs "
                     + std::to_string(need >> 20) + " MiB over " + std::to_string(lanes)
                     + " lanes, more than --max-memory; raise it or use fewer --lanes");
   }

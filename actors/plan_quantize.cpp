@@ -161,6 +161,14 @@ void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_sp
   note_sources(p, c);
 }
 
+/// The layout asked for, or that of the first method; where every weight is kept, any will do.
+std::string layout_of(std::span<const formats::choice> choices, const quantize_spec& spec) {
+  if (!spec.layout.empty())
+    return spec.layout;
+  return choices.empty() ? "safetensors"
+                         : std::string(formats::default_layout(*choices.front().recipe.row));
+}
+
 } // namespace
 
 expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& spec,
@@ -168,15 +176,14 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
   const auto choices = choose(c, spec, kept);
   if (!choices)
     return tl::unexpected(choices.error());
-  if (choices->empty())
+  if (choices->empty() && kept.empty())
     return fail(errc::bad_shape,
-                c.root.string() + ": no tensor to quantize: it has no 2-D floating-point *.weight "
+                formats::shown(c.root) + ": no tensor to quantize: it has no 2-D floating-point *.weight "
                   "that --include, --exclude and --rule leave over");
-  const auto* method = choices->front().recipe.row;
   plan p;
   p.job = "quantize";
   p.source_root = c.root;
-  p.layout = spec.layout.empty() ? std::string(formats::default_layout(*method)) : spec.layout;
+  p.layout = layout_of(*choices, spec);
   auto output = formats::lay_out(c, *choices, p.layout, version);
   if (!output)
     return tl::unexpected(output.error());

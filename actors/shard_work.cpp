@@ -1,5 +1,6 @@
 #include "actors/shard_work.hpp"
 
+#include "formats/shown.hpp"
 #include "kernels/convert.hpp"
 
 #include <xxhash.h>
@@ -82,7 +83,7 @@ expected<void> read_rows(const workplace& place, const work_tensor& t, const sto
   const auto done = side.recipe->row->decode_simd(*side.recipe, count, t.cols, side.numbers,
                                                   {in.data(), planes.planes_count}, out);
   if (!done)
-    return fail(done.code, t.name + ": rows " + std::to_string(first) + " to "
+    return fail(done.code, formats::shown(t.name) + ": rows " + std::to_string(first) + " to "
                              + std::to_string(first + count) + " are no "
                              + side.recipe->name() + " data");
   return {};
@@ -272,7 +273,7 @@ bool decode_survey(std::string_view bytes, kernels::survey& out) {
 std::string name_not_finite(const plan& p, std::uint32_t tensor, std::uint64_t position) {
   const auto& t = p.tensors[tensor];
   const auto row = position / t.cols, col = position % t.cols;
-  return p.sources[t.source.file].filename().string() + ": " + t.name
+  return formats::shown(p.sources[t.source.file].filename()) + ": tensor " + formats::shown(t.name)
          + " has NaN or infinity at [" + std::to_string(row) + ", " + std::to_string(col) + "]";
 }
 

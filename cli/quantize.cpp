@@ -82,6 +82,17 @@ expected<void> read_rules(quantize_flags& flags) {
   return {};
 }
 
+struct fault_name {
+  std::string_view name;
+  std::uint32_t fault_plan::*count;
+};
+
+constexpr fault_name fault_names[] = {
+    {"throw-every", &fault_plan::throw_every},
+    {"stop-after", &fault_plan::stop_after},
+    {"interrupt-after", &fault_plan::interrupt_after},
+};
+
 expected<void> read_faults(quantize_flags& flags) {
   if (!flags.faults.empty() && !flags.allow_faults)
     return fail(errc::bad_option, "--fault breaks the job on purpose; it needs --allow-faults");
@@ -92,11 +103,13 @@ expected<void> read_faults(quantize_flags& flags) {
     std::uint32_t value = 0;
     const auto* const end = number.data() + number.size();
     const auto [rest, problem] = std::from_chars(number.data(), end, value);
-    if (problem != std::errc{} || rest != end || value == 0
-        || (name != "throw-every" && name != "stop-after"))
-      return fail(errc::bad_option,
-                  fmt::format("--fault '{}' is neither throw-every=N nor stop-after=N", text));
-    (name == "throw-every" ? flags.spec.faults.throw_every : flags.spec.faults.stop_after) = value;
+    const auto* fault = std::ranges::find(fault_names, name, &fault_name::name);
+    if (problem != std::errc{} || rest != end || value == 0 || fault == std::end(fault_names))
+      return fail(
+          errc::bad_option,
+          fmt::format("--fault '{}' is none of throw-every=N, stop-after=N, interrupt-after=N",
+                      text));
+    flags.spec.faults.*fault->count = value;
   }
   return {};
 }

@@ -189,18 +189,18 @@ TEST_CASE(
     const auto truth = must(run_quantize(spec));
     spec.output = folder / (method + "-out");
     spec.limits.lanes = 1;
-    std::atomic<bool> interrupted{true}; // seen once the first tickets are out
-    job_observer observer;
-    observer.interrupted = &interrupted;
-    const auto stopped = run_quantize(spec, observer);
+    spec.faults.interrupt_after = 3;
+    const auto stopped = run_quantize(spec);
     REQUIRE_FALSE(stopped);
     CHECK(stopped.error().code == errc::interrupted);
     CHECK_FALSE(fs::exists(spec.output));
     const auto content = actors::read_journal(actors::journal_path(spec.output));
     REQUIRE(content);
+    CHECK(content->done.size() >= 3);
     CHECK(content->done.size() < truth.shards);
+    spec.faults = {};
     const auto report = must(run_quantize(spec));
-    CHECK(report.shards_resumed == content->done.size()); // none, if no lane was up yet
+    CHECK(report.shards_resumed == content->done.size());
     CHECK(bytes_of(spec.output) == bytes_of(folder / (method + "-truth")));
     REQUIRE(report.tensors.size() == truth.tensors.size());
     for (std::size_t i = 0; i < truth.tensors.size(); ++i)
@@ -215,12 +215,10 @@ namespace {
 
 /// A job stopped after its first shards, on `spec.output`.
 void stop_early(quantize_spec spec) {
-  std::atomic<bool> interrupted{true};
-  job_observer observer;
-  observer.interrupted = &interrupted;
+  spec.faults.interrupt_after = 5;
   spec.limits.shard_bytes_max = 64 << 10;
   spec.limits.lanes = 1;
-  const auto stopped = run_quantize(spec, observer);
+  const auto stopped = run_quantize(spec);
   REQUIRE_FALSE(stopped);
   REQUIRE(stopped.error().code == errc::interrupted);
 }
@@ -248,6 +246,9 @@ TEST_CASE("quantize: durable bytes that changed on disk are computed again") {
   must(run_quantize(spec));
   spec.output = folder / "out";
   stop_early(spec);
+  const auto journal = actors::read_journal(actors::journal_path(spec.output));
+  REQUIRE(journal);
+  REQUIRE_FALSE(journal->done.empty());
   const auto partial = actors::partial_path(spec.output);
   for (const auto& entry : fs::directory_iterator(partial))
     if (entry.path().extension() == ".safetensors") // every data byte of the output spoiled
@@ -279,7 +280,7 @@ TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it
     const auto refused = run_quantize(spec);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == errc::not_finite);
-    CHECK(refused.error().text.find(std::string(q_proj) + " has NaN or infinity at [0, 5]")
+    CHECK(refused.error().text.find("'" + std::string(q_proj) + "' has NaN or infinity at [0, 5]")
           != std::string::npos);
     CHECK_FALSE(fs::exists(spec.output));
     CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
@@ -291,6 +292,32 @@ TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it
     CHECK(kept->method == "copy");
     CHECK(kept->note.find("[0, 5]") != std::string::npos);
   }
+}
+
+TEST_CASE("quantize: where every weight holds NaN and is kept, the output is a copy") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  const auto [file, begin] = a_weight(source, q_proj);
+  plant(file, begin, std::string("\xc0\x7f", 2));
+  auto spec = spec_for(source, folder / "out", "nf4");
+  spec.include = {std::string(q_proj)};
+  CHECK(run_quantize(spec).error().code == errc::not_finite);
+  spec.on_nan = nan_policy::keep;
+  must(run_quantize(spec));
+  CHECK(text_of(folder / "out" / file.filename()).size() == text_of(file).size());
+  CHECK(formats::open_checkpoint(spec.output));
+}
+
+TEST_CASE("quantize: an interrupt that comes before the first lane ends the job as well") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
+  std::atomic<bool> interrupted{true};
+  job_observer observer;
+  observer.interrupted = &interrupted;
+  const auto stopped = run_quantize(spec, observer);
+  REQUIRE_FALSE(stopped);
+  CHECK(stopped.error().code == errc::interrupted);
+  must(run_quantize(spec));
 }
 
 TEST_CASE("quantize: the source cannot be the output, by no path") {

@@ -34,11 +34,22 @@ void finish_survey(self_ptr self, std::uint32_t group) {
     const auto& target = *work.tensors[t].target;
     state.numbers[t] = target.row->survey_finish(target, state.groups[group].seen);
   }
-  for (std::uint32_t s = 0; s < work.shards.size(); ++s) {
-    const auto& shard = work.shards[s];
-    if (shard.what == task::encode && work.tensors[shard.tensor].group == group)
-      state.book.release(s);
-  }
+  for (const auto s : state.groups[group].held)
+    state.book.release(s);
+}
+
+// Sums are 64 KiB a tensor, metrics a few numbers: they are folded as soon as the tensor is whole.
+bool take_sums(self_ptr self, std::uint32_t tensor, const std::string& findings) {
+  auto& measured = self->state.measured[tensor];
+  kernels::error_sums sums;
+  if (!kernels::error_sums::decode(findings, sums))
+    return false;
+  measured.sums.merge(sums);
+  if (--measured.shards_left > 0)
+    return true;
+  self->state.outcome.errors[tensor] = kernels::finish(measured.sums);
+  measured.sums = {};
+  return true;
 }
 
 // What a shard found, whether it came home just now or stands in the journal.
@@ -64,13 +75,8 @@ bool take_findings(self_ptr self, std::uint32_t s, const std::string& findings) 
       return true;
     }
     case task::encode:
-    case task::measure: {
-      kernels::error_sums sums;
-      if (!kernels::error_sums::decode(findings, sums))
-        return false;
-      state.outcome.sums[shard.tensor].merge(sums);
-      return true;
-    }
+    case task::measure:
+      return take_sums(self, shard.tensor, findings);
     case task::decode:
     case task::copy:
       return true;
@@ -116,6 +122,7 @@ void ask_journal(self_ptr self, Request what, void (*then)(self_ptr)) {
 
 void send_commit(self_ptr self) {
   auto& state = self->state;
+  ++state.outcome.commits;
   ask_journal(self, commit{state.options.site, std::exchange(state.uncommitted, {})}, pump);
 }
 
@@ -151,6 +158,25 @@ void wind_down(self_ptr self) {
   finish(self);
 }
 
+// Small shards travel together, so that a checkpoint of many small tensors costs few messages. One
+// whose run was lost travels alone: whatever kills lanes cannot take others down with it again.
+batch next_batch(self_ptr self, const lane_mark& mark) {
+  auto& state = self->state;
+  const auto& work = work_of(self);
+  batch made{state.options.site, state.outcome.batches, {}, mark,
+             caf::actor_cast<caf::actor>(self)};
+  for (std::uint64_t bytes = 0; const auto s = state.book.next();) {
+    const bool alone = state.book.lost_before(*s);
+    bytes += work.shards[*s].source_bytes;
+    if (!made.tasks.empty() && (alone || bytes > state.options.batch_bytes_max))
+      break;
+    made.tasks.push_back({*state.book.take(), state.numbers[work.shards[*s].tensor]});
+    if (alone)
+      break;
+  }
+  return made;
+}
+
 void hand_out(self_ptr self) {
   auto& state = self->state;
   for (;;) {
@@ -160,14 +186,16 @@ void hand_out(self_ptr self) {
         least = &seat;
     if (least == nullptr || least->in_flight.size() >= state.options.credit_per_lane)
       return;
-    const auto next = state.book.take();
-    if (!next)
+    auto next = next_batch(self, least->mark);
+    if (next.tasks.empty())
       return;
-    least->in_flight.push_back(*next);
+    conductor_state::batch_out out{next.number, {}};
+    for (const auto& task : next.tasks)
+      out.tickets.push_back(task.id);
+    least->in_flight.push_back(std::move(out));
+    ++state.outcome.batches;
     ++state.outcome.messages;
-    const auto tensor = work_of(self).shards[next->shard].tensor;
-    self->send(least->lane, shard_task{state.options.site, *next, state.numbers[tensor],
-                                       caf::actor_cast<caf::actor>(self)});
+    self->send(least->lane, std::move(next));
   }
 }
 
@@ -186,35 +214,36 @@ void pump(self_ptr self) {
   state.uncommitted.empty() ? send_publish(self) : send_commit(self);
 }
 
+error given_up(self_ptr self, std::uint32_t s, const supervision::child_down& lost) {
+  const auto& shard = work_of(self).shards[s];
+  return {errc::job_failed,
+          formats::shown(work_of(self).tensors[shard.tensor].name) + ": rows "
+            + std::to_string(shard.first) + " to " + std::to_string(shard.first + shard.count)
+            + ": " + std::to_string(self->state.options.attempts_max)
+            + " lanes died on them, the last of " + supervision::to_text(lost.reason)
+            + "; what is done is kept, the same command resumes"};
+}
+
 void lose_lane(self_ptr self, const supervision::child_down& lost) {
   auto& state = self->state;
   const auto seat = state.seats.find(lost.id);
   if (seat == state.seats.end())
     return;
   const auto orphans = std::move(seat->second.in_flight);
+  const auto died_on = seat->second.mark->load();
   state.seats.erase(seat);
-  for (const auto id : orphans) {
-    const auto verdict = state.book.give_back(id);
-    if (verdict == ledger::verdict::again)
-      ++state.outcome.retries;
-    if (verdict != ledger::verdict::spent)
-      continue;
-    const auto& shard = work_of(self).shards[id.shard];
-    note_problem(self, id.shard,
-                 {errc::job_failed,
-                  formats::shown(work_of(self).tensors[shard.tensor].name) + ": rows " + std::to_string(shard.first)
-                    + " to " + std::to_string(shard.first + shard.count) + ": "
-                    + std::to_string(id.attempt) + " lanes died on them, the last of "
-                    + supervision::to_text(lost.reason)
-                    + "; what is done is kept, the same command resumes"});
-  }
+  for (const auto& out : orphans)
+    for (const auto id : out.tickets) {
+      const auto verdict = state.book.give_back(id, id.shard == died_on);
+      if (verdict == ledger::verdict::again)
+        ++state.outcome.retries;
+      if (verdict == ledger::verdict::spent)
+        note_problem(self, id.shard, given_up(self, id.shard, lost));
+    }
 }
 
 void take_receipt(self_ptr self, const shard_receipt& receipt) {
   auto& state = self->state;
-  ++state.outcome.messages;
-  if (const auto seat = state.seats.find(receipt.lane); seat != state.seats.end())
-    std::erase(seat->second.in_flight, receipt.id);
   const auto s = receipt.id.shard;
   if (receipt.problem.code != errc::ok)
     return note_problem(self, s, receipt.problem);
@@ -230,22 +259,38 @@ void take_receipt(self_ptr self, const shard_receipt& receipt) {
   state.uncommitted.push_back({s, receipt.checksum, receipt.findings});
 }
 
+void take_batch_receipt(self_ptr self, const batch_receipt& receipt) {
+  auto& state = self->state;
+  ++state.outcome.messages;
+  if (const auto seat = state.seats.find(receipt.lane); seat != state.seats.end())
+    std::erase_if(seat->second.in_flight,
+                  [&](const auto& out) { return out.number == receipt.number; });
+  for (const auto& shard : receipt.shards)
+    take_receipt(self, shard);
+}
+
 void prepare_book(self_ptr self) {
   auto& state = self->state;
   const auto& work = work_of(self);
   state.book = ledger{static_cast<std::uint32_t>(work.shards.size()), state.options.attempts_max};
   state.groups.resize(work.groups.size());
   state.numbers.resize(work.tensors.size());
-  state.outcome.sums.resize(work.tensors.size());
+  state.measured.resize(work.tensors.size());
+  state.outcome.errors.resize(work.tensors.size());
   state.outcome.not_finite_at.resize(work.tensors.size());
   for (std::uint32_t s = 0; s < work.shards.size(); ++s) {
-    const auto group = work.tensors[work.shards[s].tensor].group;
+    const auto& shard = work.shards[s];
+    if (shard.what == task::encode || shard.what == task::measure)
+      ++state.measured[shard.tensor].shards_left;
+    const auto group = work.tensors[shard.tensor].group;
     if (group == work_tensor::no_group)
       continue;
-    if (work.shards[s].what == task::survey)
+    if (shard.what == task::survey) {
       ++state.groups[group].shards_left;
-    else
+    } else {
+      state.groups[group].held.push_back(s);
       state.book.hold(s);
+    }
   }
   for (const auto& record : state.options.resumed)
     if (state.book.commit(record.shard)) {
@@ -275,15 +320,16 @@ caf::behavior conductor(self_ptr self, conductor_options options) {
     },
     [self](const supervision::child_up& up) {
       lose_lane(self, {up.id, {}}); // if its down message is still on the way
-      self->state.seats[up.id] = {up.who, {}};
+      self->state.seats[up.id] = {
+        up.who, std::make_shared<std::atomic<std::uint32_t>>(no_shard), {}};
       pump(self);
     },
     [self](const supervision::child_down& down) {
       lose_lane(self, down);
       pump(self);
     },
-    [self](const shard_receipt& receipt) {
-      take_receipt(self, receipt);
+    [self](const batch_receipt& receipt) {
+      take_batch_receipt(self, receipt);
       pump(self);
     },
     [self](const stop_job&) {

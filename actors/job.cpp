@@ -1,7 +1,7 @@
 #include "actors/job.hpp"
 
 #include "actors/collector.hpp"
-#include "actors/journal_file.hpp"
+#include "actors/output_claim.hpp"
 #include "actors/shard_work.hpp"
 #include "actors/tree.hpp"
 #include "supervision/reason.hpp"
@@ -9,6 +9,7 @@
 #include <caf/all.hpp>
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -83,9 +84,12 @@ snapshot collect(tree& lives) {
 
 /// Durable shards of an earlier run whose bytes still are what the journal says.
 expected<std::vector<done_record>> verified(const job_site& site,
-                                            std::vector<done_record> records) {
+                                            std::vector<done_record> records,
+                                            const job_observer& observer) {
   std::erase_if(records, [&](const done_record& r) { return r.shard >= site.work.shards.size(); });
   for (auto record = records.begin(); record != records.end();) {
+    if (observer.interrupted != nullptr && observer.interrupted->load())
+      return fail(errc::interrupted, "interrupted; run the same command again to resume");
     const auto found = output_checksum(site.work, site.place, site.work.shards[record->shard]);
     if (!found)
       return tl::unexpected(found.error());
@@ -94,52 +98,16 @@ expected<std::vector<done_record>> verified(const job_site& site,
   return records;
 }
 
-struct earlier_run {
-  std::vector<done_record> done;
-  std::uint64_t journal_bytes = 0;
-};
-
-/// What OUT.journal and OUT.partial hold of this very job. Leftovers of another are refused, or
-/// removed with --overwrite; leftovers without a journal are never trusted.
-expected<earlier_run> find_earlier(const plan& work, const fs::path& output, bool overwrite) {
-  const auto name = journal_path(output);
-  const bool partial = fs::exists(partial_path(output));
-  if (!fs::exists(name) || !partial) {
-    if (partial && !overwrite)
-      return fail(errc::output_exists,
-                  partial_path(output).string()
-                      + ": is left over and has no journal, so nothing in it can "
-                        "be trusted; remove it or say --overwrite");
-    discard(output);
-    return earlier_run{};
-  }
-  auto journal = read_journal(name);
-  if (!journal && !overwrite)
-    return tl::unexpected(journal.error());
-  const auto differs = journal ? difference(journal->fingerprint, work.fingerprint) : "unreadable";
-  if (!differs.empty() && !(journal && journal->fingerprint.empty())) {
-    if (!overwrite)
-      return fail(errc::fingerprint_mismatch,
-                  name.string() + ": belongs to another job (" + differs
-                    + "); repeat that job's command to resume it, choose another output, or say "
-                      "--overwrite to start anew");
-    discard(output);
-    return earlier_run{};
-  }
-  return earlier_run{std::move(journal->done), journal->good_bytes};
-}
-
 expected<void> check_space(const plan& work, const fs::path& output) {
   struct statvfs disk {};
   const auto folder = fs::absolute(output).parent_path();
   if (::statvfs(folder.c_str(), &disk) != 0)
     return tl::unexpected(system_error("write into", folder, true));
   std::uint64_t there = 0; // blocks an earlier run of this job reserved already
-  std::error_code ignored;
   for (const auto& file : work.output.files) {
     const auto name = work.output.folder ? partial_path(output) / file.name : partial_path(output);
-    const auto bytes = fs::file_size(name, ignored);
-    there += ignored ? 0 : bytes;
+    struct stat info {};
+    there += ::stat(name.c_str(), &info) == 0 ? static_cast<std::uint64_t>(info.st_blocks) * 512 : 0;
   }
   const auto free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize + there;
   if (free < work.output_bytes)
@@ -156,40 +124,52 @@ struct run_options {
   bool overwrite = false;
 };
 
+/// Everything before the first byte: the claim, what an earlier run left, the space, the journal.
+expected<void> begin_output(const plan& work, const run_options& options,
+                            std::optional<output_claim>& claim, earlier_run& earlier,
+                            std::shared_ptr<journal_file>& journal) {
+  auto taken = output_claim::take(options.output);
+  if (!taken)
+    return tl::unexpected(taken.error());
+  claim.emplace(std::move(*taken));
+  auto found = claim->find_earlier(work.fingerprint, options.overwrite);
+  if (!found)
+    return tl::unexpected(found.error());
+  earlier = std::move(*found);
+  if (auto space = check_space(work, options.output); !space)
+    return space;
+  auto opened =
+    journal_file::open(journal_path(options.output), work.fingerprint, earlier.journal_bytes);
+  if (!opened)
+    return tl::unexpected(opened.error());
+  journal = std::make_shared<journal_file>(std::move(*opened));
+  return {};
+}
+
 expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
   const auto began = clock::now();
   const auto lanes = lanes_of(options.limits);
-  if (auto fits = check_memory(work, options.limits, lanes); !fits)
+  if (auto fits = fit_memory(work, options.limits, lanes); !fits)
     return tl::unexpected(fits.error());
   const bool writes = work.writes();
+  std::optional<output_claim> claim;
   earlier_run earlier;
-  if (writes) {
-    auto found = find_earlier(work, options.output, options.overwrite);
-    if (!found)
-      return tl::unexpected(found.error());
-    earlier = std::move(*found);
-    if (auto space = check_space(work, options.output); !space)
-      return tl::unexpected(space.error());
-  }
   std::shared_ptr<journal_file> journal;
-  if (writes) { // before the output: leftovers without a journal are not trusted
-    auto opened = journal_file::open(journal_path(options.output), work.fingerprint,
-                                     earlier.journal_bytes);
-    if (!opened)
-      return tl::unexpected(opened.error());
-    journal = std::make_shared<journal_file>(std::move(*opened));
+  if (writes) {
+    if (auto begun = begin_output(work, options, claim, earlier, journal); !begun)
+      return tl::unexpected(begun.error());
   }
   const auto give_up = [&](error why) -> tl::unexpected<error> {
     if (writes && earlier.done.empty())
-      discard(options.output); // nothing durable stands in it
+      claim->discard(); // nothing durable stands in it
     return tl::unexpected<error>(std::move(why));
   };
-  auto place = workplace::open(work, options.output);
+  auto place = workplace::open(work, options.output, observer.interrupted);
   if (!place)
     return give_up(place.error());
   const auto site = std::make_shared<const job_site>(std::move(work), std::move(*place),
                                                      options.faults, options.overwrite);
-  auto resumed = verified(*site, std::move(earlier.done));
+  auto resumed = verified(*site, std::move(earlier.done), observer);
   if (!resumed)
     return tl::unexpected(resumed.error());
   auto lives = tree::grow(lanes, std::move(journal));
@@ -213,7 +193,7 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   const bool bad_input = code == errc::not_finite || code == errc::malformed
                          || code == errc::bad_shape || code == errc::unreadable;
   if (writes && bad_input)
-    discard(options.output); // the same command would end the same way: there is nothing to resume
+    claim->discard(); // the same command would end the same way: there is nothing to resume
   return tl::unexpected(result.outcome.problem);
 }
 
@@ -227,7 +207,7 @@ std::string spelled(const work_tensor& t) {
   return t.decoded || t.other ? "" : "copy";
 }
 
-tensor_report report_of(const work_tensor& t, const kernels::error_sums* sums) {
+tensor_report report_of(const work_tensor& t) {
   tensor_report r;
   r.name = t.name;
   r.method = spelled(t);
@@ -246,15 +226,13 @@ tensor_report report_of(const work_tensor& t, const kernels::error_sums* sums) {
     r.bits_per_weight = kernels::bits_per_weight(*t.target, t.rows, t.cols);
   else if (values > 0)
     r.bits_per_weight = 8.0 * static_cast<double>(t.output_bytes) / static_cast<double>(values);
-  if (sums != nullptr && (t.target || t.other))
-    r.errors = kernels::finish(*sums);
   return r;
 }
 
 // Worst first: the lowest SQNR; tensors without errors to show come last, by name.
 void sort_worst_first(std::vector<tensor_report>& all) {
   const auto key = [](const tensor_report& r) {
-    return r.errors ? r.errors->snr_db : HUGE_VAL;
+    return r.errors && !std::isnan(r.errors->snr_db) ? r.errors->snr_db : -HUGE_VAL;
   };
   std::ranges::stable_sort(all, [&](const tensor_report& a, const tensor_report& b) {
     if (a.errors.has_value() != b.errors.has_value())
@@ -269,8 +247,9 @@ job_report report_of(const plan& work, const run_result* run, const fs::path& ou
   report.output = output;
   report.layout = work.layout;
   for (std::size_t i = 0; i < work.tensors.size(); ++i) {
-    report.tensors.push_back(
-      report_of(work.tensors[i], run != nullptr ? &run->outcome.sums[i] : nullptr));
+    report.tensors.push_back(report_of(work.tensors[i]));
+    if (run != nullptr)
+      report.tensors.back().errors = run->outcome.errors[i];
     report.source_bytes += report.tensors.back().source_bytes;
   }
   report.output_bytes = work.output_bytes;
@@ -283,6 +262,8 @@ job_report report_of(const plan& work, const run_result* run, const fs::path& ou
   report.retries = run->outcome.retries;
   report.shards_resumed = run->outcome.shards_resumed;
   report.messages = run->outcome.messages;
+  report.batches = run->outcome.batches;
+  report.commits = run->outcome.commits;
   report.seconds = run->seconds;
   struct rusage used {};
   ::getrusage(RUSAGE_SELF, &used);
@@ -326,7 +307,7 @@ expected<job_report> run_quantize(const quantize_spec& spec, const job_observer&
   if (!source)
     return tl::unexpected(source.error());
   if (!spec.dry_run)
-    if (auto free = check_output(spec.source, spec.output, spec.overwrite); !free)
+    if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
       return tl::unexpected(free.error());
   std::map<std::string, std::string> kept;
   if (spec.on_nan == nan_policy::keep) {
@@ -351,7 +332,7 @@ expected<job_report> run_dequantize(const dequantize_spec& spec, const job_obser
   auto source = formats::open_checkpoint(spec.source);
   if (!source)
     return tl::unexpected(source.error());
-  if (auto free = check_output(spec.source, spec.output, spec.overwrite); !free)
+  if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
     return tl::unexpected(free.error());
   auto work = plan_dequantize(*source, spec);
   if (!work)

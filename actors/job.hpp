@@ -104,7 +104,8 @@ struct job_report {
   std::uint64_t source_bytes = 0, output_bytes = 0;
   std::uint64_t shards = 0, shards_resumed = 0, retries = 0, restarts = 0;
   std::uint64_t messages =
-      0; ///< Between conductor, lanes and journal: 2 for a shard, 2 for a commit.
+      0; ///< Between conductor, lanes and journal: 2 for a batch, 2 for a commit.
+  std::uint64_t batches = 0, commits = 0;
   double seconds = 0;
   std::uint64_t peak_rss_bytes = 0;
   std::string layout;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string_view>
 #include <unistd.h>
@@ -60,6 +61,27 @@ std::string framed(const std::string& payload) {
   return out + payload;
 }
 
+/// The payload of a whole record at the beginning of `rest`; none where it is torn or damaged.
+std::optional<std::string_view> payload_at(std::string_view rest) {
+  std::uint32_t length = 0, check = 0;
+  if (!take(rest, length) || !take(rest, check) || length == 0 || length > record_bytes_max
+      || length > rest.size())
+    return std::nullopt;
+  const auto payload = rest.substr(0, length);
+  const char kind_of = payload.front();
+  if ((kind_of != opening && kind_of != done) || check_of(payload) != check)
+    return std::nullopt;
+  return payload;
+}
+
+/// True where a whole record stands anywhere in `rest`. Its checks pass by chance once in 2^32.
+bool holds_record(std::string_view rest) {
+  for (; rest.size() > head_bytes; rest.remove_prefix(1))
+    if (payload_at(rest))
+      return true;
+  return false;
+}
+
 /// Reads one payload into `content`; false where its inside makes no sense.
 bool understand(std::string_view payload, journal_content& content) {
   const char what = payload.empty() ? 0 : payload.front();
@@ -83,6 +105,14 @@ bool understand(std::string_view payload, journal_content& content) {
 
 } // namespace
 
+bool is_journal(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::string head(magic.size(), '\0');
+  in.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<std::size_t>(in.gcount()));
+  return magic.starts_with(head);
+}
+
 expected<journal_content> read_journal(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   if (!in)
@@ -98,20 +128,16 @@ expected<journal_content> read_journal(const std::filesystem::path& file) {
   std::size_t at = magic.size();
   content.good_bytes = at;
   while (at < bytes.size()) {
-    std::string_view rest = std::string_view(bytes).substr(at);
-    std::uint32_t length = 0, check = 0;
-    if (!take(rest, length) || !take(rest, check) || length > rest.size())
-      break; // torn: the record was never written whole
-    const auto payload = rest.substr(0, length);
-    const bool last = length == rest.size();
-    if (length > record_bytes_max || check_of(payload) != check || !understand(payload, content)) {
-      if (last)
-        break;
+    const auto rest = std::string_view(bytes).substr(at);
+    const auto payload = payload_at(rest);
+    if (!payload || !understand(*payload, content)) {
+      if (!holds_record(rest.substr(1)))
+        break; // torn: it was never written whole
       return fail(errc::malformed, file.string() + ": the record at byte " + std::to_string(at)
                                      + " is damaged and others follow it; remove the journal and "
                                        "the .partial output to start anew");
     }
-    at += head_bytes + length;
+    at += head_bytes + payload->size();
     content.good_bytes = at;
   }
   if (content.fingerprint.empty())

@@ -7,8 +7,9 @@
 //   payload := kind:u8 …                             opening, done
 //
 // The first record is the opening: the fingerprint of the job, key by key. Every later one says
-// that a shard is durable, with the checksum of its output bytes and what it measured. A torn last
-// record (a crash while appending) is cut off; a bad record with whole ones behind it is an error.
+// that a shard is durable, with the checksum of its output bytes and what it measured. A torn tail
+// (a crash while appending; zeros or garbage after a power cut) is cut off; a bad record with a
+// whole one anywhere behind it is an error.
 
 #include "actors/workplace.hpp"
 #include "kernels/error.hpp"
@@ -32,6 +33,9 @@ struct journal_content {
   std::vector<done_record> done;
   std::uint64_t good_bytes = 0; ///< Where a torn tail begins.
 };
+
+/// True for a file that is empty or begins as a journal does: the only ones that are ours.
+bool is_journal(const std::filesystem::path& file);
 
 /// Reads a whole journal. A file shorter than its opening is empty content, not an error.
 expected<journal_content> read_journal(const std::filesystem::path& file);

@@ -15,31 +15,41 @@ void fault_hook(const job_site& site) {
     throw std::runtime_error("fault put in on purpose: throw-every=" + std::to_string(every));
 }
 
+shard_receipt work_on(const job_site& site, const shard_task& task, lane_meter& meter) {
+  const auto began = std::chrono::steady_clock::now();
+  const auto& shard = site.work.shards[task.id.shard];
+  fault_hook(site);
+  auto result = run_shard(site.work, site.place, shard, task.numbers);
+  const auto took = std::chrono::steady_clock::now() - began;
+  meter.tickets.add(took);
+  meter.shards.fetch_add(1, std::memory_order_relaxed);
+  meter.bytes.fetch_add(shard.source_bytes, std::memory_order_relaxed);
+  meter.busy_ns.fetch_add(static_cast<std::uint64_t>(took.count()), std::memory_order_relaxed);
+  shard_receipt receipt{task.id, 0, {}, {}};
+  if (result) {
+    receipt.checksum = result->checksum;
+    receipt.findings = std::move(result->findings);
+  } else {
+    receipt.problem = std::move(result.error());
+  }
+  return receipt;
+}
+
 } // namespace
 
 caf::behavior lane(caf::event_based_actor* self, std::string id,
                    std::shared_ptr<lane_meter> meter) {
   return {
-    [self, id = std::move(id), meter = std::move(meter)](const shard_task& task) {
-      const auto began = std::chrono::steady_clock::now();
-      const auto& work = task.site->work;
-      const auto& shard = work.shards[task.id.shard];
-      fault_hook(*task.site);
-      auto result = run_shard(work, task.site->place, shard, task.numbers);
-      const auto took = std::chrono::steady_clock::now() - began;
-      meter->tickets.add(took);
-      meter->shards.fetch_add(1, std::memory_order_relaxed);
-      meter->bytes.fetch_add(shard.source_bytes, std::memory_order_relaxed);
-      meter->busy_ns.fetch_add(static_cast<std::uint64_t>(took.count()),
-                               std::memory_order_relaxed);
-      shard_receipt receipt{task.id, id, 0, {}, {}};
-      if (result) {
-        receipt.checksum = result->checksum;
-        receipt.findings = std::move(result->findings);
-      } else {
-        receipt.problem = std::move(result.error());
+    [self, id = std::move(id), meter = std::move(meter)](const batch& work) {
+      batch_receipt receipt{id, work.number, {}};
+      for (const auto& task : work.tasks) {
+        work.mark->store(task.id.shard); // stays where work_on throws
+        receipt.shards.push_back(work_on(*work.site, task, *meter));
+        work.mark->store(no_shard);
+        if (receipt.shards.back().problem.code != errc::ok)
+          break;
       }
-      self->send(task.conductor, std::move(receipt));
+      self->send(work.conductor, std::move(receipt));
     },
   };
 }

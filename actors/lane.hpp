@@ -2,7 +2,7 @@
 
 // Lane: one thread that works on shards, one at a time.
 //
-//   hears   shard_task    -> shard_receipt to the conductor named in it
+//   hears   batch         -> batch_receipt to the conductor named in it
 //   ends    when stopped; by any exception out of a shard, on purpose: its supervisor restarts it
 //   child   permanent, of the lane supervisor; detached, because a shard blocks on files
 

@@ -5,7 +5,9 @@
 //
 //   held ──release──► waiting ──take──► out ──commit──► done
 //                        ▲               │
-//                        └──give_back────┘   until attempts_max runs were spent
+//                        └──give_back────┘   until attempts_max runs died on it
+//
+// A run that was lost while its lane worked on another shard costs no attempt.
 
 #include <cstdint>
 #include <optional>
@@ -17,7 +19,7 @@ namespace viva::actors {
 /// One run of one shard.
 struct ticket {
   std::uint32_t shard = 0;
-  std::uint32_t attempt = 0; ///< 1 for the first run.
+  std::uint32_t run = 0; ///< 1 for the first.
   friend bool operator==(const ticket&, const ticket&) = default;
 };
 
@@ -46,7 +48,16 @@ public:
     x_waiting.erase(x_waiting.begin());
     auto& entry = x_entries[shard];
     entry.out = true;
-    return ticket{shard, ++entry.attempts};
+    return ticket{shard, ++entry.runs};
+  }
+
+  /// The shard that `take` gives next, where one waits.
+  std::optional<std::uint32_t> next() const {
+    return x_waiting.empty() ? std::nullopt : std::optional(*x_waiting.begin());
+  }
+  /// True where a run of this shard was lost before.
+  bool lost_before(std::uint32_t shard) const {
+    return x_entries[shard].runs > 0;
   }
 
   /// True for the first run home of a shard; every later one is stale and is to be dropped.
@@ -63,13 +74,14 @@ public:
 
   enum class verdict : std::uint8_t { again, spent, stale };
 
-  /// A run was lost with its lane.
-  verdict give_back(ticket t) {
+  /// A run was lost with its lane, which died on this very shard or on another.
+  verdict give_back(ticket t, bool died_on_it) {
     auto& entry = x_entries[t.shard];
-    if (entry.done || !entry.out || entry.attempts != t.attempt)
+    if (entry.done || !entry.out || entry.runs != t.run)
       return verdict::stale;
     entry.out = false;
-    if (entry.attempts >= x_attempts_max)
+    entry.deaths += died_on_it ? 1 : 0;
+    if (entry.deaths >= x_attempts_max)
       return verdict::spent;
     x_waiting.insert(t.shard);
     return verdict::again;
@@ -87,7 +99,7 @@ public:
 
 private:
   struct state_of_one {
-    std::uint32_t attempts = 0;
+    std::uint32_t runs = 0, deaths = 0;
     bool out = false, done = false;
   };
   std::vector<state_of_one> x_entries;

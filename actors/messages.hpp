@@ -4,13 +4,13 @@
 // carry pointers to what the job owns, never tensor bytes.
 //
 //   door       → conductor   run_job              answered by job_outcome, exactly once
-//   conductor  → lane        shard_task           answered by shard_receipt
+//   conductor  → lane        batch                answered by batch_receipt
 //   conductor  → journal     commit, publish      requests; answered by journal_answer
 //   door       → conductor   stop_job             no more tickets; job_outcome follows
 //   anybody    → collector   take_snapshot        request; answered by snapshot
 //
-// A healthy job of S shards costs 2 S messages between conductor and lanes, and two for each
-// commit.
+// A healthy job costs two messages for each batch, and two for each commit. A shard of usual size
+// is a batch of its own; small ones travel together.
 
 #include "actors/job.hpp"
 #include "actors/journal_file.hpp"
@@ -24,6 +24,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,7 +38,7 @@ struct job_site {
   fault_plan faults;
   bool overwrite = false;
   mutable std::atomic<std::uint32_t> tickets_started{0};
-  mutable std::atomic<std::uint64_t> bytes_done{0}, shards_done{0}, messages{0};
+  mutable std::atomic<std::uint64_t> bytes_done{0}, shards_done{0};
 
   job_site(plan p, workplace w, fault_plan f, bool replace)
     : work(std::move(p)), place(std::move(w)), faults(f), overwrite(replace) {
@@ -49,19 +50,36 @@ struct run_job {
   caf::actor answer_to;
 };
 
+inline constexpr std::uint32_t no_shard = ~0u;
+
+/// The shard a lane works on at this moment, or no_shard: what its death is blamed on.
+using lane_mark = std::shared_ptr<std::atomic<std::uint32_t>>;
+
 struct shard_task {
-  site_ptr site;
   ticket id;
   kernels::tensor_numbers numbers;
+};
+
+struct batch {
+  site_ptr site;
+  std::uint64_t number = 0; ///< Among the batches of its job.
+  std::vector<shard_task> tasks;
+  lane_mark mark;
   caf::actor conductor;
 };
 
 struct shard_receipt {
   ticket id;
-  std::string lane;
   std::uint64_t checksum = 0;
   std::string findings; ///< shard_result::findings
   error problem;        ///< code ok where the shard is written.
+};
+
+/// Of a whole batch, or of its tasks up to the first that has a problem.
+struct batch_receipt {
+  std::string lane;
+  std::uint64_t number = 0;
+  std::vector<shard_receipt> shards;
 };
 
 struct commit {
@@ -83,10 +101,12 @@ struct commit_tick {};
 
 struct job_outcome {
   error problem; ///< code ok: done and published.
-  std::vector<kernels::error_sums> sums;       ///< One for each tensor of the plan.
+  /// One for each tensor of the plan; none where nothing was measured.
+  std::vector<std::optional<kernels::metrics>> errors;
   std::vector<std::string> not_finite_at;      ///< scan: flat position for each tensor, or empty.
   std::uint64_t retries = 0, shards_resumed = 0;
   std::uint64_t messages = 0; ///< Sent and received by the conductor, tick messages aside.
+  std::uint64_t batches = 0, commits = 0;
 };
 
 struct take_snapshot {};
@@ -100,8 +120,8 @@ struct snapshot {
 
 #define VIVA_LOCAL_MESSAGE(type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::type)
 VIVA_LOCAL_MESSAGE(run_job)
-VIVA_LOCAL_MESSAGE(shard_task)
-VIVA_LOCAL_MESSAGE(shard_receipt)
+VIVA_LOCAL_MESSAGE(batch)
+VIVA_LOCAL_MESSAGE(batch_receipt)
 VIVA_LOCAL_MESSAGE(commit)
 VIVA_LOCAL_MESSAGE(publish)
 VIVA_LOCAL_MESSAGE(journal_answer)

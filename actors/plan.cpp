@@ -6,7 +6,8 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <array>
+#include <numeric>
+#include <sys/stat.h>
 
 namespace viva::actors {
 
@@ -46,22 +47,51 @@ void add_shards(plan& p, task what, std::uint32_t tensor, std::uint64_t row_byte
   }
 }
 
-expected<void> check_memory(const plan& p, const job_limits& limits, std::uint32_t lanes) {
-  // A lane holds one run of rows: its encoded bytes, and in f32 the run itself and its decoded
-  // image, where the kernels do not cut it smaller. 12 bytes a value covers all three.
-  for (const auto& tensor : p.tensors) {
-    if (!tensor.target && !tensor.decoded && !tensor.other)
-      continue;
-    const auto& recipe = tensor.target ? *tensor.target
-                         : tensor.source.recipe ? *tensor.source.recipe : kernels::recipe{};
-    const auto grain = recipe.row ? recipe.row->shape(recipe, tensor.cols).rows_grain : 1;
-    const auto need = std::min(grain, tensor.rows) * tensor.cols * 12 * lanes;
-    if (need > limits.memory_bytes_max)
+namespace {
+
+// Beyond the mapped source: the actors, their threads and what the C library keeps for them; the
+// plan and the report of a tensor; a lane's stack, its error sums (64 KiB a tensor) and its batch.
+constexpr std::uint64_t base_bytes = 24 << 20;
+constexpr std::uint64_t bytes_per_tensor = 3 << 10;
+constexpr std::uint64_t bytes_per_lane = 512 << 10;
+// A lane holds one run of rows: its encoded bytes, and in f32 the run itself and its decoded image.
+constexpr std::uint64_t bytes_per_value = 12;
+constexpr std::uint64_t run_values_min = 4096;
+
+/// Values of the smallest run of rows of a tensor that can be worked on alone; 0 for a copy.
+std::uint64_t grain_values(const work_tensor& t) {
+  if (!t.target && !t.decoded && !t.other)
+    return 0;
+  std::uint64_t grain = 1;
+  for (const auto* with : {t.target ? &*t.target : nullptr,
+                           t.source.recipe ? &*t.source.recipe : nullptr,
+                           t.other && t.other->recipe ? &*t.other->recipe : nullptr})
+    if (with != nullptr)
+      grain = std::lcm(grain, with->row->shape(*with, t.cols).rows_grain);
+  return std::min(grain, t.rows) * t.cols;
+}
+
+} // namespace
+
+expected<void> fit_memory(plan& p, const job_limits& limits, std::uint32_t lanes) {
+  const auto mib = [](std::uint64_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; };
+  const auto fixed = base_bytes + p.tensors.size() * bytes_per_tensor + lanes * bytes_per_lane;
+  const auto smallest = fixed + run_values_min * bytes_per_value * lanes;
+  if (smallest > limits.memory_bytes_max)
+    return fail(errc::over_budget,
+                std::to_string(p.tensors.size()) + " tensors on " + std::to_string(lanes)
+                  + " lanes need " + mib(smallest)
+                  + ", more than --max-memory; raise it or use fewer --lanes");
+  const auto each = (limits.memory_bytes_max - fixed) / lanes / bytes_per_value;
+  for (const auto& tensor : p.tensors)
+    if (const auto need = grain_values(tensor); need > each)
       return fail(errc::over_budget,
-                  formats::shown(tensor.name) + ": the smallest run of rows that can be worked on alone needs "
-                    + std::to_string(need >> 20) + " MiB over " + std::to_string(lanes)
+                  formats::shown(tensor.name)
+                    + ": the smallest run of rows that can be worked on alone needs "
+                    + mib(fixed + need * bytes_per_value * lanes) + " over "
+                    + std::to_string(lanes)
                     + " lanes, more than --max-memory; raise it or use fewer --lanes");
-  }
+  p.run_values_max = std::min(p.run_values_max, each);
   return {};
 }
 
@@ -71,11 +101,14 @@ void note_sources(plan& p, const formats::checkpoint& c) {
     std::string all = std::to_string(file.header.file_bytes) + "\n";
     for (const auto& t : file.header.tensors)
       all += t.name + " " + t.dtype + " " + std::to_string(t.begin) + "\n";
-    std::error_code ignored;
-    const auto changed = std::filesystem::last_write_time(file.path, ignored);
+    p.source_file_bytes.push_back(file.header.file_bytes);
+    // Inode and ctime: sizes, headers and settable times are equal over many checkpoints.
+    struct stat info {};
+    ::stat(file.path.c_str(), &info);
     p.fingerprint["source file " + file.name]
-      = std::to_string(file.header.file_bytes) + " bytes, header " + digest(all) + ", changed "
-        + std::to_string(changed.time_since_epoch().count());
+      = std::to_string(file.header.file_bytes) + " bytes, header " + digest(all) + ", inode "
+        + std::to_string(info.st_ino) + ", changed " + std::to_string(info.st_ctim.tv_sec) + "."
+        + std::to_string(info.st_ctim.tv_nsec);
   }
 }
 

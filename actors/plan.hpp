@@ -75,6 +75,7 @@ struct late_text {
 struct plan {
   std::string job;                               ///< "quantize", …
   std::vector<std::filesystem::path> sources;    ///< Files to map.
+  std::vector<std::uint64_t> source_file_bytes;  ///< Their sizes, as their headers were checked.
   std::filesystem::path source_root;             ///< Where `output.copies` are relative to.
   std::vector<work_tensor> tensors;
   std::vector<shard> shards;
@@ -83,6 +84,8 @@ struct plan {
   formats::out_checkpoint output;
   std::string layout;
   std::uint64_t source_bytes = 0, output_bytes = 0;
+  /// Values a lane works on at a time where rows are shorter; `fit_memory` may make it smaller.
+  std::uint64_t run_values_max = 256 * 1024;
   /// What must be equal for a journal to be resumed, key by key, so a difference can be named.
   std::map<std::string, std::string> fingerprint;
 
@@ -96,8 +99,9 @@ struct plan {
 std::uint64_t rows_per_shard(std::uint64_t row_bytes, std::uint64_t grain,
                              std::uint64_t shard_bytes_max) noexcept;
 
-/// Refuses a grain so large that one lane's scratch cannot stay within its share of --max-memory.
-expected<void> check_memory(const plan&, const job_limits&, std::uint32_t lanes);
+/// Sizes the runs so that all lanes together stay within --max-memory. Refuses what cannot: more
+/// tensors, or a grain larger, than the budget holds.
+expected<void> fit_memory(plan&, const job_limits&, std::uint32_t lanes);
 
 /// Tensors whose name is in `kept` stay as they are (nan_policy::keep).
 expected<plan> plan_quantize(const formats::checkpoint&, const quantize_spec&,

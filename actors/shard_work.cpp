@@ -18,10 +18,6 @@ using kernels::geometry;
 using kernels::matrix;
 using kernels::tensor_numbers;
 
-// Values a lane works on at a time: 1 MiB of f32, so that a run and its encoded bytes stay in the
-// second-level cache and one write call still moves more than a hundred KiB.
-constexpr std::uint64_t run_values = 256 * 1024;
-
 constexpr std::size_t copy_bytes = 1 << 20;
 
 /// xxh3-64 over several planes at once: one running hash each, folded in plane order.
@@ -57,8 +53,10 @@ std::uint64_t grain_of(const stored& side, std::uint64_t cols) {
   return side.recipe ? shape_of(*side.recipe, cols).rows_grain : 1;
 }
 
-std::uint64_t run_rows(std::uint64_t cols, std::uint64_t grain) {
-  return std::max(grain, run_values / std::max<std::uint64_t>(cols, 1) / grain * grain);
+// Rows a lane works on at a time. Without a tighter budget 1 MiB of f32: a run and its encoded
+// bytes stay in the second-level cache, and one write call still moves more than a hundred KiB.
+std::uint64_t run_rows(const plan& p, std::uint64_t cols, std::uint64_t grain) {
+  return std::max(grain, p.run_values_max / std::max<std::uint64_t>(cols, 1) / grain * grain);
 }
 
 matrix plain_rows(const workplace& place, const stored& side, std::uint64_t first,
@@ -113,7 +111,7 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
                               const tensor_numbers& numbers) {
   const auto& t = p.tensors[s.tensor];
   const auto planes = shape_of(*t.target, t.cols);
-  const auto step = run_rows(t.cols, planes.rows_grain);
+  const auto step = run_rows(p, t.cols, planes.rows_grain);
   thread_local std::array<std::vector<std::byte>, kernels::planes_max> scratch;
   plane_hashes hashes(planes.planes_count);
   kernels::error_sums sums;
@@ -144,7 +142,7 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
 expected<shard_result> decode(const plan& p, const workplace& place, const shard& s) {
   const auto& t = p.tensors[s.tensor];
   const auto width = kernels::bytes_of(*t.decoded);
-  const auto step = run_rows(t.cols, grain_of(t.source, t.cols));
+  const auto step = run_rows(p, t.cols, grain_of(t.source, t.cols));
   thread_local std::vector<float> values;
   thread_local std::vector<std::byte> bytes;
   plane_hashes hashes(1);
@@ -180,7 +178,7 @@ expected<shard_result> copy(const plan& p, const workplace& place, const shard& 
 expected<shard_result> measure(const plan& p, const workplace& place, const shard& s) {
   const auto& t = p.tensors[s.tensor];
   const auto grain = std::lcm(grain_of(t.source, t.cols), grain_of(*t.other, t.cols));
-  const auto step = run_rows(t.cols, grain);
+  const auto step = run_rows(p, t.cols, grain);
   thread_local std::vector<float> a, b;
   kernels::error_sums sums;
   for (auto first = s.first; first < s.first + s.count; first += step) {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <set>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -79,19 +80,54 @@ expected<void> copy_durably(const fs::path& from, const fs::path& to) {
   return {};
 }
 
-/// What --overwrite may remove: a file, or a folder of plain files that holds a checkpoint.
-expected<void> check_replaceable(const fs::path& output) {
-  if (!fs::is_directory(output))
+/// Every path the plan puts into its folder, relative to it, and the folders on the way.
+std::set<fs::path> names_in(const formats::out_checkpoint& output) {
+  std::set<fs::path> names;
+  const auto add = [&](fs::path name) {
+    for (name = name.lexically_normal(); !name.empty(); name = name.parent_path())
+      names.insert(name);
+  };
+  for (const auto& file : output.files)
+    add(file.name);
+  for (const auto& text : output.texts)
+    add(text.name);
+  for (const auto& copy : output.copies)
+    add(copy);
+  return names;
+}
+
+/// Removes what an earlier run or somebody else left in the partial output: it would be published.
+expected<void> remove_strangers(const fs::path& partial, const std::set<fs::path>& ours) {
+  std::error_code why;
+  std::vector<fs::path> strangers;
+  for (fs::recursive_directory_iterator entry(partial, why), end; !why && entry != end;
+       entry.increment(why))
+    if (!ours.contains(entry->path().lexically_relative(partial))) {
+      strangers.push_back(entry->path());
+      entry.disable_recursion_pending();
+    }
+  for (const auto& stranger : strangers)
+    if (!why)
+      fs::remove_all(stranger, why);
+  if (!why)
     return {};
-  bool checkpoint = fs::is_empty(output);
-  for (const auto& entry : fs::recursive_directory_iterator(output)) {
-    checkpoint |= entry.path().extension() == ".safetensors";
+  errno = why.value();
+  return failed("tidy up", partial);
+}
+
+/// Syncs a folder and every folder below it.
+expected<void> sync_tree(const fs::path& folder) {
+  std::error_code why;
+  for (fs::recursive_directory_iterator entry(folder, why), end; !why && entry != end;
+       entry.increment(why))
+    if (entry->is_directory(why) && !entry->is_symlink(why))
+      if (auto done = sync_folder(entry->path()); !done)
+        return done;
+  if (why) {
+    errno = why.value();
+    return failed("look into", folder);
   }
-  if (!checkpoint)
-    return fail(errc::output_exists, output.string()
-                                       + ": is a folder that holds no checkpoint; --overwrite "
-                                         "replaces only checkpoints. Choose another output");
-  return {};
+  return sync_folder(folder);
 }
 
 } // namespace
@@ -124,46 +160,62 @@ fs::path journal_path(const fs::path& output) {
   return output.string() + ".journal";
 }
 
-expected<void> check_output(const fs::path& source, const fs::path& output, bool overwrite) {
-  std::error_code why;
-  if (output.empty() || output.filename().empty())
-    return fail(errc::bad_option, "'" + output.string() + "' is no name for an output");
-  const bool exists = fs::exists(fs::symlink_status(output, why));
-  if (exists && fs::equivalent(source, output, why))
-    return fail(errc::output_is_source,
-                output.string() + ": is the source itself; choose another output");
-  const auto inside = fs::weakly_canonical(output, why).lexically_relative(
-    fs::weakly_canonical(source, why));
-  if (fs::is_directory(source, why) && !inside.empty() && *inside.begin() != "..")
-    return fail(errc::output_is_source,
-                output.string() + ": lies inside the source folder; choose another output");
-  const auto around = fs::weakly_canonical(source, why).lexically_relative(
-    fs::weakly_canonical(output, why));
-  if (exists && !around.empty() && *around.begin() != "..")
-    return fail(errc::output_is_source,
-                output.string() + ": holds the source; choose another output");
-  if (exists && !overwrite)
-    return fail(errc::output_exists,
-                output.string() + ": is there already; choose another output or say --overwrite");
-  return exists ? check_replaceable(output) : expected<void>{};
+file_state state_of(const fs::path& file) noexcept {
+  struct stat info {};
+  if (::stat(file.c_str(), &info) != 0)
+    return {};
+  return {info.st_dev, info.st_ino, static_cast<std::uint64_t>(info.st_size),
+          info.st_ctim.tv_sec * 1'000'000'000 + info.st_ctim.tv_nsec};
 }
 
-expected<workplace> workplace::open(const plan& p, const fs::path& output) {
+expected<workplace> workplace::open(const plan& p, const fs::path& output,
+                                    const std::atomic<bool>* interrupted) {
   workplace result;
-  for (const auto& source : p.sources) {
-    auto mapped = mapped_file::open(source);
+  for (std::size_t i = 0; i < p.sources.size(); ++i) {
+    auto mapped = mapped_file::open(p.sources[i]);
     if (!mapped)
       return tl::unexpected(mapped.error());
+    if (mapped->bytes().size() != p.source_file_bytes[i]) // before this, offsets were checked
+      return fail(errc::malformed, p.sources[i].string()
+                                     + ": changed its size while the job was planned; run it again");
     result.x_sources.push_back(std::move(*mapped));
+    result.x_states.push_back(state_of(p.sources[i]));
+    result.x_source_names.push_back(p.sources[i]);
   }
   result.x_output = output;
   if (p.writes())
-    if (auto made = result.make_partial(p); !made)
+    if (auto made = result.make_partial(p, interrupted); !made)
       return tl::unexpected(made.error());
   return result;
 }
 
-expected<void> workplace::make_partial(const plan& p) {
+expected<void> workplace::make_file(const formats::out_file& file, const fs::path& name) {
+  descriptor fd{::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666)};
+  if (fd.get() < 0)
+    return failed("create", name);
+  // Reserving the blocks now turns a disk that will be full into an error before any work.
+  const auto bytes = static_cast<off_t>(file.bytes);
+  if (::ftruncate(fd.get(), bytes) != 0)
+    return failed("size", name);
+  if (const int reason = ::posix_fallocate(fd.get(), 0, bytes);
+      reason != 0 && reason != EOPNOTSUPP && reason != EINVAL) {
+    errno = reason;
+    return failed("reserve " + std::to_string(file.bytes) + " bytes", name);
+  }
+  x_outputs.push_back(std::move(fd));
+  x_output_names.push_back(name);
+  const auto index = static_cast<std::uint32_t>(x_outputs.size() - 1);
+  if (auto done = write({index, 0}, std::as_bytes(std::span(file.header))); !done)
+    return done;
+  for (const auto& tensor : file.tensors)
+    if (tensor.what == formats::out_tensor::kind::constant)
+      if (auto done = write({index, tensor.entry.begin}, std::as_bytes(std::span(tensor.bytes)));
+          !done)
+        return done;
+  return {};
+}
+
+expected<void> workplace::make_partial(const plan& p, const std::atomic<bool>* interrupted) {
   x_folder = p.output.folder;
   const auto partial = partial_path(x_output);
   std::error_code why;
@@ -171,37 +223,23 @@ expected<void> workplace::make_partial(const plan& p) {
     errno = why.value();
     return failed("create", partial);
   }
-  for (const auto& file : p.output.files) {
-    const auto name = x_folder ? partial / file.name : partial;
-    descriptor fd{::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)};
-    if (fd.get() < 0)
-      return failed("create", name);
-    // Reserving the blocks now turns a disk that will be full into an error before any work.
-    const auto bytes = static_cast<off_t>(file.bytes);
-    if (::ftruncate(fd.get(), bytes) != 0)
-      return failed("size", name);
-    if (const int reason = ::posix_fallocate(fd.get(), 0, bytes);
-        reason != 0 && reason != EOPNOTSUPP && reason != EINVAL) {
-      errno = reason;
-      return failed("reserve " + std::to_string(file.bytes) + " bytes", name);
-    }
-    x_outputs.push_back(std::move(fd));
-    x_output_names.push_back(name);
-    const auto index = static_cast<std::uint32_t>(x_outputs.size() - 1);
-    if (auto done = write({index, 0}, std::as_bytes(std::span(file.header))); !done)
-      return done;
-    for (const auto& tensor : file.tensors)
-      if (tensor.what == formats::out_tensor::kind::constant)
-        if (auto done = write({index, tensor.entry.begin}, std::as_bytes(std::span(tensor.bytes)));
-            !done)
-          return done;
-  }
+  if (x_folder)
+    if (auto clean = remove_strangers(partial, names_in(p.output)); !clean)
+      return clean;
+  for (const auto& file : p.output.files)
+    if (auto made = make_file(file, x_folder ? partial / file.name : partial); !made)
+      return made;
   for (const auto& text : p.output.texts)
     if (auto done = write_text(partial / text.name, text.text); !done)
       return done;
-  for (const auto& copy : p.output.copies)
+  for (const auto& copy : p.output.copies) {
+    if (interrupted != nullptr && interrupted->load())
+      return fail(errc::interrupted, "interrupted; run the same command again to resume");
     if (auto done = copy_durably(p.source_root / copy, partial / copy); !done)
       return done;
+  }
+  const auto made = state_of(partial);
+  x_partial = {made.device, made.inode};
   return {};
 }
 
@@ -230,13 +268,33 @@ expected<void> workplace::sync() const {
   return {};
 }
 
+expected<void> workplace::check_sources() const {
+  for (std::size_t i = 0; i < x_states.size(); ++i)
+    if (state_of(x_source_names[i]) != x_states[i])
+      return fail(errc::malformed, x_source_names[i].string()
+                                     + ": changed while the job ran, so its output may mix two "
+                                       "states of it; run the job again");
+  return {};
+}
+
+expected<void> workplace::check_partial() const {
+  const auto now = state_of(partial_path(x_output));
+  if (std::pair{now.device, now.inode} != x_partial)
+    return fail(errc::cannot_write, partial_path(x_output).string()
+                                      + ": was moved or replaced while the job ran; run it again");
+  return {};
+}
+
 expected<void> workplace::publish(bool overwrite) const {
   const auto partial = partial_path(x_output);
+  for (const auto& good : {check_sources(), check_partial()})
+    if (!good)
+      return good;
   for (std::size_t i = 0; i < x_outputs.size(); ++i)
     if (::fsync(x_outputs[i].get()) != 0)
       return failed("sync", x_output_names[i]);
   if (x_folder)
-    if (auto done = sync_folder(partial); !done)
+    if (auto done = sync_tree(partial); !done)
       return done;
   // Without --overwrite the rename refuses to replace what appeared meanwhile; with it the two
   // names are exchanged in one step and only then is the old output removed.
@@ -251,12 +309,6 @@ expected<void> workplace::publish(bool overwrite) const {
     fs::remove_all(partial, why);
   fs::remove(journal_path(x_output), why);
   return {};
-}
-
-void discard(const fs::path& output) {
-  std::error_code ignored;
-  fs::remove_all(partial_path(output), ignored);
-  fs::remove(journal_path(output), ignored);
 }
 
 } // namespace viva::actors

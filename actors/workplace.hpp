@@ -9,6 +9,7 @@
 
 #include "actors/plan.hpp"
 
+#include <atomic>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -41,6 +42,16 @@ private:
 /// remedy.
 error system_error(const std::string& doing, const std::filesystem::path& file, bool writing);
 
+/// What tells one state of a file from another without reading it.
+struct file_state {
+  std::uint64_t device = 0, inode = 0, bytes = 0;
+  std::int64_t changed_ns = 0; ///< ctime, which no program can set.
+  friend bool operator==(const file_state&, const file_state&) = default;
+};
+
+/// Of what a name leads to; all zero where it leads nowhere.
+file_state state_of(const std::filesystem::path& file) noexcept;
+
 /// Maps a whole file read-only.
 class mapped_file {
 public:
@@ -64,15 +75,13 @@ private:
 std::filesystem::path partial_path(const std::filesystem::path& output);
 std::filesystem::path journal_path(const std::filesystem::path& output);
 
-/// Refuses an output that is the source by whatever path, lies inside it, or is there already.
-expected<void> check_output(const std::filesystem::path& source,
-                            const std::filesystem::path& output, bool overwrite);
-
 class workplace {
 public:
   /// Maps the sources and, where the plan writes, makes or reopens the partial output: space is
   /// reserved, headers, constants and small files are written.
-  static expected<workplace> open(const plan& p, const std::filesystem::path& output);
+  /// `interrupted` may be null; it ends the copying of large small files.
+  static expected<workplace> open(const plan& p, const std::filesystem::path& output,
+                                  const std::atomic<bool>* interrupted);
 
   std::span<const std::byte> source(std::uint32_t file) const noexcept {
     return x_sources[file].bytes();
@@ -83,20 +92,24 @@ public:
   /// Makes every byte written so far durable.
   expected<void> sync() const;
 
-  /// Gives the output its final name; `sync` must have succeeded after the last write.
+  /// Gives the output its final name; `sync` must have succeeded after the last write. Refuses
+  /// where a source file changed while the job ran, or OUT.partial is not the one it wrote.
   expected<void> publish(bool overwrite) const;
 
 private:
-  expected<void> make_partial(const plan& p);
+  expected<void> make_partial(const plan& p, const std::atomic<bool>* interrupted);
+  expected<void> make_file(const formats::out_file& file, const std::filesystem::path& name);
+  expected<void> check_sources() const;
+  expected<void> check_partial() const;
 
   std::vector<mapped_file> x_sources;
+  std::vector<file_state> x_states; ///< Of the sources, as they were mapped.
+  std::vector<std::filesystem::path> x_source_names;
+  std::pair<std::uint64_t, std::uint64_t> x_partial{}; ///< Device and inode.
   std::vector<descriptor> x_outputs;
   std::vector<std::filesystem::path> x_output_names;
   std::filesystem::path x_output;
   bool x_folder = false;
 };
-
-/// Removes OUT.partial and OUT.journal of a job that will not be resumed.
-void discard(const std::filesystem::path& output);
 
 } // namespace viva::actors

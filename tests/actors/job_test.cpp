@@ -1,7 +1,7 @@
 // Whole jobs on checkpoints made on the spot: real files, real actors, real faults.
 
 #include "actors/job.hpp"
-#include "actors/journal_file.hpp"
+#include "actors/output_claim.hpp"
 #include "actors/workplace.hpp"
 #include "formats/checkpoint.hpp"
 #include "formats/synth.hpp"
@@ -258,15 +258,78 @@ TEST_CASE("quantize: durable bytes that changed on disk are computed again") {
   CHECK(bytes_of(spec.output) == bytes_of(folder / "truth"));
 }
 
-TEST_CASE("quantize: a partial output without a journal is never trusted") {
+TEST_CASE("quantize: a partial output without a journal is never trusted and never removed") {
   const tests::temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "int8");
   fs::create_directory(actors::partial_path(spec.output));
-  const auto report = run_quantize(spec);
-  REQUIRE_FALSE(report);
-  CHECK(report.error().code == errc::output_exists);
-  spec.overwrite = true;
+  for (const bool overwrite : {false, true}) {
+    spec.overwrite = overwrite;
+    CHECK(run_quantize(spec).error().code == errc::output_exists);
+    CHECK(fs::exists(actors::partial_path(spec.output)));
+  }
+  fs::remove(actors::partial_path(spec.output));
   must(run_quantize(spec));
+}
+
+TEST_CASE("quantize: a file called OUT.journal that is no journal is refused and stays") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  std::ofstream(actors::journal_path(spec.output)) << "dear diary";
+  for (const bool overwrite : {false, true}) {
+    spec.overwrite = overwrite;
+    CHECK(run_quantize(spec).error().code == errc::output_exists);
+    CHECK(text_of(actors::journal_path(spec.output)) == "dear diary");
+  }
+}
+
+TEST_CASE("quantize: an output that another job works on is refused") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  {
+    const auto claim = actors::output_claim::take(spec.output);
+    REQUIRE(claim);
+    for (const bool overwrite : {false, true}) {
+      spec.overwrite = overwrite;
+      const auto refused = run_quantize(spec);
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().code == errc::output_exists);
+      CHECK(refused.error().text.find("another viva") != std::string::npos);
+    }
+  }
+  CHECK_FALSE(fs::exists(actors::journal_path(spec.output))); // the claim left nothing behind
+  must(run_quantize(spec));
+}
+
+TEST_CASE("quantize: a stranger's file in the partial output is not published") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  stop_early(spec);
+  const auto partial = actors::partial_path(spec.output);
+  std::ofstream(partial / "stray.bin") << "stray";
+  fs::create_directories(partial / "old/older");
+  std::ofstream(partial / "old/older/stray.bin") << "stray";
+  spec.limits.shard_bytes_max = 64 << 10;
+  const auto report = must(run_quantize(spec));
+  CHECK(report.shards_resumed >= 5);
+  CHECK_FALSE(fs::exists(spec.output / "stray.bin"));
+  CHECK_FALSE(fs::exists(spec.output / "old"));
+}
+
+TEST_CASE("quantize: another source of the same size, header and date does not resume a job") {
+  const tests::temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "out", "int8");
+  stop_early(spec);
+  const auto file = source / "model.safetensors";
+  const auto date = fs::last_write_time(file);
+  fs::copy_file(file, folder / "copy");
+  plant(folder / "copy", fs::file_size(file) - 2, "zz");
+  fs::rename(folder / "copy", file);
+  fs::last_write_time(file, date);
+  spec.limits.shard_bytes_max = 64 << 10;
+  const auto refused = run_quantize(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::fingerprint_mismatch);
 }
 
 TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it is") {
@@ -323,16 +386,35 @@ TEST_CASE("quantize: an interrupt that comes before the first lane ends the job 
 TEST_CASE("quantize: the source cannot be the output, by no path") {
   const tests::temporary_folder folder;
   const auto source = synthesized(folder);
-  fs::create_directory_symlink(source, folder / "link");
-  for (const auto& output :
-       {source, folder / "link", source / "inside", folder / "source/../source"}) {
-    auto spec = spec_for(source, output, "int8");
+  const auto truth = bytes_of(source);
+  const auto refused = [&](const fs::path& from, const fs::path& output) {
+    CAPTURE(from, output);
+    auto spec = spec_for(from, output, "int8");
     spec.overwrite = true;
     const auto report = run_quantize(spec);
     REQUIRE_FALSE(report);
     CHECK(report.error().code == errc::output_is_source);
+  };
+  fs::create_directory_symlink(source, folder / "link");
+  for (const auto& output : {source, folder / "link", source / "inside", folder / "source/../source",
+                             folder / "source/../../" / folder.path().filename()})
+    refused(source, output);
+  // The names beside OUT, too.
+  for (const std::string ending : {".partial", ".journal"}) {
+    const auto file = folder / ("m" + ending);
+    fs::copy_file(source / "model.safetensors", file);
+    refused(file, folder / "m");
+    CHECK(text_of(file) == text_of(source / "model.safetensors"));
+    fs::remove(file);
   }
-  CHECK(formats::open_checkpoint(source));
+  // A folder of links into the output, and a hard link.
+  fs::create_directory(folder / "links");
+  for (const auto& entry : fs::directory_iterator(source))
+    fs::create_symlink(entry.path(), folder / "links" / entry.path().filename());
+  refused(folder / "links", source);
+  fs::create_hard_link(source / "model.safetensors", folder / "hard.safetensors");
+  refused(source, folder / "hard.safetensors");
+  CHECK(bytes_of(source) == truth);
 }
 
 TEST_CASE("quantize: --overwrite replaces a checkpoint and nothing else") {
@@ -349,6 +431,9 @@ TEST_CASE("quantize: --overwrite replaces a checkpoint and nothing else") {
   std::ofstream(folder / "precious/thesis.txt") << "years of work";
   spec.output = folder / "precious";
   CHECK_FALSE(run_quantize(spec));
+  fs::create_directory(folder / "precious/model"); // a checkpoint further down makes it none
+  fs::copy_file(source / "model.safetensors", folder / "precious/model/model.safetensors");
+  CHECK(run_quantize(spec).error().code == errc::output_exists);
   CHECK(text_of(folder / "precious/thesis.txt") == "years of work");
 }
 
@@ -362,16 +447,32 @@ TEST_CASE("quantize: a budget that no lane can keep is refused before any work")
   CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
 }
 
-TEST_CASE("quantize: a healthy job costs two messages a shard and two a commit") {
+TEST_CASE("quantize: a healthy job costs two messages a batch and two a commit") {
   const tests::temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "int8");
   spec.limits.shard_bytes_max = 16 << 10;
   const auto report = must(run_quantize(spec));
   REQUIRE(report.shards > 100);
-  // One commit a quarter of a second at most, one at the end, and the publishing.
-  const auto commits = static_cast<std::uint64_t>(report.seconds / 0.25) + 1;
-  CHECK(report.messages >= 2 * report.shards);
-  CHECK(report.messages <= 2 * report.shards + 2 * (commits + 1));
+  CHECK(report.messages == 2 * report.batches + 2 * (report.commits + 1)); // and the publishing
+  CHECK(report.batches < report.shards / 8); // 256 KiB travel together
+  spec.limits.shard_bytes_max = 512 << 10;
+  spec.overwrite = true;
+  const auto whole = must(run_quantize(spec));
+  CHECK(whole.batches <= whole.shards);
+  CHECK(whole.batches > whole.shards / 4);
+}
+
+TEST_CASE("quantize: memory does not grow with the number of tensors or lanes beyond the budget") {
+  const tests::temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
+  spec.limits.lanes = 64;
+  spec.limits.memory_bytes_max = 64 << 20;
+  must(run_quantize(spec));
+  spec.limits.memory_bytes_max = 32 << 20; // 64 lanes need more for themselves
+  spec.overwrite = true;
+  const auto refused = run_quantize(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::over_budget);
 }
 
 TEST_CASE("quantize: a single file gives a single file") {

@@ -94,6 +94,31 @@ TEST_CASE("journal: a damaged record with whole ones behind it is an error, the 
   }
 }
 
+TEST_CASE("journal: zeros or garbage at the end, as a power cut leaves them, are cut off") {
+  const tests::temporary_folder folder;
+  write_three(folder / "j");
+  const auto tail = GENERATE(std::string(4096, '\0'), std::string(5, '\0'), std::string(300, 'g'));
+  std::ofstream(folder / "j", std::ios::binary | std::ios::app) << tail;
+  const auto content = read_journal(folder / "j");
+  REQUIRE(content);
+  CHECK(content->done.size() == 3);
+  CHECK(content->good_bytes == std::filesystem::file_size(folder / "j") - tail.size());
+}
+
+TEST_CASE("journal: only an empty file, or one that begins as a journal, is ours") {
+  const tests::temporary_folder folder;
+  const auto holds = [&](const std::string& text) {
+    std::ofstream(folder / "j", std::ios::binary) << text;
+    return is_journal(folder / "j");
+  };
+  CHECK(holds(""));
+  CHECK(holds("VIVA"));
+  CHECK_FALSE(holds("VIVALDI, four seasons"));
+  CHECK_FALSE(holds("diary"));
+  write_three(folder / "mine");
+  CHECK(is_journal(folder / "mine"));
+}
+
 TEST_CASE("journal: the difference between two fingerprints is named") {
   CHECK(difference(print, print).empty());
   auto other = print;

@@ -1,0 +1,189 @@
+#include "actors/output_claim.hpp"
+
+#include "actors/workplace.hpp"
+#include "formats/shown.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <set>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace viva::actors {
+namespace {
+
+namespace fs = std::filesystem;
+using formats::shown;
+
+using file_identity = std::pair<dev_t, ino_t>;
+
+/// Of what the name leads to; none where it leads nowhere.
+std::optional<file_identity> identity_of(const fs::path& name) {
+  struct stat info {};
+  if (::stat(name.c_str(), &info) != 0)
+    return std::nullopt;
+  return file_identity{info.st_dev, info.st_ino};
+}
+
+/// Every file of a source, as the job will open it.
+std::vector<fs::path> files_of(const formats::checkpoint& source) {
+  std::vector<fs::path> all;
+  for (const auto& file : source.files)
+    all.push_back(file.path);
+  for (const auto& other : source.others)
+    all.push_back(source.root / other);
+  return all;
+}
+
+/// True where `inner` is `outer` or lies below it, links resolved.
+bool lies_in(const fs::path& inner, const fs::path& outer) {
+  std::error_code why;
+  const auto relative =
+    fs::weakly_canonical(inner, why).lexically_relative(fs::weakly_canonical(outer, why));
+  return !relative.empty() && *relative.begin() != "..";
+}
+
+expected<void> check_apart(const formats::checkpoint& source, const fs::path& output) {
+  const auto files = files_of(source);
+  std::set<file_identity> identities;
+  for (const auto& file : files)
+    if (const auto found = identity_of(file))
+      identities.insert(*found);
+  for (const auto& name : {output, partial_path(output), journal_path(output)}) {
+    const auto found = identity_of(name);
+    if (found && identities.contains(*found))
+      return fail(errc::output_is_source, shown(name) + ": is a file of the source; choose another "
+                                                        "output");
+    for (const auto& file : files)
+      if (lies_in(file, name))
+        return fail(errc::output_is_source, shown(name) + ": is or holds the source's "
+                                              + shown(file) + "; choose another output");
+  }
+  if (source.folder && lies_in(output, source.root))
+    return fail(errc::output_is_source,
+                shown(output) + ": lies inside the source folder; choose another output");
+  return {};
+}
+
+/// What --overwrite may replace: a file, or a folder that directly holds a checkpoint's weights.
+expected<void> check_replaceable(const fs::path& output) {
+  std::error_code why;
+  if (!fs::is_directory(output, why))
+    return {};
+  bool checkpoint = true;
+  for (fs::directory_iterator entry(output, why), end; !why && entry != end; entry.increment(why)) {
+    checkpoint = entry->path().extension() == ".safetensors";
+    if (checkpoint)
+      break;
+  }
+  if (why) {
+    errno = why.value();
+    return tl::unexpected(system_error("look into", output, true));
+  }
+  if (!checkpoint)
+    return fail(errc::output_exists, shown(output)
+                                       + ": is a folder that holds no checkpoint; --overwrite "
+                                         "replaces only checkpoints. Choose another output");
+  return {};
+}
+
+/// Opens and locks OUT.journal; again where its last owner removed it meanwhile.
+expected<descriptor> lock_journal(const fs::path& name) {
+  for (;;) {
+    descriptor lock{::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)};
+    struct stat opened {};
+    if (lock.get() < 0 || ::fstat(lock.get(), &opened) != 0)
+      return tl::unexpected(system_error("open", name, true));
+    if (!S_ISREG(opened.st_mode))
+      return fail(errc::output_exists, shown(name) + ": is no file; move it away");
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK)
+        return fail(errc::output_exists,
+                    shown(name) + ": another viva works on this output; wait for it, or choose "
+                                  "another output");
+      return tl::unexpected(system_error("lock", name, true));
+    }
+    if (identity_of(name) == file_identity{opened.st_dev, opened.st_ino})
+      return lock;
+  }
+}
+
+} // namespace
+
+expected<void> check_output(const formats::checkpoint& source, const fs::path& output,
+                            bool overwrite) {
+  if (output.empty() || output.filename().empty())
+    return fail(errc::bad_option, shown(output) + " is no name for an output");
+  if (auto apart = check_apart(source, output); !apart)
+    return apart;
+  std::error_code why;
+  const auto status = fs::symlink_status(output, why);
+  if (status.type() == fs::file_type::none) {
+    errno = why.value();
+    return tl::unexpected(system_error("look at", output, true));
+  }
+  if (!fs::exists(status))
+    return {};
+  if (!overwrite)
+    return fail(errc::output_exists,
+                shown(output) + ": is there already; choose another output or say --overwrite");
+  return check_replaceable(output);
+}
+
+expected<output_claim> output_claim::take(const fs::path& output) {
+  const auto name = journal_path(output);
+  auto lock = lock_journal(name);
+  if (!lock)
+    return tl::unexpected(lock.error());
+  if (!is_journal(name))
+    return fail(errc::output_exists, shown(name) + ": is no journal of viva; move it away");
+  return output_claim(output, std::move(*lock));
+}
+
+output_claim::~output_claim() {
+  struct stat info {};
+  if (x_lock.get() >= 0 && ::fstat(x_lock.get(), &info) == 0 && info.st_size == 0
+      && info.st_nlink > 0)
+    ::unlink(journal_path(x_output).c_str());
+}
+
+expected<earlier_run> output_claim::find_earlier(
+  const std::map<std::string, std::string>& fingerprint, bool overwrite) const {
+  std::error_code why;
+  const auto partial = partial_path(x_output);
+  const bool grown = fs::exists(fs::symlink_status(partial, why));
+  auto journal = read_journal(journal_path(x_output));
+  if (!journal && !overwrite)
+    return tl::unexpected(journal.error());
+  if (journal && journal->fingerprint.empty()) { // new, or torn before anything was durable
+    if (grown) // the opening is durable before a partial output is made
+      return fail(errc::output_exists,
+                  shown(partial) + ": is left over and has no journal, so nothing in it can be "
+                                   "trusted; remove it or choose another output");
+    return earlier_run{};
+  }
+  const auto differs = journal ? difference(journal->fingerprint, fingerprint) : "unreadable";
+  if (!differs.empty() && !overwrite)
+    return fail(errc::fingerprint_mismatch,
+                shown(journal_path(x_output)) + ": belongs to another job (" + differs
+                  + "); repeat that job's command to resume it, choose another output, or say "
+                    "--overwrite to start anew");
+  if (!differs.empty() || !grown) {
+    discard_partial();
+    return earlier_run{};
+  }
+  return earlier_run{std::move(journal->done), journal->good_bytes};
+}
+
+void output_claim::discard() const {
+  discard_partial();
+  ::unlink(journal_path(x_output).c_str());
+}
+
+void output_claim::discard_partial() const {
+  std::error_code ignored;
+  fs::remove_all(partial_path(x_output), ignored);
+}
+
+} // namespace viva::actors

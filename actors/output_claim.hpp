@@ -1,0 +1,61 @@
+#pragma once
+
+// Output claim: may this job have this output, and has it for itself. Decides before any byte is
+// written, so that no source, no stranger's file and no other running job is ever in the way.
+//
+//   OUT           the final name
+//   OUT.partial   the output as it grows, file or folder
+//   OUT.journal   what of it is durable; locked while a job works on OUT
+
+#include "actors/journal_file.hpp"
+#include "formats/checkpoint.hpp"
+#include "kernels/error.hpp"
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace viva::actors {
+
+/// Refuses an output that is there already, or whose names reach any file of a source: by the same
+/// inode, inside or around its folder. With `overwrite`, only a checkpoint may be replaced.
+expected<void> check_output(const formats::checkpoint& source, const std::filesystem::path& output,
+                            bool overwrite);
+
+/// What OUT.partial and OUT.journal hold of this very job.
+struct earlier_run {
+  std::vector<done_record> done;
+  std::uint64_t journal_bytes = 0; ///< 0: start anew.
+};
+
+/// One job's right to OUT, held as a lock on OUT.journal. The system frees it when the process
+/// dies.
+class output_claim {
+public:
+  /// Refuses where another process works on the same output, or where OUT.journal is no journal.
+  static expected<output_claim> take(const std::filesystem::path& output);
+
+  output_claim(output_claim&&) noexcept = default;
+  output_claim& operator=(output_claim&&) = delete;
+  /// Removes a journal that nothing was ever written to.
+  ~output_claim();
+
+  /// Leftovers of another job are refused, or removed where `overwrite` is said; a partial output
+  /// without a journal is never trusted and never removed.
+  expected<earlier_run> find_earlier(const std::map<std::string, std::string>& fingerprint,
+                                     bool overwrite) const;
+
+  /// Removes OUT.partial and OUT.journal: this job will not be resumed.
+  void discard() const;
+
+private:
+  void discard_partial() const;
+  output_claim(std::filesystem::path output, descriptor lock)
+    : x_output(std::move(output)), x_lock(std::move(lock)) {
+  }
+  std::filesystem::path x_output;
+  descriptor x_lock;
+};
+
+} // namespace viva::actors

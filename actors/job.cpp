@@ -107,7 +107,8 @@ expected<void> check_space(const plan& work, const fs::path& output) {
   for (const auto& file : work.output.files) {
     const auto name = work.output.folder ? partial_path(output) / file.name : partial_path(output);
     struct stat info {};
-    there += ::stat(name.c_str(), &info) == 0 ? static_cast<std::uint64_t>(info.st_blocks) * 512 : 0;
+    if (::stat(name.c_str(), &info) == 0)
+      there += static_cast<std::uint64_t>(info.st_blocks) * 512;
   }
   const auto free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize + there;
   if (free < work.output_bytes)

@@ -178,8 +178,9 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
     return tl::unexpected(choices.error());
   if (choices->empty() && kept.empty())
     return fail(errc::bad_shape,
-                formats::shown(c.root) + ": no tensor to quantize: it has no 2-D floating-point *.weight "
-                  "that --include, --exclude and --rule leave over");
+                formats::shown(c.root)
+                  + ": no tensor to quantize: it has no 2-D floating-point *.weight that"
+                    " --include, --exclude and --rule leave over");
   plan p;
   p.job = "quantize";
   p.source_root = c.root;

@@ -177,7 +177,8 @@ expected<workplace> workplace::open(const plan& p, const fs::path& output,
       return tl::unexpected(mapped.error());
     if (mapped->bytes().size() != p.source_file_bytes[i]) // before this, offsets were checked
       return fail(errc::malformed, p.sources[i].string()
-                                     + ": changed its size while the job was planned; run it again");
+                                     + ": changed its size while the job was planned; run it "
+                                       "again");
     result.x_sources.push_back(std::move(*mapped));
     result.x_states.push_back(state_of(p.sources[i]));
     result.x_source_names.push_back(p.sources[i]);

@@ -137,7 +137,8 @@ expected<void> claim_noted(file_parts& parts, const weight_notes& notes) {
     weight.recipe = *recipe;
     weight.layout = note.layout;
     if (note.shape.size() != 2)
-      return fail(errc::malformed, parts.at(name) + "is noted with " + std::to_string(note.shape.size())
+      return fail(errc::malformed, parts.at(name) + "is noted with "
+                                       + std::to_string(note.shape.size())
                                        + " dimensions; a quantized weight has 2");
     const auto shape = recipe->row->shape(*recipe, note.shape[1]);
     std::vector<part> planes;

@@ -1,5 +1,6 @@
-// Layout compressed-tensors, vLLM's own (formats.md 5). Each method of ours is one of its schemes: how
-// the tensors of a weight are called and typed, and what config.json says of weights and activations.
+// Layout compressed-tensors, vLLM's own (formats.md 5). Each method of ours is one of its schemes:
+// how the tensors of a weight are called and typed, and what config.json says of weights and
+// activations.
 //
 //   int-quantized, W8A8, activations quantized per token at run time (formats.md 5.2, 5.5)
 //     X.weight        I8 (rows, cols)           plane codes
@@ -26,7 +27,7 @@ struct scheme {
   std::string_view format; ///< Of the checkpoint, in its config.json.
   std::vector<out_tensor> (*tensors)(const encoded_weight&);
   json (*weights)(const kernels::recipe&); ///< Its quantization arguments.
-  json (*inputs)(const kernels::recipe&);  ///< Of the activations; null where they stay as they are.
+  json (*inputs)(const kernels::recipe&); ///< Of the activations; null where they stay as they are.
 };
 
 json arguments(int bits, std::string_view type, std::string_view strategy, bool dynamic) {
@@ -57,7 +58,7 @@ constexpr std::array schemes = {
 const scheme& scheme_of(const kernels::recipe& with) {
   const auto* found = std::ranges::find(schemes, with.row->name, &scheme::method);
   return found == schemes.end() ? schemes.front() : *found; // rows of the registry name a layout
-}                                                            // only where a scheme is here
+} // only where a scheme is here
 
 /// The modules that share a recipe.
 struct group {
@@ -92,8 +93,7 @@ expected<json> config(const checkpoint& c, std::span<const choice> choices,
                   shown(c.files[each.source.file].path) + ": tensor " + shown(name_of(each)) + ": "
                       + each.recipe.name() + " is written as "
                       + std::string(scheme_of(each.recipe).format) + ", tensor "
-                      + shown(name_of(first)) + " as "
-                      + std::string(scheme_of(first.recipe).format)
+                      + shown(name_of(first)) + " as " + std::string(scheme_of(first.recipe).format)
                       + "; one output of layout compressed-tensors has one format. Change --rule");
     auto& its = groups[each.recipe.name()];
     its.with = &each.recipe;

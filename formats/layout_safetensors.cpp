@@ -1,6 +1,6 @@
-// Layout safetensors: an encoded weight keeps its name and becomes U8 (rows, bytes of a row); further
-// planes stand beside it as NAME.PLANE. What it is stands in the note. For methods that no engine
-// loads from safetensors: GGUF's, and our own.
+// Layout safetensors: an encoded weight keeps its name and becomes U8 (rows, bytes of a row);
+// further planes stand beside it as NAME.PLANE. What it is stands in the note. For methods that no
+// engine loads from safetensors: GGUF's, and our own.
 
 #include "formats/layout_rules.hpp"
 
@@ -16,10 +16,9 @@ std::vector<out_tensor> tensors(const encoded_weight& weight) {
     const auto bytes = weight.plane_bytes(p);
     const bool by_row = weight.rows != 0 && bytes % weight.rows == 0
                         && weight.shape.planes[p].unit != kernels::plane::unit_kind::tensor;
-    all.push_back(weight.plane(plane_ending(weight.shape, p), "U8",
-                               by_row ? std::vector{weight.rows, bytes / weight.rows}
-                                      : std::vector{bytes},
-                               p));
+    all.push_back(weight.plane(
+        plane_ending(weight.shape, p), "U8",
+        by_row ? std::vector{weight.rows, bytes / weight.rows} : std::vector{bytes}, p));
   }
   return all;
 }

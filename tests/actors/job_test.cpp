@@ -1,95 +1,14 @@
 // Whole jobs on checkpoints made on the spot: real files, real actors, real faults.
 
-#include "actors/job.hpp"
-#include "actors/output_claim.hpp"
-#include "actors/workplace.hpp"
-#include "formats/checkpoint.hpp"
-#include "formats/synth.hpp"
-#include "kernels/registry.hpp"
-#include "tests/support/catch.hpp"
-#include "tests/support/temporary_folder.hpp"
+#include "tests/actors/jobs.hpp"
 
-#include <fstream>
-#include <map>
-#include <sstream>
 #include <thread>
 
 using namespace viva;
-namespace fs = std::filesystem;
-
-namespace {
-
-std::string text_of(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::ostringstream all;
-  all << in.rdbuf();
-  return std::move(all).str();
-}
-
-/// Every file of a folder, by name; or the one file.
-std::map<std::string, std::string> bytes_of(const fs::path& output) {
-  std::map<std::string, std::string> all;
-  if (fs::is_regular_file(output))
-    return {{"", text_of(output)}};
-  for (const auto& entry : fs::directory_iterator(output))
-    all[entry.path().filename().string()] = text_of(entry.path());
-  return all;
-}
-
-fs::path synthesized(const tests::temporary_folder& folder, std::uint32_t files = 1,
-                     kernels::dtype type = kernels::dtype::bf16) {
-  formats::synth_options options;
-  options.output = folder / "source";
-  options.bytes = 6 << 20;
-  options.dtype = type;
-  options.shards = files;
-  options.outliers = true;
-  options.seed = 7;
-  const auto made = formats::synthesize(options, {});
-  REQUIRE(made);
-  return options.output;
-}
-
-quantize_spec spec_for(const fs::path& source, const fs::path& output, const std::string& method) {
-  quantize_spec spec;
-  spec.source = source;
-  spec.output = output;
-  spec.method = method;
-  spec.limits.lanes = 2;
-  spec.limits.shard_bytes_max = 256 << 10;
-  return spec;
-}
-
-job_report must(expected<job_report> report) {
-  if (!report)
-    FAIL(report.error().text);
-  return std::move(*report);
-}
-
-/// The first quantized tensor's file and its first value's offset, to plant something in.
-std::pair<fs::path, std::uint64_t> a_weight(const fs::path& source, const std::string& name) {
-  const auto c = formats::open_checkpoint(source);
-  REQUIRE(c);
-  for (const auto& file : c->files)
-    for (const auto& t : file.header.tensors)
-      if (t.name == name)
-        return {file.path, t.begin};
-  FAIL("no tensor " + name);
-  return {};
-}
-
-void plant(const fs::path& file, std::uint64_t at, const std::string& bytes) {
-  std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
-  out.seekp(static_cast<std::streamoff>(at));
-  out << bytes;
-}
-
-constexpr auto q_proj = "model.layers.0.self_attn.q_proj.weight";
-
-} // namespace
+using namespace viva::tests;
 
 TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder, 2);
   for (const auto& method : kernels::methods()) {
     const std::string name(method.name);
@@ -113,7 +32,7 @@ TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards
 }
 
 TEST_CASE("quantize, dequantize, compare: the errors are those the report printed, bit for bit") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   for (const auto& method : kernels::methods()) {
     const std::string name(method.name);
@@ -152,7 +71,7 @@ TEST_CASE("quantize, dequantize, compare: the errors are those the report printe
 
 TEST_CASE(
     "quantize: lanes that throw are restarted, their tickets run again, the bytes are the same") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   auto spec = spec_for(source, folder / "truth", "nf4");
   must(run_quantize(spec));
@@ -166,7 +85,7 @@ TEST_CASE(
 }
 
 TEST_CASE("quantize: a shard that kills every lane fails the job by name and keeps the journal") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "int8");
   spec.faults.throw_every = 1;
   const auto report = run_quantize(spec);
@@ -180,7 +99,7 @@ TEST_CASE("quantize: a shard that kills every lane fails the job by name and kee
 
 TEST_CASE(
     "quantize: interrupted, it keeps what is durable; the same command resumes to the same bytes") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   for (const std::string method : {"nf4", "nf4-dq"}) {
     CAPTURE(method);
@@ -211,22 +130,8 @@ TEST_CASE(
   }
 }
 
-namespace {
-
-/// A job stopped after its first shards, on `spec.output`.
-void stop_early(quantize_spec spec) {
-  spec.faults.interrupt_after = 5;
-  spec.limits.shard_bytes_max = 64 << 10;
-  spec.limits.lanes = 1;
-  const auto stopped = run_quantize(spec);
-  REQUIRE_FALSE(stopped);
-  REQUIRE(stopped.error().code == errc::interrupted);
-}
-
-} // namespace
-
 TEST_CASE("quantize: a journal of another job is refused by naming the difference") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
   stop_early(spec);
   spec.limits.shard_bytes_max = 64 << 10;
@@ -240,7 +145,7 @@ TEST_CASE("quantize: a journal of another job is refused by naming the differenc
 }
 
 TEST_CASE("quantize: durable bytes that changed on disk are computed again") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   auto spec = spec_for(source, folder / "truth", "int8");
   must(run_quantize(spec));
@@ -258,82 +163,8 @@ TEST_CASE("quantize: durable bytes that changed on disk are computed again") {
   CHECK(bytes_of(spec.output) == bytes_of(folder / "truth"));
 }
 
-TEST_CASE("quantize: a partial output without a journal is never trusted and never removed") {
-  const tests::temporary_folder folder;
-  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
-  fs::create_directory(actors::partial_path(spec.output));
-  for (const bool overwrite : {false, true}) {
-    spec.overwrite = overwrite;
-    CHECK(run_quantize(spec).error().code == errc::output_exists);
-    CHECK(fs::exists(actors::partial_path(spec.output)));
-  }
-  fs::remove(actors::partial_path(spec.output));
-  must(run_quantize(spec));
-}
-
-TEST_CASE("quantize: a file called OUT.journal that is no journal is refused and stays") {
-  const tests::temporary_folder folder;
-  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
-  std::ofstream(actors::journal_path(spec.output)) << "dear diary";
-  for (const bool overwrite : {false, true}) {
-    spec.overwrite = overwrite;
-    CHECK(run_quantize(spec).error().code == errc::output_exists);
-    CHECK(text_of(actors::journal_path(spec.output)) == "dear diary");
-  }
-}
-
-TEST_CASE("quantize: an output that another job works on is refused") {
-  const tests::temporary_folder folder;
-  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
-  {
-    const auto claim = actors::output_claim::take(spec.output);
-    REQUIRE(claim);
-    for (const bool overwrite : {false, true}) {
-      spec.overwrite = overwrite;
-      const auto refused = run_quantize(spec);
-      REQUIRE_FALSE(refused);
-      CHECK(refused.error().code == errc::output_exists);
-      CHECK(refused.error().text.find("another viva") != std::string::npos);
-    }
-  }
-  CHECK_FALSE(fs::exists(actors::journal_path(spec.output))); // the claim left nothing behind
-  must(run_quantize(spec));
-}
-
-TEST_CASE("quantize: a stranger's file in the partial output is not published") {
-  const tests::temporary_folder folder;
-  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
-  stop_early(spec);
-  const auto partial = actors::partial_path(spec.output);
-  std::ofstream(partial / "stray.bin") << "stray";
-  fs::create_directories(partial / "old/older");
-  std::ofstream(partial / "old/older/stray.bin") << "stray";
-  spec.limits.shard_bytes_max = 64 << 10;
-  const auto report = must(run_quantize(spec));
-  CHECK(report.shards_resumed >= 5);
-  CHECK_FALSE(fs::exists(spec.output / "stray.bin"));
-  CHECK_FALSE(fs::exists(spec.output / "old"));
-}
-
-TEST_CASE("quantize: another source of the same size, header and date does not resume a job") {
-  const tests::temporary_folder folder;
-  const auto source = synthesized(folder);
-  auto spec = spec_for(source, folder / "out", "int8");
-  stop_early(spec);
-  const auto file = source / "model.safetensors";
-  const auto date = fs::last_write_time(file);
-  fs::copy_file(file, folder / "copy");
-  plant(folder / "copy", fs::file_size(file) - 2, "zz");
-  fs::rename(folder / "copy", file);
-  fs::last_write_time(file, date);
-  spec.limits.shard_bytes_max = 64 << 10;
-  const auto refused = run_quantize(spec);
-  REQUIRE_FALSE(refused);
-  CHECK(refused.error().code == errc::fingerprint_mismatch);
-}
-
 TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it is") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   const auto [file, begin] = a_weight(source, q_proj);
   plant(file, begin + 2 * 5, std::string("\xc0\x7f", 2)); // bf16 NaN at [0, 5]
@@ -358,7 +189,7 @@ TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it
 }
 
 TEST_CASE("quantize: where every weight holds NaN and is kept, the output is a copy") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   const auto [file, begin] = a_weight(source, q_proj);
   plant(file, begin, std::string("\xc0\x7f", 2));
@@ -372,7 +203,7 @@ TEST_CASE("quantize: where every weight holds NaN and is kept, the output is a c
 }
 
 TEST_CASE("quantize: an interrupt that comes before the first lane ends the job as well") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
   std::atomic<bool> interrupted{true};
   job_observer observer;
@@ -383,62 +214,8 @@ TEST_CASE("quantize: an interrupt that comes before the first lane ends the job 
   must(run_quantize(spec));
 }
 
-TEST_CASE("quantize: the source cannot be the output, by no path") {
-  const tests::temporary_folder folder;
-  const auto source = synthesized(folder);
-  const auto truth = bytes_of(source);
-  const auto refused = [&](const fs::path& from, const fs::path& output) {
-    CAPTURE(from, output);
-    auto spec = spec_for(from, output, "int8");
-    spec.overwrite = true;
-    const auto report = run_quantize(spec);
-    REQUIRE_FALSE(report);
-    CHECK(report.error().code == errc::output_is_source);
-  };
-  fs::create_directory_symlink(source, folder / "link");
-  for (const auto& output : {source, folder / "link", source / "inside", folder / "source/../source",
-                             folder / "source/../../" / folder.path().filename()})
-    refused(source, output);
-  // The names beside OUT, too.
-  for (const std::string ending : {".partial", ".journal"}) {
-    const auto file = folder / ("m" + ending);
-    fs::copy_file(source / "model.safetensors", file);
-    refused(file, folder / "m");
-    CHECK(text_of(file) == text_of(source / "model.safetensors"));
-    fs::remove(file);
-  }
-  // A folder of links into the output, and a hard link.
-  fs::create_directory(folder / "links");
-  for (const auto& entry : fs::directory_iterator(source))
-    fs::create_symlink(entry.path(), folder / "links" / entry.path().filename());
-  refused(folder / "links", source);
-  fs::create_hard_link(source / "model.safetensors", folder / "hard.safetensors");
-  refused(source, folder / "hard.safetensors");
-  CHECK(bytes_of(source) == truth);
-}
-
-TEST_CASE("quantize: --overwrite replaces a checkpoint and nothing else") {
-  const tests::temporary_folder folder;
-  const auto source = synthesized(folder);
-  auto spec = spec_for(source, folder / "out", "int8");
-  must(run_quantize(spec));
-  const auto again = run_quantize(spec);
-  REQUIRE_FALSE(again);
-  CHECK(again.error().code == errc::output_exists);
-  spec.overwrite = true;
-  must(run_quantize(spec));
-  fs::create_directory(folder / "precious");
-  std::ofstream(folder / "precious/thesis.txt") << "years of work";
-  spec.output = folder / "precious";
-  CHECK_FALSE(run_quantize(spec));
-  fs::create_directory(folder / "precious/model"); // a checkpoint further down makes it none
-  fs::copy_file(source / "model.safetensors", folder / "precious/model/model.safetensors");
-  CHECK(run_quantize(spec).error().code == errc::output_exists);
-  CHECK(text_of(folder / "precious/thesis.txt") == "years of work");
-}
-
 TEST_CASE("quantize: a budget that no lane can keep is refused before any work") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "nf4-dq");
   spec.limits.memory_bytes_max = 4096;
   const auto report = run_quantize(spec);
@@ -448,7 +225,7 @@ TEST_CASE("quantize: a budget that no lane can keep is refused before any work")
 }
 
 TEST_CASE("quantize: a healthy job costs two messages a batch and two a commit") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "int8");
   spec.limits.shard_bytes_max = 16 << 10;
   const auto report = must(run_quantize(spec));
@@ -463,7 +240,7 @@ TEST_CASE("quantize: a healthy job costs two messages a batch and two a commit")
 }
 
 TEST_CASE("quantize: memory does not grow with the number of tensors or lanes beyond the budget") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
   spec.limits.lanes = 64;
   spec.limits.memory_bytes_max = 64 << 20;
@@ -476,7 +253,7 @@ TEST_CASE("quantize: memory does not grow with the number of tensors or lanes be
 }
 
 TEST_CASE("quantize: a single file gives a single file") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   auto spec = spec_for(source / "model.safetensors", folder / "one.safetensors", "q8_0");
   must(run_quantize(spec));
@@ -485,7 +262,7 @@ TEST_CASE("quantize: a single file gives a single file") {
 }
 
 TEST_CASE("quantize: a dry run tells sizes and touches nothing") {
-  const tests::temporary_folder folder;
+  const temporary_folder folder;
   const auto source = synthesized(folder);
   auto spec = spec_for(source, folder / "out", "nf4");
   spec.dry_run = true;

@@ -52,7 +52,7 @@ namespace {
 // Beyond the mapped source: the actors, their threads and what the C library keeps for them; the
 // plan and the report of a tensor; a lane's stack, its error sums (64 KiB a tensor) and its batch.
 constexpr std::uint64_t base_bytes = 24 << 20;
-constexpr std::uint64_t bytes_per_tensor = 3 << 10;
+constexpr std::uint64_t bytes_per_tensor = 12 << 10;
 constexpr std::uint64_t bytes_per_lane = 512 << 10;
 // A lane holds one run of rows: its encoded bytes, and in f32 the run itself and its decoded image.
 constexpr std::uint64_t bytes_per_value = 12;

@@ -93,6 +93,16 @@ HWY_INLINE hn::TFromD<typename Fold::tag> fold_values(Source from, const std::by
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
 }
 
+/// The maximum of any number of values and zero.
+template <class Fold, class Source>
+HWY_INLINE hn::TFromD<typename Fold::tag> fold_all(Source from, const std::byte* HWY_RESTRICT in,
+                                                   std::size_t count) {
+  const std::size_t whole = count / lanes() * lanes();
+  HWY_ALIGN std::byte rest[hn::MaxLanes(df32()) * 4] = {};
+  copy_bytes(rest, in + whole * from.bytes, (count - whole) * from.bytes);
+  return std::max(fold_values<Fold>(from, in, whole), fold_values<Fold>(from, rest, lanes()));
+}
+
 /// The maxima of `blocks` blocks of `block` values, a multiple of `lanes()`. `blocks` is below four
 /// or a multiple of four.
 template <class Fold, class Source>

@@ -121,6 +121,8 @@ struct method {
   decode_fn* decode_simd;
   survey_fn* survey_run = nullptr; ///< Null: no pass over the whole tensor is needed.
   tensor_numbers (*survey_finish)(const recipe&, const survey&) = nullptr;
+  /// Tensors that an engine fuses into one (q, k and v) must have the same numbers.
+  bool numbers_shared = false;
 };
 
 std::span<const method> methods() noexcept;

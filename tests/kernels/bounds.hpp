@@ -20,6 +20,21 @@ struct stated_bound {
 /// Roundings of products and sums in f32, a few ulp, that every header leaves unsaid.
 inline constexpr double slack = 1 + 0x1p-18;
 
+/// fp8's, for values that share a scale.
+inline double fp8_bound(double amax, dtype source) {
+  const double smallest_normal = source == dtype::f16 ? 0x1p-14 : 0x1p-126;
+  if (amax / 448 < smallest_normal)
+    return amax;
+  if (amax > 0x1.fep127)
+    return HUGE_VAL;
+  return (amax / 28 * (1 + 0x1p-8) + amax * 0x1p-8) * slack;
+}
+
+/// mxfp4's; what lies at or above `infinite` may decode to infinity.
+inline double mxfp4_bound(double amax, double divisor, double infinite) {
+  return amax < infinite ? (amax / divisor + 0x1p-129) * slack : HUGE_VAL;
+}
+
 inline const std::map<std::string_view, stated_bound>& stated_bounds() {
   static const std::map<std::string_view, stated_bound> bounds = {
       {"int8",
@@ -33,6 +48,15 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
           if (step < smallest_normal)
             return amax;
           return (0.5 * step * (1 + rounding) + amax * rounding) * slack;
+        }}},
+      {"fp8", {0, fp8_bound}},
+      {"fp8-block", {128, fp8_bound}}, // the two rows of 64 values that tests encode are one block
+      {"mxfp4", {32, [](double amax, dtype) { return mxfp4_bound(amax, 3.5, 0x1.cp127); }}},
+      {"mxfp4-ggml", {32, [](double amax, dtype) { return mxfp4_bound(amax, 3.999, 0x1.ffffp127); }}},
+      {"nvfp4-ggml",
+       {16,
+        [](double amax, dtype) {
+          return amax > 2688 ? amax : (0.2 * amax + 6 * 0x1p-10) * slack;
         }}},
       {"nf4", {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
       {"q8_0",

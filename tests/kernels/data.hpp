@@ -3,6 +3,7 @@
 // Values that break encoders: ties, signs of zero, subnormals, the huge, the tiny, and random ones.
 
 #include "kernels/convert.hpp"
+#include "kernels/minifloat.hpp"
 #include "kernels/nf4.hpp"
 
 #include <cmath>
@@ -36,6 +37,21 @@ inline float ulps_from(float x, int ulps) {
 inline float near_half(std::mt19937& random) {
   const float half = static_cast<float>(random() % 127) + 0.5f;
   const float x = ulps_from(half, static_cast<int>(random() % 5) - 2);
+  return random() % 2 ? x : -x;
+}
+
+/// The middle of two neighbouring codes times `scale`, of either sign, or one of its four nearest
+/// neighbours.
+inline float near_e2m1(std::mt19937& random, float scale) {
+  const float middle = e2m1_threshold(static_cast<int>(random() % 7)) * scale;
+  const float x = ulps_from(middle, static_cast<int>(random() % 5) - 2);
+  return random() % 2 ? x : -x;
+}
+inline float near_e4m3(std::mt19937& random, float scale) {
+  const auto code = static_cast<std::uint8_t>(random() % 0x7E);
+  const float next = f32_from_e4m3(static_cast<std::uint8_t>(code + 1));
+  const float middle = (f32_from_e4m3(code) + next) * 0.5f * scale;
+  const float x = ulps_from(middle, static_cast<int>(random() % 5) - 2);
   return random() % 2 ? x : -x;
 }
 
@@ -77,6 +93,17 @@ inline const std::vector<data_set>& data_sets() {
          const float t = nf4::threshold(static_cast<int>(r() % 15));
          return i % 32 == 0 ? 1.0f : ulps_from(t, static_cast<int>(r() % 5) - 2);
        }},
+      {"e2m1 thresholds and their neighbours, scale 1",
+       [](std::mt19937& r, std::size_t i) { return i % 16 == 0 ? 6.0f : near_e2m1(r, 1); }},
+      {"e2m1 thresholds and their neighbours, scales of four bits",
+       [](std::mt19937& r, std::size_t i) {
+         const float scale = static_cast<float>(8 + i / 16 % 8) / 16;
+         return i % 16 == 0 ? 6 * scale : near_e2m1(r, scale);
+       }},
+      {"e4m3 midpoints and their neighbours, scale 1",
+       [](std::mt19937& r, std::size_t i) { return i % 64 == 0 ? 448.0f : near_e4m3(r, 1); }},
+      {"e4m3 midpoints and their neighbours, scale 3",
+       [](std::mt19937& r, std::size_t i) { return i % 64 == 0 ? 3 * 448.0f : near_e4m3(r, 3); }},
       {"powers of two less a few ulp",
        [](std::mt19937& r, std::size_t) {
          return ulps_from(std::ldexp(1.0f, static_cast<int>(r() % 21) - 10),

@@ -1,6 +1,6 @@
 // Published bytes: every method writes what the engines' own quantizers write. The hashes come from
 // running ggml (built without FMA) and bitsandbytes' CPU path on the values of `generate`, those of
-// int8 from an independent implementation of compressed-tensors' rule.
+// compressed-tensors' methods from an independent implementation of its rules.
 
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
@@ -68,6 +68,8 @@ TEST_CASE("GGUF blocks have ggml's bytes", "[golden][ggml]") {
   const auto [name, hash] = GENERATE(table<std::string, std::uint64_t>({
       {"q4_0", 0x47833542edb68854u},
       {"q8_0", 0x6f36a741c5a7c87eu},
+      {"mxfp4-ggml", 0x444c0dec05b96420u},
+      {"nvfp4-ggml", 0xbd04b8c5174796b9u},
   }));
   CAPTURE(name, name_of(which));
   REQUIRE(golden_hash(encode(name, ggml_source(), which).bytes.each[0]) == hash);
@@ -81,6 +83,22 @@ TEST_CASE("int8 writes the compressed-tensors W8A8 bytes", "[golden][int8]") {
   REQUIRE(at<std::uint16_t>(made.bytes.each[1], 1) == 0x3b01);
   REQUIRE(at<std::uint16_t>(made.bytes.each[1], 2) == 0x3afe);
   REQUIRE(at<std::uint16_t>(made.bytes.each[1], 3) == 0x3afe);
+}
+
+TEST_CASE("fp8, nvfp4 and mxfp4 write the compressed-tensors bytes", "[golden][float]") {
+  const auto which = GENERATE(path::reference, path::simd);
+  CAPTURE(name_of(which));
+  const auto fp8 = encode("fp8", bf16_source(), which);
+  REQUIRE(golden_hash(fp8.bytes.each[0]) == 0xe67af2766faded5du);
+  REQUIRE(at<std::uint16_t>(fp8.bytes.each[1], 0) == 0x3a12);
+  REQUIRE(at<std::uint16_t>(fp8.bytes.each[1], 1) == 0x3a12);
+  const auto nvfp4 = encode("nvfp4", bf16_source(), which);
+  REQUIRE(at<std::uint32_t>(nvfp4.bytes.each[2], 0) == 0x46280000u);
+  REQUIRE(golden_hash(nvfp4.bytes.each[1]) == 0xa6853f07252e444du);
+  REQUIRE(golden_hash(nvfp4.bytes.each[0]) == 0x27ebedd4c058afecu);
+  const auto mxfp4 = encode("mxfp4", bf16_source(), which);
+  REQUIRE(golden_hash(mxfp4.bytes.each[1]) == 0x55188133e47081a7u);
+  REQUIRE(golden_hash(mxfp4.bytes.each[0]) == 0x9e29340193b34035u);
 }
 
 TEST_CASE("nf4 writes bitsandbytes' bytes", "[golden][nf4]") {

@@ -112,6 +112,43 @@ TEST_CASE("nf4-dq is within nf4's bound and the error of its scales", "[property
   REQUIRE(held);
 }
 
+TEST_CASE("methods with a scale of the tensor are within their headers' bounds", "[property]") {
+  struct limit {
+    std::string_view method;
+    double of_block;
+    double of_tensor;
+  };
+  for (const auto& [method, of_block, of_tensor] :
+       {limit{"nvfp4", 0.1771, 0x1p-17}, limit{"nvfp4-four-or-six", 0.1771, 0x1p-16},
+        limit{"fp8-tensor", 0, (1 + 0x1p-8) / 28}}) {
+    INFO(method);
+    const auto with = recipe_of(method, dtype::f32);
+    const bool held = rc::check([&, block_factor = of_block, tensor_factor = of_tensor] {
+      auto values = *values_gen(16 * 8, dtype::f32);
+      for (std::size_t b = 0; b < 8; ++b) // blocks of very different magnitudes
+        for (std::size_t i = 16 * b; i < 16 * (b + 1); ++i)
+          values[i] = std::ldexp(values[i], -3 * static_cast<int>(b));
+      const auto trip = encode_decode(with, values, 1);
+      double tensor = 0;
+      for (const float x : values)
+        tensor = std::max(tensor, std::fabs(static_cast<double>(x)));
+      const bool relative = tensor >= 0x1p-110 && tensor < 0x1.fep127;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        double block = 0;
+        for (std::size_t k = i / 16 * 16; k < i / 16 * 16 + 16; ++k)
+          block = std::max(block, std::fabs(static_cast<double>(values[k])));
+        const double bound = relative             ? block_factor * block + tensor_factor * tensor
+                             : tensor < 0x1p-110 ? tensor
+                                                  : HUGE_VAL;
+        const double error =
+            std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i]));
+        RC_ASSERT(error <= bound * slack);
+      }
+    });
+    REQUIRE(held);
+  }
+}
+
 TEST_CASE("what is decoded is finite, whatever values below 2^127 were encoded", "[property]") {
   for (const auto& row : methods()) {
     INFO(row.name);

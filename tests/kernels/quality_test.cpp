@@ -34,7 +34,7 @@ TEST_CASE("every method reaches its SQNR on N(0,1)", "[quality]") {
     const double mean = (sqnr_db_of(with, 1) + sqnr_db_of(with, 2) + sqnr_db_of(with, 3)) / 3;
     INFO(row.name << ": " << mean << " dB");
     const bool scale_of_a_maximum = row.name.starts_with("int8");
-    REQUIRE(mean == Approx(row.sqnr_db_normal).margin(scale_of_a_maximum ? 0.1 : 0.05));
+    CHECK(mean == Approx(row.sqnr_db_normal).margin(scale_of_a_maximum ? 0.1 : 0.05));
   }
 }
 

@@ -1,0 +1,174 @@
+#include "kernels/nvfp4.hpp"
+
+#include "kernels/blockwise.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/nvfp4.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/nvfp4-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+status nvfp4_encode(const matrix& in, float global, std::byte* codes, std::byte* scales) {
+  return fp4_encode_planes(nvfp4_format{global}, in, codes, scales);
+}
+
+status nvfp4_four_or_six_encode(const matrix& in, float global, std::byte* codes,
+                                std::byte* scales) {
+  return fp4_encode_planes(nvfp4_four_or_six_format{{global}}, in, codes, scales);
+}
+
+void nvfp4_decode_block(const std::byte* codes, float factor, float* out) {
+  fp4_decode_pairs<nvfp4::block_values>(codes, factor, out);
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(nvfp4_encode);
+HWY_EXPORT(nvfp4_four_or_six_encode);
+HWY_EXPORT(nvfp4_decode_block);
+
+namespace nvfp4 {
+
+namespace {
+
+/// The codes of one block by the scale of `scale_code`.
+void put_codes(const matrix& in, std::size_t first, float factor, std::byte* out) noexcept {
+  for (std::size_t i = 0; i < block_values; i += 2) {
+    const auto low = e2m1_from_f32(value_of(in, first + i) / factor);
+    const auto high = e2m1_from_f32(value_of(in, first + i + 1) / factor);
+    out[i / 2] = static_cast<std::byte>(low | high << 4);
+  }
+}
+
+float cost_of(const matrix& in, std::size_t first, std::uint8_t scale_code, float global) noexcept {
+  const float factor = factor_of(scale_code, global);
+  float e[block_values];
+  for (std::size_t i = 0; i < block_values; ++i) {
+    const float y = value_of(in, first + i) / factor;
+    const float error = magnitude(y) - magnitude(f32_from_e2m1(e2m1_from_f32(y)));
+    e[i] = error * error;
+  }
+  const auto t = [&](std::size_t j) { return (e[j] + e[j + 8]) + (e[j + 4] + e[j + 12]); };
+  const float scale = f32_from_e4m3(scale_code);
+  return ((t(0) + t(2)) + (t(1) + t(3))) * (scale * scale);
+}
+
+/// Encodes by choose(first value, largest magnitude): the code of each block's scale.
+template <class Choose>
+status encode_by(const matrix& in, float global, std::span<std::byte* const> out,
+                 const Choose& choose) {
+  if (in.cols % block_values != 0)
+    return {errc::bad_shape};
+  if (const auto finite = refuse_not_finite_reference(in); !finite)
+    return finite;
+  for (std::size_t b = 0; b < in.values() / block_values; ++b) {
+    const std::size_t first = b * block_values;
+    const std::uint8_t code = choose(first, magnitude_max(in, first, block_values));
+    out[1][b] = static_cast<std::byte>(code);
+    put_codes(in, first, factor_of(code, global), out[0] + first / 2);
+  }
+  store_as(global, out[2]);
+  return {};
+}
+
+using decode_block_fn = void(const std::byte* codes, float factor, float* out);
+
+status decode_by(std::size_t values, std::span<const std::byte* const> in, float* out,
+                 decode_block_fn* decode_block) {
+  const auto global = load_as<float>(in[2]);
+  if (!is_finite(global) || global == 0)
+    return {errc::malformed};
+  for (std::size_t b = 0; b < values / block_values; ++b) {
+    const auto code = static_cast<std::uint8_t>(in[1][b]);
+    if ((code & 0x7F) == 0x7F)
+      return {errc::malformed};
+    decode_block(in[0] + b * block_values / 2, factor_of(code, global), out + b * block_values);
+  }
+  return {};
+}
+
+} // namespace
+
+geometry shape(const recipe&, std::uint64_t) {
+  using kind = plane::unit_kind;
+  return {.planes = {plane{"codes", kind::values, 2, 1}, plane{"scales", kind::values, 16, 1},
+                     plane{"global_scale", kind::tensor, 0, 4}},
+          .planes_count = 3};
+}
+
+tensor_numbers survey_finish(const recipe&, const survey& found) {
+  return {{global_scale_of(found.max, e4m3_max * e2m1_max), 0.0f}};
+}
+
+status encode_reference(const recipe&, const matrix& in, const tensor_numbers& numbers,
+                        std::span<std::byte* const> out) noexcept {
+  const float global = numbers.values[0];
+  return encode_by(in, global, out, [&](std::size_t, float amax) {
+    return scale_code_of(amax, e2m1_max, global);
+  });
+}
+
+status encode_simd(const recipe&, const matrix& in, const tensor_numbers& numbers,
+                   std::span<std::byte* const> out) noexcept {
+  if (in.cols % block_values != 0)
+    return {errc::bad_shape};
+  store_as(numbers.values[0], out[2]);
+  return HWY_DYNAMIC_DISPATCH(nvfp4_encode)(in, numbers.values[0], out[0], out[1]);
+}
+
+status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                        std::span<const std::byte* const> in, float* out) noexcept {
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  return decode_by(rows * cols, in, out, [](const std::byte* codes, float factor, float* to) {
+    for (std::size_t i = 0; i < block_values; ++i) {
+      const auto byte = static_cast<unsigned>(codes[i / 2]);
+      to[i] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> i % 2 * 4)) * factor;
+    }
+  });
+}
+
+status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  return decode_by(rows * cols, in, out, HWY_DYNAMIC_DISPATCH(nvfp4_decode_block));
+}
+
+} // namespace nvfp4
+
+namespace nvfp4_four_or_six {
+
+tensor_numbers survey_finish(const recipe&, const survey& found) {
+  return {{nvfp4::global_scale_of(found.max, 256.0f * e2m1_max), 0.0f}};
+}
+
+status encode_reference(const recipe&, const matrix& in, const tensor_numbers& numbers,
+                        std::span<std::byte* const> out) noexcept {
+  const float global = numbers.values[0];
+  return nvfp4::encode_by(in, global, out, [&](std::size_t first, float amax) {
+    const auto six = nvfp4::scale_code_of(amax, 6.0f, global);
+    const auto four = nvfp4::scale_code_of(amax, 4.0f, global);
+    return nvfp4::cost_of(in, first, four, global) < nvfp4::cost_of(in, first, six, global) ? four
+                                                                                             : six;
+  });
+}
+
+status encode_simd(const recipe&, const matrix& in, const tensor_numbers& numbers,
+                   std::span<std::byte* const> out) noexcept {
+  if (in.cols % nvfp4::block_values != 0)
+    return {errc::bad_shape};
+  store_as(numbers.values[0], out[2]);
+  return HWY_DYNAMIC_DISPATCH(nvfp4_four_or_six_encode)(in, numbers.values[0], out[0], out[1]);
+}
+
+} // namespace nvfp4_four_or_six
+} // namespace viva::kernels
+#endif

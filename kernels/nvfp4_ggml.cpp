@@ -1,0 +1,136 @@
+#include "kernels/nvfp4_ggml.hpp"
+
+#include "kernels/blockwise.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/nvfp4_ggml.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/fp4-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+namespace {
+
+struct nvfp4_ggml_format {
+  static constexpr std::size_t block_values = nvfp4_ggml::part_values;
+  static constexpr std::size_t joined = nvfp4_ggml::block_values / nvfp4_ggml::part_values;
+
+  /// ggml_ue4m3 of amax / 6; the factor of a zero is infinity, so every quotient is 0.
+  HWY_INLINE void scale(vf32 amax, vi32& code, vf32& factor) const {
+    const df32 d;
+    const di32 di;
+    const auto v = hn::Min(hn::Div(amax, hn::Set(d, 6.0f)), hn::Set(d, e4m3_max));
+    const auto raised = hn::Add(hn::BitCast(di, v), hn::Set(di, 0x80000));
+    const auto normal = hn::Sub(hn::ShiftRight<20>(raised), hn::Set(di, 120 << 3));
+    const auto top = hn::Gt(normal, hn::Set(di, (15 << 3) - 1));
+    const auto scaled = hn::Add(hn::Mul(v, hn::Set(d, 512.0f)), hn::Set(d, 0.5f)); // rounds twice
+    const auto subnormal = hn::Min(truncated_i32(scaled), hn::Set(di, 7));
+    const auto small = hn::RebindMask(di, hn::Lt(v, hn::Set(d, 0x1p-6f)));
+    code = hn::IfThenElse(small, subnormal, hn::IfThenElse(top, hn::Set(di, 0x7E), normal));
+    const auto zero = hn::RebindMask(d, hn::Eq(code, hn::Zero(di)));
+    factor = hn::IfThenElse(zero, hn::Set(d, float_of(infinity_bits)), e4m3_values(code));
+  }
+  template <class Source>
+  HWY_INLINE void refine(Source, const std::byte*, std::size_t, fp4_scales&) const {}
+  HWY_INLINE vi32 code(vf32 x, vf32 factor) const {
+    return e2m1_towards_zero_codes(hn::Div(x, factor));
+  }
+};
+
+} // namespace
+
+status nvfp4_ggml_encode(const matrix& in, std::byte* out) {
+  return fp4_encode_blocks(nvfp4_ggml_format{}, in, out);
+}
+
+void nvfp4_ggml_decode_part(const std::byte* codes, float scale, float* out) {
+  fp4_decode_halves<nvfp4_ggml::part_values>(codes, scale, out);
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(nvfp4_ggml_encode);
+HWY_EXPORT(nvfp4_ggml_decode_part);
+
+namespace nvfp4_ggml {
+
+namespace {
+
+constexpr std::size_t parts = block_values / part_values;
+constexpr std::size_t half = part_values / 2;
+
+using decode_part_fn = void(const std::byte* codes, float scale, float* out);
+
+status decode_by(std::size_t rows, std::size_t cols, const std::byte* in, float* out,
+                 decode_part_fn* decode_part) {
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  for (std::size_t b = 0; b < rows * cols / block_values; ++b, in += block_bytes)
+    for (std::size_t p = 0; p < parts; ++p, out += part_values) {
+      const auto code = static_cast<std::uint8_t>(in[p]);
+      if (code > 0x7E)
+        return {errc::malformed};
+      decode_part(in + parts + p * half, f32_from_e4m3(code), out);
+    }
+  return {};
+}
+
+} // namespace
+
+geometry shape(const recipe&, std::uint64_t) {
+  return ggml_geometry(block_values, block_bytes);
+}
+
+status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
+                        std::span<std::byte* const> out) noexcept {
+  if (in.cols % block_values != 0)
+    return {errc::bad_shape};
+  if (const auto finite = refuse_not_finite_reference(in); !finite)
+    return finite;
+  for (std::size_t part = 0; part < in.values() / part_values; ++part) {
+    const std::size_t first = part * part_values;
+    std::byte* block = out[0] + part / parts * block_bytes;
+    std::byte* codes = block + parts + part % parts * half;
+    const auto code = ggml_ue4m3(magnitude_max(in, first, part_values) / 6.0f);
+    const float scale = f32_from_e4m3(code);
+    block[part % parts] = static_cast<std::byte>(code);
+    for (std::size_t j = 0; j < half; ++j) {
+      const auto low = ggml_e2m1(value_of(in, first + j), scale);
+      const auto high = ggml_e2m1(value_of(in, first + j + half), scale);
+      codes[j] = static_cast<std::byte>(low | high << 4);
+    }
+  }
+  return {};
+}
+
+status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
+                   std::span<std::byte* const> out) noexcept {
+  if (in.cols % block_values != 0)
+    return {errc::bad_shape};
+  return HWY_DYNAMIC_DISPATCH(nvfp4_ggml_encode)(in, out[0]);
+}
+
+status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                        std::span<const std::byte* const> in, float* out) noexcept {
+  return decode_by(rows, cols, in[0], out, [](const std::byte* codes, float scale, float* to) {
+    for (std::size_t j = 0; j < half; ++j) {
+      const auto byte = static_cast<std::uint8_t>(codes[j]);
+      to[j] = f32_from_e2m1(byte) * scale;
+      to[j + half] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> 4)) * scale;
+    }
+  });
+}
+
+status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  return decode_by(rows, cols, in[0], out, HWY_DYNAMIC_DISPATCH(nvfp4_ggml_decode_part));
+}
+
+} // namespace nvfp4_ggml
+} // namespace viva::kernels
+#endif

@@ -1,5 +1,6 @@
 #include "actors/plan.hpp"
 #include "actors/version.hpp"
+#include "formats/fused.hpp"
 #include "formats/shown.hpp"
 
 #include <algorithm>
@@ -90,6 +91,23 @@ expected<std::vector<formats::choice>> choose(const formats::checkpoint& c,
   return result;
 }
 
+/// Keeps what an engine fuses with a weight that is kept, and says why.
+void keep_fused(std::vector<formats::choice>& choices, const formats::checkpoint& c,
+                std::map<std::string, std::string>& kept) {
+  std::map<std::string, std::string> layers;
+  for (const auto& [name, why] : kept)
+    if (auto layer = formats::fused_layer(name); !layer.empty())
+      layers.emplace(std::move(layer), name);
+  std::erase_if(choices, [&](const formats::choice& each) {
+    const auto& name = c.files[each.source.file].header.tensors[each.source.tensor].name;
+    const auto found = layers.find(formats::fused_layer(name));
+    if (found == layers.end())
+      return false;
+    kept[name] = "kept: engines fuse it with " + found->second;
+    return true;
+  });
+}
+
 work_tensor work_on(const formats::checkpoint& c, const formats::choice& choice) {
   const auto& entry = c.files[choice.source.file].header.tensors[choice.source.tensor];
   work_tensor result;
@@ -143,6 +161,21 @@ void place(plan& p, const formats::checkpoint& c,
     }
 }
 
+/// Puts a tensor into the group whose survey it shares: its fused layer's, where the method shares
+/// its numbers, else one of its own. `known` are the groups of fused layers so far, in any file.
+void join_group(plan& p, std::uint32_t t, std::map<std::string, std::uint32_t>& known) {
+  auto& tensor = p.tensors[t];
+  const auto fresh = static_cast<std::uint32_t>(p.groups.size());
+  const auto layer =
+      tensor.target->row->numbers_shared ? formats::fused_layer(tensor.name) : std::string{};
+  tensor.group =
+      layer.empty() ? fresh
+                    : known.emplace(tensor.target->name() + " " + layer, fresh).first->second;
+  if (tensor.group == fresh)
+    p.groups.emplace_back();
+  p.groups[tensor.group].push_back(t);
+}
+
 void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_spec& spec) {
   auto& print = p.fingerprint;
   print["job"] = "quantize";
@@ -172,8 +205,9 @@ std::string layout_of(std::span<const formats::choice> choices, const quantize_s
 } // namespace
 
 expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& spec,
-                             const std::map<std::string, std::string>& kept) {
-  const auto choices = choose(c, spec, kept);
+                             const std::map<std::string, std::string>& kept_for_nan) {
+  auto kept = kept_for_nan;
+  auto choices = choose(c, spec, kept);
   if (!choices)
     return tl::unexpected(choices.error());
   if (choices->empty() && kept.empty())
@@ -185,6 +219,8 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
   p.job = "quantize";
   p.source_root = c.root;
   p.layout = layout_of(*choices, spec);
+  if (formats::for_engines(p.layout))
+    keep_fused(*choices, c, kept);
   auto output = formats::lay_out(c, *choices, p.layout, version);
   if (!output)
     return tl::unexpected(output.error());
@@ -195,13 +231,13 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
     p.tensors.push_back(work_on(c, choice));
   }
   place(p, c, encoded, spec);
+  std::map<std::string, std::uint32_t> groups;
   for (std::uint32_t t = 0; t < choices->size(); ++t) {
-    auto& tensor = p.tensors[t];
+    const auto& tensor = p.tensors[t];
     const auto row_bytes = tensor.cols * kernels::bytes_of(tensor.source.type);
     const auto grain = tensor.target->row->shape(*tensor.target, tensor.cols).rows_grain;
     if (tensor.target->row->survey_run != nullptr) {
-      tensor.group = static_cast<std::uint32_t>(p.groups.size());
-      p.groups.push_back({t});
+      join_group(p, t, groups);
       add_shards(p, task::survey, t, row_bytes, grain, spec.limits.shard_bytes_max);
     }
     add_shards(p, task::encode, t, row_bytes, grain, spec.limits.shard_bytes_max);

@@ -6,6 +6,7 @@
 #include "formats/stored_parts.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace viva::formats {
 
@@ -28,18 +29,21 @@ expected<kernels::recipe> recipe_of(const file_parts& parts, const std::string& 
   return recipe;
 }
 
+/// The readers of the layouts, each of which claims the weights it knows; the note comes last.
+constexpr std::array readers = {claim_bitsandbytes, claim_compressed_tensors,
+                                claim_compressed_floats, claim_noted};
+
 expected<void> claim_all(file_parts& parts) {
-  if (auto done = claim_bitsandbytes(parts); !done)
-    return done;
-  if (auto done = claim_compressed_tensors(parts); !done)
-    return done;
   const auto& metadata = parts.file.header.metadata;
   if (const auto note = metadata.find(note_key); note != metadata.end()) {
-    const auto notes = read_note(note->second, parts.file.path);
+    auto notes = read_note(note->second, parts.file.path);
     if (!notes)
       return tl::unexpected(notes.error());
-    return claim_noted(parts, *notes);
+    parts.notes = std::move(*notes);
   }
+  for (const auto claim_weights : readers)
+    if (auto done = claim_weights(parts); !done)
+      return done;
   return {};
 }
 
@@ -115,13 +119,14 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
     if (take(side) == nullptr)
       return absent(side);
   weight.file = parts.index;
+  parts.weights.insert(weight.name);
   parts.found.push_back(std::move(weight));
   return {};
 }
 
-expected<void> claim_noted(file_parts& parts, const weight_notes& notes) {
-  for (const auto& [name, note] : notes) {
-    if (parts.claimed.contains(name))
+expected<void> claim_noted(file_parts& parts) {
+  for (const auto& [name, note] : parts.notes) {
+    if (parts.weights.contains(name))
       continue;
     if (note.layout != "safetensors")
       return fail(errc::malformed, parts.at(name) + "is noted as encoded in layout "

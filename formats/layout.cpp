@@ -1,6 +1,7 @@
 #include "formats/layout.hpp"
 
 #include "formats/dtype_names.hpp"
+#include "formats/fused.hpp"
 #include "formats/layout_rules.hpp"
 #include "formats/note.hpp"
 #include "formats/shown.hpp"
@@ -187,6 +188,11 @@ std::string_view default_layout(const kernels::method& method) noexcept {
   return method.layouts.substr(0, method.layouts.find(' '));
 }
 
+bool for_engines(std::string_view layout) noexcept {
+  const auto* rules = std::ranges::find(table, layout, &layout_rules::name);
+  return rules != table.end() && rules->for_engines;
+}
+
 expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> choices,
                                  std::string_view layout, std::string_view version) {
   const auto* rules = std::ranges::find(table, layout, &layout_rules::name);
@@ -202,6 +208,9 @@ expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> ch
   }
   if (auto good = check_names(c, by_place, *rules); !good)
     return tl::unexpected(good.error());
+  if (rules->for_engines)
+    if (auto good = check_fused(c, choices); !good)
+      return tl::unexpected(good.error());
   out_checkpoint out{.folder = c.folder, .files = {}, .texts = {}, .copies = {}};
   for (std::uint32_t f = 0; f < c.files.size(); ++f) {
     if (auto fresh = check_fresh(c.files[f]); !fresh && !choices.empty())

@@ -61,6 +61,9 @@ std::span<const std::string_view> layouts() noexcept;
 /// Which layout a method goes to when nobody says: the first of its row.
 std::string_view default_layout(const kernels::method&) noexcept;
 
+/// True where an engine reads the layout, so the weights of a fused layer must be encoded alike.
+bool for_engines(std::string_view layout) noexcept;
+
 /// True where engines of these layouts quantize this tensor: a 2-D floating-point `*.weight` that
 /// is no embedding, lm_head, norm or router.
 bool quantizable(const tensor_entry&) noexcept;

@@ -5,11 +5,24 @@
 //   int-quantized, W8A8, activations quantized per token at run time (formats.md 5.2, 5.5)
 //     X.weight        I8 (rows, cols)           plane codes
 //     X.weight_scale  source's type (rows, 1)   plane scales
+//
+//   float-quantized, FP8, activations quantized per token, or per 128 beside blocks
+//     X.weight        F8_E4M3 (rows, cols)      plane codes
+//     X.weight_scale  source's type (rows, 1), fp8-tensor: (1),
+//                     fp8-block: (ceil(rows / 128), ceil(cols / 128))   plane scales
+//
+//   nvfp4-pack-quantized and mxfp4-pack-quantized, activations as they are (formats.md 5.3, 5.4)
+//     X.weight_packed        U8 (rows, cols / 2)                          plane codes
+//     X.weight_scale         nvfp4: F8_E4M3 (rows, cols / 16), mxfp4: U8 (rows, cols / 32)
+//     X.weight_global_scale  nvfp4: F32 (1), a divisor                    plane global_scale
 
 #include "formats/dtype_names.hpp"
 #include "formats/layout_rules.hpp"
 #include "formats/module_names.hpp"
 #include "formats/shown.hpp"
+#include "kernels/fp8.hpp"
+#include "kernels/mxfp4.hpp"
+#include "kernels/nvfp4.hpp"
 
 #include <algorithm>
 #include <array>
@@ -51,8 +64,91 @@ json int8_inputs(const kernels::recipe&) {
   return arguments(8, "int", "token", true);
 }
 
+std::vector<out_tensor> fp8_tensors(const encoded_weight& weight,
+                                    std::vector<std::uint64_t> scales) {
+  return {weight.plane("", "F8_E4M3", {weight.rows, weight.cols}, 0),
+          weight.plane("_scale", header_name(weight.with.source), std::move(scales), 1)};
+}
+
+std::vector<out_tensor> fp8_row_tensors(const encoded_weight& weight) {
+  return fp8_tensors(weight, {weight.rows, 1});
+}
+
+std::vector<out_tensor> fp8_tensor_tensors(const encoded_weight& weight) {
+  return fp8_tensors(weight, {1});
+}
+
+std::vector<out_tensor> fp8_block_tensors(const encoded_weight& weight) {
+  constexpr auto side = kernels::fp8::block_side;
+  return fp8_tensors(weight, {(weight.rows + side - 1) / side, (weight.cols + side - 1) / side});
+}
+
+json fp8_row_weights(const kernels::recipe&) {
+  return arguments(8, "float", "channel", false);
+}
+
+json fp8_tensor_weights(const kernels::recipe&) {
+  return arguments(8, "float", "tensor", false);
+}
+
+json fp8_block_weights(const kernels::recipe&) {
+  constexpr auto side = kernels::fp8::block_side;
+  auto all = arguments(8, "float", "block", false);
+  all["block_structure"] = {side, side};
+  return all;
+}
+
+json fp8_inputs(const kernels::recipe&) {
+  return arguments(8, "float", "token", true);
+}
+
+json fp8_block_inputs(const kernels::recipe&) {
+  auto all = arguments(8, "float", "group", true);
+  all["group_size"] = kernels::fp8::block_side;
+  return all;
+}
+
+std::vector<out_tensor> nvfp4_tensors(const encoded_weight& weight) {
+  constexpr auto block = kernels::nvfp4::block_values;
+  return {weight.plane("_packed", "U8", {weight.rows, weight.cols / 2}, 0),
+          weight.plane("_scale", "F8_E4M3", {weight.rows, weight.cols / block}, 1),
+          weight.plane("_global_scale", "F32", {1}, 2)};
+}
+
+json nvfp4_weights(const kernels::recipe&) {
+  auto all = arguments(4, "float", "tensor_group", false);
+  all["group_size"] = kernels::nvfp4::block_values;
+  return all;
+}
+
+std::vector<out_tensor> mxfp4_tensors(const encoded_weight& weight) {
+  constexpr auto block = kernels::mxfp4::block_values;
+  return {weight.plane("_packed", "U8", {weight.rows, weight.cols / 2}, 0),
+          weight.plane("_scale", "U8", {weight.rows, weight.cols / block}, 1)};
+}
+
+json mxfp4_weights(const kernels::recipe&) {
+  auto all = arguments(4, "float", "group", false);
+  all["group_size"] = kernels::mxfp4::block_values;
+  all["scale_dtype"] = "torch.uint8"; // by which engines tell MXFP4 from other groups of floats
+  return all;
+}
+
+json no_inputs(const kernels::recipe&) {
+  return nullptr;
+}
+
+constexpr std::string_view fp8_format = "float-quantized";
+constexpr std::string_view nvfp4_format = "nvfp4-pack-quantized";
+
 constexpr std::array schemes = {
     scheme{"int8", "int-quantized", int8_tensors, int8_weights, int8_inputs},
+    scheme{"fp8", fp8_format, fp8_row_tensors, fp8_row_weights, fp8_inputs},
+    scheme{"fp8-tensor", fp8_format, fp8_tensor_tensors, fp8_tensor_weights, fp8_inputs},
+    scheme{"fp8-block", fp8_format, fp8_block_tensors, fp8_block_weights, fp8_block_inputs},
+    scheme{"nvfp4", nvfp4_format, nvfp4_tensors, nvfp4_weights, no_inputs},
+    scheme{"nvfp4-four-or-six", nvfp4_format, nvfp4_tensors, nvfp4_weights, no_inputs},
+    scheme{"mxfp4", "mxfp4-pack-quantized", mxfp4_tensors, mxfp4_weights, no_inputs},
 };
 
 const scheme& scheme_of(const kernels::recipe& with) {

@@ -22,8 +22,10 @@ struct file_parts {
 
   const checkpoint_file& file;
   std::uint32_t index; ///< Of the file in its checkpoint.
+  weight_notes notes;  ///< What the file says of its weights, where it says anything.
   std::unordered_map<std::string_view, const tensor_entry*> by_name;
   std::unordered_set<std::string_view> claimed; ///< Names that are a part of an encoded weight.
+  std::unordered_set<std::string> weights;      ///< Names of the encoded weights found.
   std::vector<logical_tensor> found;
 
   const tensor_entry* find(const std::string& name) const;
@@ -49,7 +51,10 @@ expected<void> claim_bitsandbytes(file_parts&);
 /// I8 weights with a weight_scale beside them.
 expected<void> claim_compressed_tensors(file_parts&);
 
+/// F8_E4M3 weights with a weight_scale beside them, and E2M1 weights with scales per 16 or 32.
+expected<void> claim_compressed_floats(file_parts&);
+
 /// Weights of the note that no engine's sign showed.
-expected<void> claim_noted(file_parts&, const weight_notes&);
+expected<void> claim_noted(file_parts&);
 
 } // namespace viva::formats

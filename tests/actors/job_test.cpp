@@ -5,7 +5,83 @@
 #include <thread>
 
 using namespace viva;
+<<<<<<< HEAD
 using namespace viva::tests;
+=======
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string text_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream all;
+  all << in.rdbuf();
+  return std::move(all).str();
+}
+
+/// Every file of a folder, by name; or the one file.
+std::map<std::string, std::string> bytes_of(const fs::path& output) {
+  std::map<std::string, std::string> all;
+  if (fs::is_regular_file(output))
+    return {{"", text_of(output)}};
+  for (const auto& entry : fs::directory_iterator(output))
+    all[entry.path().filename().string()] = text_of(entry.path());
+  return all;
+}
+
+fs::path synthesized(const tests::temporary_folder& folder, std::uint32_t files = 1,
+                     kernels::dtype type = kernels::dtype::bf16) {
+  formats::synth_options options;
+  options.output = folder / "source";
+  options.bytes = 6 << 20;
+  options.dtype = type;
+  options.shards = files;
+  options.outliers = true;
+  options.seed = 7;
+  const auto made = formats::synthesize(options, {});
+  REQUIRE(made);
+  return options.output;
+}
+
+quantize_spec spec_for(const fs::path& source, const fs::path& output, const std::string& method) {
+  quantize_spec spec;
+  spec.source = source;
+  spec.output = output;
+  spec.method = method;
+  spec.limits.lanes = 2;
+  spec.limits.shard_bytes_max = 256 << 10;
+  return spec;
+}
+
+job_report must(expected<job_report> report) {
+  if (!report)
+    FAIL(report.error().text);
+  return std::move(*report);
+}
+
+/// The first quantized tensor's file and its first value's offset, to plant something in.
+std::pair<fs::path, std::uint64_t> a_weight(const fs::path& source, const std::string& name) {
+  const auto c = formats::open_checkpoint(source);
+  REQUIRE(c);
+  for (const auto& file : c->files)
+    for (const auto& t : file.header.tensors)
+      if (t.name == name)
+        return {file.path, t.begin};
+  FAIL("no tensor " + name);
+  return {};
+}
+
+void plant(const fs::path& file, std::uint64_t at, const std::string& bytes) {
+  std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
+  out.seekp(static_cast<std::streamoff>(at));
+  out << bytes;
+}
+
+constexpr auto q_proj = "model.layers.0.self_attn.q_proj.weight";
+constexpr auto k_proj = "model.layers.0.self_attn.k_proj.weight";
+
+} // namespace
+>>>>>>> 3228b98 (Write and read the float methods in compressed-tensors; let fused layers share their tensor's scale)
 
 TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards") {
   const temporary_folder folder;
@@ -185,6 +261,11 @@ TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it
     REQUIRE(kept != report.tensors.end());
     CHECK(kept->method == "copy");
     CHECK(kept->note.find("[0, 5]") != std::string::npos);
+    const auto fused = std::ranges::find(report.tensors, k_proj, &tensor_report::name);
+    REQUIRE(fused != report.tensors.end());
+    const bool for_engines = method != "q8_0" && method != "q4_0"; // they fuse it with q_proj
+    CHECK((fused->method == "copy") == for_engines);
+    CHECK((fused->note.find(q_proj) != std::string::npos) == for_engines);
   }
 }
 

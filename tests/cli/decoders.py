@@ -77,7 +77,83 @@ def q4_0(tensors, name, shape):
     return (codes.astype(np.float32) * scale).reshape(shape), stored
 
 
-DECODERS = {"int8": int8_rows, "nf4": nf4, "nf4-dq": nf4, "q8_0": q8_0, "q4_0": q4_0}
+def e4m3_values():
+    """1-4-3, bias 7, no infinity; 0x7F and 0xFF are NaN."""
+    codes = np.arange(256)
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    magnitude = np.where(exponent == 0, mantissa * 2.0**-9, (1 + mantissa / 8) * 2.0 ** (exponent - 7.0))
+    magnitude[[0x7F, 0xFF]] = np.nan
+    return np.where(codes < 128, magnitude, -magnitude).astype(np.float32)
+
+
+E4M3 = e4m3_values()
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+
+
+def fp8(scales_shape):
+    def decode(tensors, name, shape):
+        codes, scale = tensors[name], tensors[name + "_scale"]
+        assert codes.shape == tuple(shape)
+        assert scale.shape == scales_shape(shape)
+        stored = codes.nbytes + scale.nbytes
+        scale = scale.astype(np.float32)
+        if scale.ndim == 2 and scale.shape != (shape[0], 1):
+            scale = np.kron(scale, np.ones((128, 128), np.float32))[: shape[0], : shape[1]]
+        return E4M3[codes.view(np.uint8)] * scale, stored
+
+    return decode
+
+
+def low_nibble_first(packed):
+    codes = np.empty((packed.shape[0], packed.shape[1] * 2), np.uint8)
+    codes[:, 0::2], codes[:, 1::2] = packed & 15, packed >> 4
+    return codes
+
+
+def nvfp4(tensors, name, shape):
+    packed, scale, divisor = (tensors[name + ending] for ending in ("_packed", "_scale", "_global_scale"))
+    assert packed.dtype == np.uint8 and packed.shape == (shape[0], shape[1] // 2)
+    assert scale.shape == (shape[0], shape[1] // 16)
+    assert divisor.dtype == np.float32 and divisor.shape == (1,)
+    factor = E4M3[scale.view(np.uint8)] / divisor[0]
+    values = E2M1[low_nibble_first(packed)] * np.repeat(factor, 16, axis=1)
+    return values, packed.nbytes + scale.nbytes + divisor.nbytes
+
+
+def mxfp4(tensors, name, shape):
+    packed, scale = tensors[name + "_packed"], tensors[name + "_scale"]
+    assert packed.dtype == np.uint8 and packed.shape == (shape[0], shape[1] // 2)
+    assert scale.dtype == np.uint8 and scale.shape == (shape[0], shape[1] // 32)
+    factor = np.ldexp(np.float32(1), scale.astype(np.int32) - 127)
+    return E2M1[low_nibble_first(packed)] * np.repeat(factor, 32, axis=1), packed.nbytes + scale.nbytes
+
+
+def mxfp4_ggml(tensors, name, shape):
+    raw = tensors[name]
+    assert raw.dtype == np.uint8 and raw.shape == (shape[0], shape[1] // 32 * 17)
+    blocks = raw.reshape(-1, 17)
+    codes = np.concatenate([blocks[:, 1:] & 15, blocks[:, 1:] >> 4], axis=1)
+    factor = np.ldexp(np.float32(1), blocks[:, :1].astype(np.int32) - 127)
+    return (E2M1[codes] * factor).reshape(shape), raw.nbytes
+
+
+def nvfp4_ggml(tensors, name, shape):
+    raw = tensors[name]
+    assert raw.dtype == np.uint8 and raw.shape == (shape[0], shape[1] // 64 * 36)
+    blocks = raw.reshape(-1, 36)
+    parts = blocks[:, 4:].reshape(-1, 4, 8)
+    codes = np.concatenate([parts & 15, parts >> 4], axis=2)
+    return (E2M1[codes] * E4M3[blocks[:, :4]][:, :, None]).reshape(shape), raw.nbytes
+
+
+DECODERS = {
+    "int8": int8_rows, "nf4": nf4, "nf4-dq": nf4, "q8_0": q8_0, "q4_0": q4_0,
+    "fp8": fp8(lambda shape: (shape[0], 1)),
+    "fp8-tensor": fp8(lambda shape: (1,)),
+    "fp8-block": fp8(lambda shape: (-(-shape[0] // 128), -(-shape[1] // 128))),
+    "nvfp4": nvfp4, "nvfp4-four-or-six": nvfp4, "mxfp4": mxfp4,
+    "mxfp4-ggml": mxfp4_ggml, "nvfp4-ggml": nvfp4_ggml,
+}
 
 
 def metrics(x, y):
@@ -100,6 +176,21 @@ def metrics(x, y):
         "p99": (np.quantile(error, 0.99) / 1.033, np.quantile(error, 0.99) * 1.033),
         "outliers": (np.sum(error > 4 * rmse * 1.034), np.sum(error > 4 * rmse)),
     }
+
+
+def load_raw(path):
+    """Every tensor of a file; what numpy has no type for, F8_E4M3 and BF16, as bytes of its width."""
+    types = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32,
+             "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_, "F8_E4M3": np.uint8, "BF16": np.uint16}
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            tensors[name] = np.frombuffer(raw[begin:end], types[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
 
 
 def write_safetensors(path, entries, header_bytes=None):

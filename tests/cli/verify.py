@@ -89,7 +89,7 @@ def check_method(method, label, source):
     must("quantize", source, "-m", method, "-o", out, "--report", report_file)
     must("dequantize", out, "-o", plain)
     report = json.loads(report_file.read_text())
-    was, coded = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
+    was, coded = load_file(source / "model.safetensors"), decoders.load_raw(out / "model.safetensors")
     back = load_file(plain / "model.safetensors")
     decode, name_of = decoders.DECODERS[method], f"{method} of {label}"
     unequal, wrong, bits, copies, encoded = [], [], [], [], 0
@@ -119,7 +119,16 @@ def check_method(method, label, source):
     check(worst == sorted(worst), f"{name_of}: the report is worst first")
     listed = {t["name"]: t["method"] for t in json.loads(must("inspect", out, "--json").stdout)["tensors"]}
     check(sum(m is not None for m in listed.values()) == encoded, f"{name_of}: inspect knows what is encoded")
-    wants_config = {"int8": "compressed-tensors", "nf4": "bitsandbytes", "nf4-dq": "bitsandbytes"}.get(method)
+    if method in ("nvfp4", "nvfp4-four-or-six", "fp8-tensor"):
+        ending = "_scale" if method == "fp8-tensor" else "_global_scale"
+        ending = ".weight" + ending
+        layers = {}
+        for name in (n for n in coded if n.endswith(ending) and ".self." in n):
+            layers.setdefault(name.rsplit(".self.", 1)[0], set()).add(coded[name].tobytes())
+        alike = [len(scales) == 1 for scales in layers.values()]
+        check(len(alike) == 6 and all(alike), f"{name_of}: query, key and value share their tensor's scale", layers)
+    wants_config = {"nf4": "bitsandbytes", "nf4-dq": "bitsandbytes", "q8_0": None, "q4_0": None,
+                    "nvfp4-ggml": None, "mxfp4-ggml": None}.get(method, "compressed-tensors")
     config = json.loads((out / "config.json").read_text()).get("quantization_config", {})
     check(config.get("quant_method") == wants_config, f"{name_of}: config.json says so", config)
     check((out / "vocab.txt").read_bytes() == (source / "vocab.txt").read_bytes(), f"{name_of}: other files come along")

@@ -95,7 +95,8 @@ TEST_CASE("encoded: a block size other than the usual one is read back") {
 }
 
 TEST_CASE("encoded: the engines' signs are enough, without our note") {
-  for (const std::string method : {"nf4", "nf4-dq", "int8"}) {
+  for (const std::string method :
+       {"nf4", "nf4-dq", "int8", "fp8", "fp8-tensor", "fp8-block", "nvfp4", "mxfp4"}) {
     const temporary_folder folder;
     quantize(folder, method, "BF16");
     auto bytes = get(folder / "out.safetensors");

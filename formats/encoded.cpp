@@ -31,7 +31,7 @@ expected<kernels::recipe> recipe_of(const file_parts& parts, const std::string& 
 
 /// The readers of the layouts, each of which claims the weights it knows; the note comes last.
 constexpr std::array readers = {claim_bitsandbytes, claim_compressed_tensors,
-                                claim_compressed_floats, claim_noted};
+                                claim_compressed_floats, claim_awq, claim_noted};
 
 expected<void> claim_all(file_parts& parts) {
   const auto& metadata = parts.file.header.metadata;

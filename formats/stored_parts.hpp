@@ -54,6 +54,9 @@ expected<void> claim_compressed_tensors(file_parts&);
 /// F8_E4M3 weights with a weight_scale beside them, and E2M1 weights with scales per 16 or 32.
 expected<void> claim_compressed_floats(file_parts&);
 
+/// I32 `qweight` with `qzeros` and `scales` beside it; the note says with which options.
+expected<void> claim_awq(file_parts&);
+
 /// Weights of the note that no engine's sign showed.
 expected<void> claim_noted(file_parts&);
 

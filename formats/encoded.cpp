@@ -30,8 +30,10 @@ expected<kernels::recipe> recipe_of(const file_parts& parts, const std::string& 
 }
 
 /// The readers of the layouts, each of which claims the weights it knows; the note comes last.
-constexpr std::array readers = {claim_bitsandbytes, claim_compressed_tensors,
-                                claim_compressed_floats, claim_awq, claim_noted};
+constexpr std::array readers = {claim_bitsandbytes,      claim_llm_int8,
+                                claim_compressed_tensors, claim_pack_quantized,
+                                claim_compressed_floats, claim_awq,
+                                claim_noted};
 
 expected<void> claim_all(file_parts& parts) {
   const auto& metadata = parts.file.header.metadata;
@@ -80,7 +82,7 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
                      std::span<const part> sides) {
   const auto& shape = weight.shape;
   if (shape.size() != 2 || shape[0] == 0 || shape[1] == 0 || shape[0] > values_max / shape[1]
-      || shape[1] % weight.recipe->row->cols_multiple != 0)
+      || shape[1] % weight.recipe->cols_multiple() != 0)
     return fail(errc::malformed, parts.at(weight.name) + "has a shape that method "
                                      + weight.recipe->name() + " cannot take");
   const auto geometry = weight.recipe->row->shape(*weight.recipe, shape[1]);

@@ -48,6 +48,9 @@ expected<void> claim(file_parts&, logical_tensor weight, std::span<const part> p
 /// Weights with a bitsandbytes quant_state beside them.
 expected<void> claim_bitsandbytes(file_parts&);
 
+/// I8 weights of bitsandbytes with an SCB beside them.
+expected<void> claim_llm_int8(file_parts&);
+
 /// I8 weights with a weight_scale beside them.
 expected<void> claim_compressed_tensors(file_parts&);
 
@@ -56,6 +59,9 @@ expected<void> claim_compressed_floats(file_parts&);
 
 /// I32 `qweight` with `qzeros` and `scales` beside it; the note says with which options.
 expected<void> claim_awq(file_parts&);
+
+/// Weights whose codes are packed in I32, with a weight_shape beside them.
+expected<void> claim_pack_quantized(file_parts&);
 
 /// Weights of the note that no engine's sign showed.
 expected<void> claim_noted(file_parts&);

@@ -48,6 +48,28 @@ struct negative_fold {
   }
 };
 
+/// The largest value. With a NaN among the values it may be anything; a zero may have either sign.
+struct highest_fold {
+  using tag = df32;
+  static HWY_INLINE vf32 first() {
+    return hn::Set(df32(), -float_of(infinity_bits));
+  }
+  static HWY_INLINE vf32 take(vf32 so_far, vf32 x) {
+    return hn::Max(so_far, x);
+  }
+};
+
+/// The smallest value, negated. What holds for the largest holds for it.
+struct lowest_fold {
+  using tag = df32;
+  static HWY_INLINE vf32 first() {
+    return highest_fold::first();
+  }
+  static HWY_INLINE vf32 take(vf32 so_far, vf32 x) {
+    return hn::Max(so_far, hn::Neg(x));
+  }
+};
+
 /// Maximum over 128-bit parts.
 template <class D, class V>
 HWY_INLINE auto fold_parts(D, V v) {

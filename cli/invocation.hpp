@@ -59,5 +59,6 @@ void add_dequantize(CLI::App&, invocation&);
 void add_compare(CLI::App&, invocation&);
 void add_inspect(CLI::App&, invocation&);
 void add_info(CLI::App&, invocation&);
+void add_bench(CLI::App&, invocation&);
 
 } // namespace viva::cli

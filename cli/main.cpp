@@ -50,7 +50,8 @@ int run(int argc, char** argv) {
       "failed, 5 output could not be written, 130 interrupted (resumable).");
   invocation call;
   for (const auto add :
-       {add_synth, add_quantize, add_dequantize, add_compare, add_inspect, add_info})
+       {add_synth, add_quantize, add_dequantize, add_compare, add_inspect, add_info,
+        add_bench})
     add(app, call);
   try {
     app.parse(argc, argv);

@@ -1,0 +1,50 @@
+#pragma once
+
+// How fast every method of the registry encodes, measures and decodes, beside what the machine's
+// memory allows in the same repetition.
+//
+// One repetition runs, in turn, a read, a write and a copy of the same buffers and then every case of
+// a method; a case's ratio is the median over repetitions of (its limit's seconds / its seconds) for
+// the same bytes. So a noisy neighbour meets both sides.
+
+#include "kernels/dtype.hpp"
+#include "kernels/error.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace viva::bench {
+
+struct kernels_bench_options {
+  std::string method;       ///< With its options; empty: every method.
+  std::uint64_t values = 0; ///< 0: 256 Ki (in cache), then 64 Mi (out of cache).
+  kernels::dtype type = kernels::dtype::f32;
+  unsigned threads = 1;
+  unsigned repetitions = 9;
+};
+
+/// One case. A line of --json.
+struct bench_line {
+  std::string method; ///< "machine" for read, write and copy.
+  std::string op;     ///< encode, measure (encode and error sums), decode, survey; read, write, copy
+  std::string path;   ///< reference or simd
+  std::string isa;    ///< Highway's name of the instruction set.
+  kernels::dtype type = kernels::dtype::f32;
+  std::uint64_t values = 0;
+  unsigned threads = 1;
+  double values_per_s = 0;
+  double mad = 0; ///< Of values_per_s.
+  double bytes_per_s = 0;
+  /// Of the bytes it reads (encode, measure, survey) or writes (decode), against the machine's.
+  std::optional<double> ratio_to_limit;
+  std::optional<double> ratio_to_reference; ///< The reference's in the cache.
+};
+
+/// Runs all; hands each line over as soon as it is known. Refuses words that are no method.
+expected<void> run_kernels_bench(const kernels_bench_options&,
+                                 const std::function<void(const bench_line&)>& each);
+
+} // namespace viva::bench

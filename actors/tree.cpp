@@ -3,6 +3,7 @@
 #include "actors/collector.hpp"
 #include "actors/journal.hpp"
 #include "actors/lane.hpp"
+#include "supervision/scheduler.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 
@@ -77,6 +78,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   t.x_config = std::make_unique<caf::actor_system_config>();
   t.x_config->set("scheduler.max-threads", 2);       // lanes and the journal have their own
   t.x_config->set("scheduler.max-throughput", 200);  // or one busy actor starves the rest
+  supervision::use_fair_scheduler(*t.x_config);
   t.x_system = std::make_unique<caf::actor_system>(*t.x_config);
   supervision::reporter_options reporting;
   reporting.log = spdlog::default_logger();

@@ -60,5 +60,7 @@ void add_compare(CLI::App&, invocation&);
 void add_inspect(CLI::App&, invocation&);
 void add_info(CLI::App&, invocation&);
 void add_bench(CLI::App&, invocation&);
+void add_bench_kernels(CLI::App& group, invocation&);
+void add_bench_supervision(CLI::App& group, invocation&);
 
 } // namespace viva::cli

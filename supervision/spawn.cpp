@@ -17,8 +17,10 @@ void prepare(caf::scheduled_actor* self) {
   self->set_down_handler([](caf::scheduled_actor*, caf::down_msg&) {});
 }
 
-void urge_exit(const caf::actor& who, const caf::actor_addr& from, caf::error reason) {
-  caf::anon_send<caf::message_priority::high>(who, caf::exit_msg{from, std::move(reason)});
+void urge_exit(const caf::actor& who, const caf::actor_addr& from, caf::error reason,
+               caf::execution_unit* host) {
+  who->enqueue(nullptr, caf::make_message_id(caf::message_priority::high),
+               caf::make_message(caf::exit_msg{from, std::move(reason)}), host);
 }
 
 } // namespace viva::supervision

@@ -56,8 +56,10 @@ public:
 /// Keeps exception text, and logs instead of printing what nobody handles. `spawn` calls it.
 void prepare(caf::scheduled_actor* self);
 
-/// Ends an actor ahead of what waits in its mailbox. `from` is who it believes to have asked.
-void urge_exit(const caf::actor& who, const caf::actor_addr& from, caf::error reason);
+/// Ends an actor ahead of what waits in its mailbox. `from` is who it believes to have asked. Inside
+/// an actor give its `context()`: without one, CAF wakes another thread for the receiver.
+void urge_exit(const caf::actor& who, const caf::actor_addr& from, caf::error reason,
+               caf::execution_unit* host = nullptr);
 
 // The actor class that a function wants as its first argument.
 template <class F>

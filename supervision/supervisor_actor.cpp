@@ -378,7 +378,7 @@ void supervisor_actor::on_exit() {
       continue;
     if (x_options.registry)
       x_options.registry->erase(full_name(who), who.who.address());
-    urge_exit(who.who, address(), caf::exit_reason::kill);
+    urge_exit(who.who, address(), caf::exit_reason::kill, context());
   }
   x_children.clear();
   x_by_address.clear();

@@ -99,6 +99,7 @@ private:
   void begin_start_one(serial id, bool keep_on_failure, caf::response_promise answer);
   void begin_stop_one(serial id, caf::response_promise answer);
   child* find(const std::string& id, serial& number);
+  std::optional<serial> find_stopped(const std::string& name, caf::response_promise& answer);
   child_info info_of(const child& who) const;
   bool simple() const noexcept {
     return x_options.how == strategy::simple_one_for_one;

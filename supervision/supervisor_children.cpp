@@ -221,14 +221,14 @@ bool supervisor_actor::begin_stop(serial id, child& who, bool own_deadline) {
     return true;
   }
   clear_deadline(who);
-  urge_exit(who.who, address(), caf::exit_reason::user_shutdown);
+  urge_exit(who.who, address(), caf::exit_reason::user_shutdown, context());
   if (own_deadline && who.spec->shutdown->how == shutdown_policy::kind::timeout)
     set_deadline(id, who, alarm::kill, who.spec->shutdown->patience);
   return true;
 }
 
 void supervisor_actor::kill(serial id, child& who) {
-  urge_exit(who.who, address(), caf::exit_reason::kill);
+  urge_exit(who.who, address(), caf::exit_reason::kill, context());
   set_deadline(id, who, alarm::abandon, x_options.abandon_after);
 }
 

@@ -97,6 +97,25 @@ child* supervisor_actor::find(const std::string& id, serial& number) {
   return &x_children.at(number);
 }
 
+// What restart_child and delete_child want: a child that is known and does not run. Where there is
+// none, the answer says why.
+std::optional<serial> supervisor_actor::find_stopped(const std::string& name,
+                                                     caf::response_promise& answer) {
+  serial id = 0;
+  auto why = fault::not_found;
+  if (simple()) {
+    answer.deliver(make_error(fault::simple_one_for_one));
+    return std::nullopt;
+  }
+  if (const auto* known = find(name, id)) {
+    if (known->state() != life::restarting && !known->who && !known->dead)
+      return id;
+    why = known->state() == life::restarting ? fault::restarting : fault::running;
+  }
+  answer.deliver(make_error(why, name));
+  return std::nullopt;
+}
+
 child_info supervisor_actor::info_of(const child& who) const {
   return {who.entry->id, who.state() == life::up ? who.who : caf::actor{}, who.state(),
           who.spec->type};
@@ -139,17 +158,8 @@ void supervisor_actor::execute(start_instance& order, caf::response_promise answ
 }
 
 void supervisor_actor::execute(restart_child& order, caf::response_promise answer) {
-  if (simple())
-    return answer.deliver(make_error(fault::simple_one_for_one));
-  serial id = 0;
-  auto* known = find(order.id, id);
-  if (!known)
-    return answer.deliver(make_error(fault::not_found, order.id));
-  if (known->state() == life::restarting)
-    return answer.deliver(make_error(fault::restarting, order.id));
-  if (known->who || known->dead)
-    return answer.deliver(make_error(fault::running, order.id));
-  begin_start_one(id, true, std::move(answer));
+  if (const auto id = find_stopped(order.id, answer))
+    begin_start_one(*id, true, std::move(answer));
 }
 
 void supervisor_actor::execute(terminate_child& order, caf::response_promise answer) {
@@ -175,18 +185,10 @@ void supervisor_actor::execute(terminate_instance& order, caf::response_promise 
 }
 
 void supervisor_actor::execute(delete_child& order, caf::response_promise answer) {
-  if (simple())
-    return answer.deliver(make_error(fault::simple_one_for_one));
-  serial id = 0;
-  auto* known = find(order.id, id);
-  if (!known)
-    return answer.deliver(make_error(fault::not_found, order.id));
-  if (known->state() == life::restarting)
-    return answer.deliver(make_error(fault::restarting, order.id));
-  if (known->who || known->dead)
-    return answer.deliver(make_error(fault::running, order.id));
-  erase(x_children.find(id));
-  answer.deliver(caf::unit);
+  if (const auto id = find_stopped(order.id, answer)) {
+    erase(x_children.find(*id));
+    answer.deliver(caf::unit);
+  }
 }
 
 void supervisor_actor::execute(change& order, caf::response_promise answer) {

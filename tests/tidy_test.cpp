@@ -67,7 +67,7 @@ constexpr folder_law laws[] = {
     {"formats", "formats kernels", "nlohmann tl posix"},
     {"supervision", "supervision", "caf nlohmann spdlog tl posix"},
     {"actors", "actors supervision formats kernels", "caf spdlog nlohmann xxhash tl posix"},
-    {"cli", "cli actors formats kernels", "CLI nlohmann spdlog toml tl posix"},
+    {"cli", "cli bench actors formats kernels", "CLI nlohmann spdlog toml tl posix"},
 };
 
 struct file_law {

@@ -1,0 +1,40 @@
+// viva bench supervision: restarts, starts, stops and messages of supervised actors.
+
+#include "bench/supervision_bench.hpp"
+#include "cli/invocation.hpp"
+
+#include <memory>
+
+namespace viva::cli {
+
+namespace {
+
+exit_code show_supervision(const bench::supervision_bench_options& options, bool json) {
+  if (!json)
+    print(bench::table_head());
+  bench::measure_supervision(options, [json](const bench::measurement& what) {
+    print(json ? bench::to_json_line(what) + '\n' : bench::to_table_line(what));
+  });
+  return exit_code::done;
+}
+
+} // namespace
+
+void add_bench_supervision(CLI::App& group, invocation& call) {
+  auto* app = group.add_subcommand(
+      "supervision",
+      "restarts, starts, stops and messages of supervised actors, beside their goals");
+  auto options = std::make_shared<bench::supervision_bench_options>();
+  app->add_option("--samples", options->samples, "of each latency (default 10000)")
+      ->check(CLI::Range(100u, 10'000'000u))
+      ->type_name("N");
+  app->add_option("--only", options->only, "metrics whose name begins so")->type_name("METRIC");
+  add_common_flags(*app, call);
+  app->callback([&call, options] {
+    call.run = [&call, options](const settings&) -> expected<exit_code> {
+      return show_supervision(*options, call.json);
+    };
+  });
+}
+
+} // namespace viva::cli

@@ -1,6 +1,7 @@
 #include "actors/job.hpp"
 
 #include "actors/collector.hpp"
+#include "actors/job_door.hpp"
 #include "actors/output_claim.hpp"
 #include "actors/shard_work.hpp"
 #include "actors/tree.hpp"
@@ -183,6 +184,9 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   auto conductor = lives->start_job(std::move(order));
   if (!conductor)
     return give_up(conductor.error());
+  std::optional<job_door> door;
+  if (observer.door)
+    door.emplace([&] { return describe(*lives, *site, options.output, seconds_since(began)); });
   run_result result;
   result.outcome = follow(*lives, *conductor, *site, observer, began);
   *conductor = nullptr;

@@ -54,6 +54,7 @@ struct job_observer {
   std::function<void(const progress&)> on_progress;
   const std::atomic<bool>* interrupted =
       nullptr; ///< Set by a signal handler; the job stops cleanly.
+  bool door = false; ///< Lets `look_into_jobs` of other processes see this job.
 };
 
 struct quantize_spec {

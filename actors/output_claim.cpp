@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <set>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,8 +96,10 @@ expected<descriptor> lock_journal(const fs::path& name) {
       return tl::unexpected(system_error("open", name, true));
     if (!S_ISREG(opened.st_mode))
       return fail(errc::output_exists, shown(name) + ": is no file; move it away");
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EWOULDBLOCK)
+    struct flock whole {};
+    whole.l_type = F_WRLCK; // of an open file description, so that onlookers can ask without taking
+    if (::fcntl(lock.get(), F_OFD_SETLK, &whole) != 0) {
+      if (errno == EAGAIN || errno == EACCES)
         return fail(errc::output_exists,
                     shown(name) + ": another viva works on this output; wait for it, or choose "
                                   "another output");

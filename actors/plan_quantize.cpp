@@ -186,6 +186,7 @@ void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_sp
   print["version"] = version;
   print["layout"] = p.layout;
   print["shard_bytes"] = std::to_string(spec.limits.shard_bytes_max);
+  print["shards"] = std::to_string(p.shards.size());
   std::map<std::string, std::string> methods;
   for (const auto& tensor : p.tensors)
     if (tensor.target)

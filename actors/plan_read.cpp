@@ -153,6 +153,7 @@ expected<plan> plan_dequantize(const formats::checkpoint& c, const dequantize_sp
   p.fingerprint["version"] = version;
   p.fingerprint["dtype"] = spec.dtype;
   p.fingerprint["shard_bytes"] = std::to_string(spec.limits.shard_bytes_max);
+  p.fingerprint["shards"] = std::to_string(p.shards.size());
   return p;
 }
 

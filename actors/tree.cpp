@@ -83,6 +83,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   supervision::reporter_options reporting;
   reporting.log = spdlog::default_logger();
   t.x_reports = std::make_shared<supervision::reporter>(reporting);
+  t.x_people = std::make_shared<supervision::census>();
   t.x_board = std::make_shared<meter_board>();
   t.x_roster = std::make_shared<roster>();
   auto people = t.x_roster;
@@ -116,6 +117,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   root.name = "root";
   root.how = strategy::rest_for_one;
   root.reports = t.x_reports;
+  root.people = t.x_people;
   auto up = supervision::start_supervisor(*t.x_system, root, std::move(specs));
   if (!up)
     return fail(errc::fault, "the supervision tree did not start: "
@@ -137,6 +139,10 @@ tree::~tree() {
 
 caf::actor tree::collector() const {
   return x_roster->get(&roster::collector);
+}
+
+std::vector<supervision::tree> tree::census() const {
+  return x_people->dump(x_system->clock().now());
 }
 
 expected<caf::actor> tree::start_job(conductor_options options) {

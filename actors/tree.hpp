@@ -10,12 +10,14 @@
 
 #include "actors/conductor.hpp"
 #include "actors/meter.hpp"
+#include "supervision/census.hpp"
 #include "supervision/report.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 
 #include <memory>
+#include <vector>
 
 namespace viva::actors {
 
@@ -35,6 +37,8 @@ public:
     return *x_board;
   }
   caf::actor collector() const;
+  /// Who lives, as supervision/census.hpp tells it; asks and waits for nobody.
+  std::vector<supervision::tree> census() const;
 
   /// Starts a conductor; `journal` and `lanes` of its options are filled in here.
   expected<caf::actor> start_job(conductor_options options);
@@ -48,6 +52,7 @@ private:
   std::unique_ptr<caf::actor_system_config> x_config;
   std::unique_ptr<caf::actor_system> x_system;
   std::shared_ptr<supervision::reporter> x_reports;
+  std::shared_ptr<supervision::census> x_people;
   std::shared_ptr<meter_board> x_board;
   std::shared_ptr<roster> x_roster;
   caf::actor x_root;

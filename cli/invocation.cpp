@@ -81,7 +81,7 @@ expected<exit_code> run_job(const invocation& call, const report_options& option
 
   expected<job_report> report = [&] {
     progress_view view(name, choose_style(call.progress_lines, call.progress_none || said.dry_run));
-    return job({.on_progress = view.callback(), .interrupted = &watch_signals()});
+    return job({.on_progress = view.callback(), .interrupted = &watch_signals(), .door = true});
   }();
   if (!report)
     return tl::make_unexpected(report.error());

@@ -51,7 +51,7 @@ int run(int argc, char** argv) {
   invocation call;
   for (const auto add :
        {add_synth, add_quantize, add_dequantize, add_compare, add_inspect, add_info,
-        add_bench})
+        add_bench, add_status, add_tree})
     add(app, call);
   try {
     app.parse(argc, argv);

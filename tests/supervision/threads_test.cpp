@@ -1,5 +1,6 @@
 // With real threads: what the testing scheduler cannot show.
 
+#include "supervision/scheduler.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 #include "tests/support/catch.hpp"
@@ -73,16 +74,74 @@ TEST_CASE("S-67: stopping ten times as many costs about ten times as much, not a
   CHECK(many <= 50 * few); // the bound of OTP's suite
 }
 
-TEST_CASE("S-67: ten thousand static children start and stop", "[threads]") {
+TEST_CASE("S-67: a hundred thousand static children start and stop", "[threads]") {
   caf::actor_system_config config;
+  use_fair_scheduler(config);
   caf::actor_system system{config};
   std::vector<child_spec> specs;
-  for (int i = 0; i < 10'000; ++i)
+  for (int i = 0; i < 100'000; ++i)
     specs.push_back(scheduled("c" + std::to_string(i)));
   auto top = start_supervisor(system, {}, std::move(specs));
   REQUIRE(top);
-  CHECK(ask<child_counts>(*top, count_children{})->active == 10'000);
+  CHECK(ask<child_counts>(*top, count_children{})->active == 100'000);
   CHECK_FALSE(stop_supervisor(*top, 60s));
+}
+
+TEST_CASE("two actors that answer each other for ever starve nobody, with one thread", "[threads]") {
+  caf::actor_system_config config;
+  config.set("scheduler.max-threads", 1);
+  config.set("scheduler.max-throughput", 200);
+  use_fair_scheduler(config);
+  caf::actor_system system{config};
+  std::promise<void> heard;
+  const auto echo = [](caf::event_based_actor* self) -> caf::behavior {
+    return {[=](int x) { self->send(caf::actor_cast<caf::actor>(self->current_sender()), x); }};
+  };
+  const auto other = system.spawn(echo);
+  const auto first = system.spawn([&](caf::event_based_actor* self) -> caf::behavior {
+    // Queued below the talk that begins now: a worker that takes the newest first never comes to it.
+    self->send(self->spawn([&](caf::event_based_actor*) -> caf::behavior {
+      return {[&](int) { heard.set_value(); }};
+    }), 1);
+    self->send(other, 1);
+    return echo(self);
+  });
+  CHECK(heard.get_future().wait_for(30s) == std::future_status::ready);
+  caf::anon_send_exit(first, caf::exit_reason::kill);
+  caf::anon_send_exit(other, caf::exit_reason::kill);
+}
+
+TEST_CASE("the fair scheduler keeps CAF's timers: a request times out, a delayed message comes",
+          "[threads]") {
+  caf::actor_system_config config;
+  use_fair_scheduler(config);
+  caf::actor_system system{config};
+  caf::scoped_actor self{system};
+  const auto silent = system.spawn([](caf::event_based_actor* who) -> caf::behavior {
+    return {[who](int) { return who->make_response_promise<int>(); }};
+  });
+  caf::error answer;
+  self->request(silent, 20ms, 1).receive([](int) {}, [&](caf::error& why) { answer = why; });
+  CHECK(answer == caf::sec::request_timeout);
+  std::promise<caf::error> timed;
+  // Has a timer when it dies, and another one that must ring before.
+  const auto asker = system.spawn([&](caf::event_based_actor* who) {
+    who->request(silent, 1h, 1).then([](int) {});
+    who->request(silent, 20ms, 1).then([](int) {}, [&, who](caf::error& why) {
+      timed.set_value(why);
+      who->quit();
+    });
+  });
+  CHECK(timed.get_future().get() == caf::sec::request_timeout);
+  std::promise<void> came;
+  system.spawn([&](caf::event_based_actor* who) -> caf::behavior {
+    who->delayed_send(who, 20ms, 1);
+    return {[&, who](int) {
+      came.set_value();
+      who->quit();
+    }};
+  });
+  CHECK(came.get_future().wait_for(30s) == std::future_status::ready);
 }
 
 TEST_CASE("start_supervisor waits until all children are up and tells why one was not",

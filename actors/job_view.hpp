@@ -1,0 +1,39 @@
+#pragma once
+
+// Job view: what can be told of jobs from outside: of running ones by their doors, of any by what
+// stands beside its output.
+
+#include "kernels/error.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace viva {
+
+/// One JSON document (job_door.hpp) for each running job of this user that opened its door.
+std::vector<std::string> look_into_jobs();
+
+enum class job_state : std::uint8_t {
+  done,        ///< OUT stands under its final name.
+  running,     ///< A process works on it.
+  interrupted, ///< Nobody does; what is durable is kept.
+  untrusted,   ///< OUT.partial without a journal: nothing in it can be believed.
+};
+
+struct job_status {
+  job_state state = job_state::done;
+  std::uint64_t shards_durable = 0;
+  std::uint64_t shards_total = 0;   ///< 0: not known.
+  std::uint64_t torn_bytes = 0;     ///< Of a record that a crash cut off; they are ignored.
+  std::map<std::string, std::string> fingerprint; ///< The job as its journal describes it.
+  std::string next;                 ///< What to do now, as a sentence.
+};
+
+/// Reads OUT.journal and looks at what is beside it; changes nothing. Refuses where there is no
+/// trace of a job, and where the journal is damaged.
+expected<job_status> status_of(const std::filesystem::path& output);
+
+} // namespace viva

@@ -1,0 +1,101 @@
+// What can be told of a job from outside.
+
+#include "actors/job_door.hpp"
+#include "actors/job_view.hpp"
+#include "actors/journal_file.hpp"
+#include "actors/output_claim.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+#include <algorithm>
+#include <fstream>
+
+using namespace viva;
+using viva::actors::job_door;
+using viva::actors::journal_file;
+using viva::tests::temporary_folder;
+
+namespace {
+
+void write(const std::filesystem::path& file, const std::string& text) {
+  std::ofstream(file, std::ios::binary | std::ios::app) << text;
+}
+
+/// A journal of five shards, two of them durable.
+void leave_journal(const std::filesystem::path& output) {
+  auto journal = journal_file::open(actors::journal_path(output),
+                                    {{"job", "quantize"}, {"shards", "5"}}, 0);
+  REQUIRE(journal);
+  REQUIRE(journal->append({{0, 1, ""}, {3, 2, ""}}));
+}
+
+bool somebody_says(const std::string& words) {
+  const auto all = look_into_jobs();
+  return std::ranges::find(all, words) != all.end();
+}
+
+} // namespace
+
+TEST_CASE("status: without any trace of a job there is nothing to tell", "[status]") {
+  const temporary_folder folder;
+  const auto status = status_of(folder / "out");
+  REQUIRE_FALSE(status);
+  CHECK(status.error().code == errc::unreadable);
+}
+
+TEST_CASE("status: an output under its final name is done", "[status]") {
+  const temporary_folder folder;
+  write(folder / "out", "x");
+  CHECK(status_of(folder / "out")->state == job_state::done);
+}
+
+TEST_CASE("status: a partial output without a journal is not trusted", "[status]") {
+  const temporary_folder folder;
+  write(folder / "out.partial", "x");
+  CHECK(status_of(folder / "out")->state == job_state::untrusted);
+}
+
+TEST_CASE("status: a dead job's journal tells what is durable and what a crash cut off",
+          "[status]") {
+  const temporary_folder folder;
+  write(folder / "out.partial", "x");
+  leave_journal(folder / "out");
+  write(folder / "out.journal", "torn");
+  const auto status = status_of(folder / "out");
+  REQUIRE(status);
+  CHECK(status->state == job_state::interrupted);
+  CHECK(status->shards_durable == 2);
+  CHECK(status->shards_total == 5);
+  CHECK(status->torn_bytes == 4);
+  CHECK(status->fingerprint.at("job") == "quantize");
+  CHECK(status->next.find("only what is not durable") != std::string::npos);
+  std::filesystem::remove(folder / "out.partial");
+  CHECK(status_of(folder / "out")->next.find("starts anew") != std::string::npos);
+}
+
+TEST_CASE("status: a claimed output belongs to a job that runs, and asking takes no claim",
+          "[status]") {
+  const temporary_folder folder;
+  leave_journal(folder / "out");
+  CHECK(status_of(folder / "out")->state == job_state::interrupted);
+  const auto claim = actors::output_claim::take(folder / "out");
+  REQUIRE(claim);
+  CHECK(status_of(folder / "out")->state == job_state::running);
+}
+
+TEST_CASE("status: a damaged journal is an error", "[status]") {
+  const temporary_folder folder;
+  write(folder / "out.journal", "something else");
+  CHECK(status_of(folder / "out").error().code == errc::malformed);
+}
+
+TEST_CASE("door: every open door tells its document, a closed one is gone", "[door]") {
+  const std::string large(8u << 20, 'x'); // more than a socket holds
+  {
+    const job_door one{[] { return std::string("the first"); }};
+    const job_door other{[&] { return large; }};
+    CHECK(somebody_says("the first"));
+    CHECK(somebody_says(large));
+  }
+  CHECK_FALSE(somebody_says("the first"));
+}

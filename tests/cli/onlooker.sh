@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# `viva tree` and `viva status` beside a job that runs, is killed, and is resumed.
+#
+#   tests/cli/onlooker.sh VIVA
+set -euo pipefail
+viva=$(realpath "$1")
+work=$(mktemp -d)
+trap 'kill -9 "${job:-0}" 2>/dev/null || true; rm -rf "$work"' EXIT
+cd "$work"
+
+fail() { echo "onlooker: $*" >&2; exit 1; }
+quantize() { exec "$viva" quantize source -m nf4 -o out --lanes 1 --shard-bytes 1MiB --no-progress; }
+
+"$viva" synth source --size 192MiB >/dev/null
+"$viva" status out >/dev/null 2>&1 && fail "status of a job that never was"
+
+seen=
+for _ in 1 2 3 4 5; do
+  rm -rf out out.*
+  quantize >/dev/null &
+  job=$!
+  while kill -0 "$job" 2>/dev/null; do
+    # A durable shard first, so that the kill leaves something to tell.
+    if "$viva" tree out --json >tree.json 2>/dev/null && "$viva" status out --json >status.json 2>/dev/null \
+        && grep -q '"shards_durable": [1-9]' status.json; then
+      kill -9 "$job"
+      seen=yes
+    fi
+  done
+  wait "$job" 2>/dev/null || true
+  [[ -n $seen && -e out.journal ]] && break
+done
+[[ -n $seen ]] || fail "no job was ever seen at work"
+
+python3 - "$job" <<'PYTHON' || fail "the tree is not the job's: $(cat tree.json)"
+import json, sys
+(job,) = json.load(open("tree.json"))
+assert job["pid"] == int(sys.argv[1]) and job["job"] == "quantize" and job["shards_total"] > 100
+(root,) = job["tree"]
+children = {child["id"]: child for child in root["children"]}
+assert list(children) == ["journal", "collector", "lanes", "jobs"], list(children)
+lane = children["lanes"]["children"][0]
+assert lane["id"] == "lane-0" and lane["state"] == "up" and lane["pid"] > 0 and lane["restarts"] == 0, lane
+assert lane["mailbox"] is not None, lane
+assert children["jobs"]["children"][0]["id"] == "conductor"
+PYTHON
+
+"$viva" tree out >/dev/null 2>&1 && fail "a dead job has a tree"
+"$viva" status out | grep -q "out: interrupted" || fail "a killed job is not interrupted: $("$viva" status out)"
+"$viva" status out | grep -q "run the same command again" || fail "no word on what to do next"
+(quantize) >report
+grep -qi "resumed" report || fail "the second run resumed nothing: $(cat report)"
+"$viva" status out | grep -q "out: done" || fail "a finished job is not done"
+echo "onlooker: passed"

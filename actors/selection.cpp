@@ -38,8 +38,8 @@ expected<selection::expression> selection::compile(const std::string& text) {
 
 expected<selection> selection::of(const quantize_spec& spec) {
   selection result;
-  for (const auto& [texts, out] : {std::pair{&spec.include, &result.x_include},
-                                   std::pair{&spec.exclude, &result.x_exclude}})
+  for (const auto& [texts, out] :
+       {std::pair{&spec.include, &result.x_include}, std::pair{&spec.exclude, &result.x_exclude}})
     for (const auto& text : *texts) {
       auto compiled = compile(text);
       if (!compiled)

@@ -69,9 +69,8 @@ std::string text_of(const formats::checkpoint& source,
                       "method");
   for (const auto& tensor : tensors) {
     const auto method = tensor.recipe ? tensor.recipe->name() : std::string("-");
-    text += fmt::format("{:<{}}  {:<6} {:<14} {:<10} {}\n", formats::printable(tensor.name),
-                        widest, tensor.dtype,
-                        fmt::format("{}", fmt::join(tensor.shape, "x")), method,
+    text += fmt::format("{:<{}}  {:<6} {:<14} {:<10} {}\n", formats::printable(tensor.name), widest,
+                        tensor.dtype, fmt::format("{}", fmt::join(tensor.shape, "x")), method,
                         format_bytes(tensor.stored_bytes));
     auto& sum = groups[tensor.recipe ? fmt::format("{} ({})", method, tensor.layout)
                                      : fmt::format("plain {}", tensor.dtype)];

@@ -89,8 +89,7 @@ expected<void> print_json(const nlohmann::ordered_json& document) {
 
 int answer(const error& problem, bool json) {
   const auto code = static_cast<int>(exit_code_of(problem.code));
-  if (json
-      && print_json({{"error", {{"code", to_string(problem.code)}, {"text", problem.text}}}}))
+  if (json && print_json({{"error", {{"code", to_string(problem.code)}, {"text", problem.text}}}}))
     return code;
   std::cerr << "viva: " << formats::printable(problem.text) << std::endl;
   return code;
@@ -113,9 +112,10 @@ expected<std::vector<gate>> read_gates(const report_options& options, bool dry_r
     if (!parsed)
       return tl::make_unexpected(parsed.error());
     if (dry_run && needs_errors(*parsed))
-      return fail(errc::bad_option, fmt::format("--fail-if '{}' needs errors, and --dry-run measures "
-                                                "none; leave one of the two out",
-                                                text));
+      return fail(errc::bad_option,
+                  fmt::format("--fail-if '{}' needs errors, and --dry-run measures "
+                              "none; leave one of the two out",
+                              text));
     gates.push_back(std::move(*parsed));
   }
   return gates;
@@ -143,8 +143,8 @@ expected<exit_code> run_job(const invocation& call, const report_options& option
   said.gates = *gates;
   said.failed = failures(*gates, *report);
   // The file first: where it fails, the error is the one document, and a person sees both.
-  const auto written = options.file.empty() ? expected<void>{}
-                                            : write_report(options.file, *report, said);
+  const auto written =
+      options.file.empty() ? expected<void>{} : write_report(options.file, *report, said);
   if (written || !call.json)
     if (auto printed = call.json ? print_json(json_report(*report, said))
                                  : print(text_report(*report, said, options.rows));

@@ -27,8 +27,8 @@ bool asks_for_json(int argc, char** argv) {
                              [](const char* arg) { return arg == std::string_view("--json"); });
 }
 
-/// Descriptors 0 to 2 that a caller closed would be given to files we open, and prints would land in
-/// them. What is opened here can be read only, so a print still fails.
+/// Descriptors 0 to 2 that a caller closed would be given to files we open, and prints would land
+/// in them. What is opened here can be read only, so a print still fails.
 void hold_standard_streams() {
   while (true) {
     const int descriptor = ::open("/dev/null", O_RDONLY);

@@ -4,8 +4,10 @@
 #include "formats/shown.hpp"
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,18 +20,13 @@ namespace {
 
 using formats::shown;
 
-/// What a path leads to; two paths with the same are one file or folder.
-struct identity {
-  dev_t device;
-  ino_t inode;
-  friend bool operator==(const identity&, const identity&) = default;
-};
-
-std::optional<identity> identity_of(const fs::path& path) {
-  struct stat found {};
-  if (::stat(path.c_str(), &found) != 0)
+/// Device and inode of what a path leads to: two paths with the same are one file or folder. None
+/// where it leads nowhere.
+std::optional<std::pair<std::uint64_t, std::uint64_t>> identity_of(const fs::path& path) {
+  const auto state = actors::state_of(path);
+  if (state == actors::file_state{})
     return std::nullopt;
-  return identity{found.st_dev, found.st_ino};
+  return std::pair{state.device, state.inode};
 }
 
 tl::unexpected<error> unwritable(const fs::path& report, const std::string& why) {
@@ -56,13 +53,14 @@ bool is_within(const fs::path& report, const fs::path& path) {
   }
 }
 
-/// True where a checkpoint's folder, or the one file, holds `report`.
-bool holds(const fs::path& source, const identity& report) {
-  if (identity_of(source) == report)
+/// True where a checkpoint's folder, or the one file, holds the file that is `report`.
+bool holds(const fs::path& source, const fs::path& report) {
+  const auto wanted = identity_of(report);
+  if (identity_of(source) == wanted)
     return true;
   std::error_code why;
   for (fs::recursive_directory_iterator at(source, why), end; !why && at != end; at.increment(why))
-    if (identity_of(at->path()) == report)
+    if (identity_of(at->path()) == wanted)
       return true;
   return false;
 }
@@ -84,7 +82,8 @@ expected<fs::path> output_path(std::string text) {
 }
 
 expected<void> check_report_path(const fs::path& report, const job_paths& paths) {
-  struct stat named {}, found {};
+  struct stat named {};
+  struct stat found {};
   const bool link = ::lstat(report.c_str(), &named) == 0 && S_ISLNK(named.st_mode);
   const bool exists = ::stat(report.c_str(), &found) == 0;
   if (!exists && (link || errno != ENOENT))
@@ -96,12 +95,13 @@ expected<void> check_report_path(const fs::path& report, const job_paths& paths)
     return unwritable(report, std::strerror(errno));
   if (exists)
     for (const auto& source : paths.reads)
-      if (holds(source, {found.st_dev, found.st_ino}))
-        return fail(errc::bad_option, shown(report) + ": the report would replace a file of the source "
+      if (holds(source, report))
+        return fail(errc::bad_option, shown(report)
+                                          + ": the report would replace a file of the source "
                                           + shown(source) + "; choose another name");
   if (!paths.writes.empty())
-    for (const auto& path : {paths.writes, actors::partial_path(paths.writes),
-                             actors::journal_path(paths.writes)})
+    for (const auto& path :
+         {paths.writes, actors::partial_path(paths.writes), actors::journal_path(paths.writes)})
       if (is_within(report, path))
         return fail(errc::bad_option, shown(report) + ": the report would lie in the job's output "
                                           + shown(path) + "; choose another place");

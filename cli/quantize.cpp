@@ -122,8 +122,8 @@ expected<exit_code> run(const invocation& call, quantize_flags flags, const sett
     return tl::make_unexpected(read.error());
   if (auto read = read_faults(flags); !read)
     return tl::make_unexpected(read.error());
-  auto output = output_path(flags.output.empty() ? output_beside(flags.source, spec.method)
-                                                 : flags.output);
+  auto output =
+      output_path(flags.output.empty() ? output_beside(flags.source, spec.method) : flags.output);
   if (!output)
     return tl::make_unexpected(output.error());
   spec.source = flags.source;
@@ -147,10 +147,12 @@ void add_quantize(CLI::App& root, invocation& call) {
   app->add_option("-m,--method", spec.method, method_help())->required()->type_name("METHOD");
   app->add_option("-o,--output", flags->output, "output (default: SRC-METHOD)")->type_name("OUT");
   app->add_option("--layout", spec.layout, layout_help())->type_name("L");
-  app->add_option("--include", spec.include, "only tensors whose name holds this expression, in RE2's grammar")
+  app->add_option("--include", spec.include,
+                  "only tensors whose name holds this expression, in RE2's grammar")
       ->type_name("RE")
       ->allow_extra_args(false);
-  app->add_option("--exclude", spec.exclude, "copy tensors whose name holds this expression, in RE2's grammar")
+  app->add_option("--exclude", spec.exclude,
+                  "copy tensors whose name holds this expression, in RE2's grammar")
       ->type_name("RE")
       ->allow_extra_args(false);
   app->add_option("--rule", flags->rules,

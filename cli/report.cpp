@@ -115,7 +115,7 @@ std::vector<std::pair<std::string, std::string>> totals(const job_report& report
   std::vector<std::pair<std::string, std::string>> lines;
   const bool compare = report.job == "compare";
   const auto counted = compare ? static_cast<std::size_t>(std::ranges::count_if(
-                                     report.tensors, [](const auto& t) { return bool(t.errors); }))
+                           report.tensors, [](const auto& t) { return bool(t.errors); }))
                                : shown(report).size();
   lines.emplace_back("tensors",
                      fmt::format("{} {}, {} {}", counted, compare ? "compared" : "worked on",

@@ -88,19 +88,19 @@ json json_report(const job_report& report, const verdict& said) {
   for (const auto& gate : said.gates)
     asked.push_back(gate.text);
   for (const auto& each : said.failed)
-    failed.push_back(
-        {{"gate", each.gate},
-         {"tensor", each.tensor},
-         {"value", each.why.empty() ? json(each.value) : json(nullptr)},
-         {"why", each.why.empty() ? json(nullptr) : json(each.why)}});
+    failed.push_back({{"gate", each.gate},
+                      {"tensor", each.tensor},
+                      {"value", each.why.empty() ? json(each.value) : json(nullptr)},
+                      {"why", each.why.empty() ? json(nullptr) : json(each.why)}});
   result["gates"] = {{"asked", std::move(asked)}, {"failed", std::move(failed)}};
   return result;
 }
 
 expected<void> write_report(const std::filesystem::path& file, const job_report& report,
                             const verdict& said) {
-  const auto text = file.extension() == ".md" ? markdown_report(report, said)
-                                              : formats::text_of(json_report(report, said), 2) + "\n";
+  const auto text = file.extension() == ".md"
+                        ? markdown_report(report, said)
+                        : formats::text_of(json_report(report, said), 2) + "\n";
   std::ofstream out(file, std::ios::binary | std::ios::trunc);
   out << text;
   out.close();

@@ -95,30 +95,32 @@ expected<setting> check(const setting_row& row, std::string text, std::string or
 expected<std::string> text_in(const std::filesystem::path& file) {
   std::error_code ignored;
   if (std::filesystem::is_directory(file, ignored))
-    return fail(errc::bad_option, fmt::format("{}: is a folder; name a settings file with --conf or "
-                                              "VIVA_CONF",
-                                              file.string()));
+    return fail(errc::bad_option,
+                fmt::format("{}: is a folder; name a settings file with --conf or "
+                            "VIVA_CONF",
+                            file.string()));
   errno = 0;
   std::ifstream in(file, std::ios::binary);
   std::ostringstream text;
   if (in && in.peek() != std::ifstream::traits_type::eof())
     text << in.rdbuf();
   if (in.bad() || !in.is_open())
-    return fail(errc::unreadable,
-                fmt::format("{}: cannot be read ({}); name a readable file with --conf or VIVA_CONF",
-                            file.string(), std::strerror(errno)));
+    return fail(
+        errc::unreadable,
+        fmt::format("{}: cannot be read ({}); name a readable file with --conf or VIVA_CONF",
+                    file.string(), std::strerror(errno)));
   return text.str();
 }
 
 /// Key and value of every line of the file, as text.
 expected<std::map<std::string, std::string>> read_file(const std::filesystem::path& file) {
   std::map<std::string, std::string> found;
-  const auto text = text_in(file);
-  if (!text)
-    return tl::make_unexpected(text.error());
+  const auto whole = text_in(file);
+  if (!whole)
+    return tl::make_unexpected(whole.error());
   toml::table table;
   try {
-    table = toml::parse(*text, file.string()); // throws: a door's edge
+    table = toml::parse(*whole, file.string()); // throws: a door's edge
   } catch (const toml::parse_error& problem) {
     return fail(errc::malformed, fmt::format("{}:{}: {}", file.string(),
                                              problem.source().begin.line, problem.description()));

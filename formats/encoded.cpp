@@ -172,7 +172,7 @@ expected<std::vector<logical_tensor>> read_logical(const checkpoint& c) {
   if (const auto twice = std::ranges::adjacent_find(all, {}, &logical_tensor::name);
       twice != all.end())
     return fail(errc::malformed, shown(c.root) + ": tensor " + shown(twice->name)
-                                   + ": is there both encoded and plain; write the checkpoint again");
+                                   + ": is there encoded and plain; write the checkpoint again");
   return all;
 }
 

@@ -41,8 +41,8 @@ private:
 
 class synth_folder {
 public:
-  /// Makes the folder, or takes one that is empty but for what a killed run left (which is removed),
-  /// or any with `overwrite`. Refuses one that another process writes into.
+  /// Makes the folder, or takes one that is empty but for what a killed run left (which is
+  /// removed), or any with `overwrite`. Refuses one that another process writes into.
   static expected<synth_folder> take(const std::filesystem::path& folder, bool overwrite);
 
   synth_folder(synth_folder&&) noexcept;

@@ -121,7 +121,8 @@ TEST_CASE("dequantize: the index keeps its name, also beside a single shard") {
   }
 }
 
-TEST_CASE("dequantize: a config that is no JSON is refused, a sound one loses quantization_config") {
+TEST_CASE(
+    "dequantize: a config that is no JSON is refused, a sound one loses quantization_config") {
   auto c = checkpoint_of({"a.weight"});
   c.config = R"({"z":1,"quantization_config":{},"a":2})";
   const auto p = plan_dequantize(c, {});

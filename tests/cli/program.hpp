@@ -2,6 +2,7 @@
 
 // The program itself, run as a shell would run it.
 
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -56,9 +57,9 @@ inline int wait_for(pid_t child) {
 /// Runs it to its end. `out` is a file to print into; "" closes standard output.
 inline finished viva_into(const std::string& out, std::vector<std::string> arguments) {
   const temporary_folder folder;
-  const int descriptor = out.empty() ? -1 : ::open(out.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-  const int errors =
-      ::open((folder / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int descriptor =
+      out.empty() ? -1 : ::open(out.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int errors = ::open((folder / "err").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   finished result;
   result.code = wait_for(start_viva(std::move(arguments), descriptor, errors));
   if (descriptor >= 0)

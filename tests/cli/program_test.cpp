@@ -153,9 +153,9 @@ TEST_CASE("program: a report never takes the place of what the job reads or writ
   const auto model = (folder / "model").string(), out = (folder / "out").string();
   const auto before = text_in(weights_file);
   for (const auto& report :
-       {weights_file, config, folder / "hard", folder / "soft", folder / "model/../model/config.json",
-        folder / "out", folder / "out.partial", folder / "out.journal",
-        folder / "other/../out.journal"}) {
+       {weights_file, config, folder / "hard", folder / "soft",
+        folder / "model/../model/config.json", folder / "out", folder / "out.partial",
+        folder / "out.journal", folder / "other/../out.journal"}) {
     INFO(report);
     check_refused(2, {"quantize", model, "-m", "int8", "-o", out, "--report", report.string()},
                   "the report would");
@@ -164,12 +164,13 @@ TEST_CASE("program: a report never takes the place of what the job reads or writ
   }
   check_refused(2, {"compare", model, model, "--report", (folder / "hard").string()},
                 "the report would");
-  check_refused(2, {"quantize", model, "-m", "int8", "-o", (folder / "other").string(), "--overwrite",
-                    "--report", (folder / "way/r.json").string()},
+  check_refused(2,
+                {"quantize", model, "-m", "int8", "-o", (folder / "other").string(), "--overwrite",
+                 "--report", (folder / "way/r.json").string()},
                 "the report would");
-  check_refused(5, {"quantize", model, "-m", "int8", "-o", out, "--report",
-                    (folder / "dangling").string()},
-                "link to nothing");
+  check_refused(
+      5, {"quantize", model, "-m", "int8", "-o", out, "--report", (folder / "dangling").string()},
+      "link to nothing");
   CHECK(text_in(weights_file) == before);
   CHECK(text_in(config) == "{\"x\":1}");
   CHECK_FALSE(fs::exists(out));
@@ -254,7 +255,8 @@ TEST_CASE("program: a rule's method is checked although no tensor meets the rule
   const auto source = source_in(folder);
   check_refused(2, {"quantize", source, "-m", "nf4", "--dry-run", "--rule", "nomatch=bogus"},
                 "bogus");
-  const auto vast = put(folder / "vast.safetensors", weights({std::string(60'000, 'a') + ".weight"}));
+  const auto vast =
+      put(folder / "vast.safetensors", weights({std::string(60'000, 'a') + ".weight"}));
   CHECK(tests::viva({"quantize", vast.string(), "-m", "nf4", "--dry-run", "--exclude", "(a*)*$x"})
             .code
         == 0);

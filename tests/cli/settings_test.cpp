@@ -16,8 +16,8 @@ using namespace viva::cli;
 namespace {
 
 struct scratch_file {
-  std::filesystem::path path = std::filesystem::temp_directory_path()
-                               / fmt::format("viva_settings_{}.toml", ::getpid());
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / fmt::format("viva_settings_{}.toml", ::getpid());
   explicit scratch_file(const std::string& text) {
     std::ofstream(path) << text;
   }
@@ -97,10 +97,10 @@ TEST_CASE("settings: a value out of its range is refused with key, place and ran
   struct row {
     const char *key, *text;
   };
-  const row rows[] = {{"lanes", "1025"},     {"lanes", "-1"},        {"lanes", "two"},
+  const row rows[] = {{"lanes", "1025"},     {"lanes", "-1"},         {"lanes", "two"},
                       {"lanes", ""},         {"max_memory", "63MiB"}, {"max_memory", "much"},
-                      {"shard_bytes", "1B"}, {"attempts", "0"},      {"attempts", "3.5"},
-                      {"on_nan", "zero"},    {"on_nan", ""},         {"log_level", "fail keep"}};
+                      {"shard_bytes", "1B"}, {"attempts", "0"},       {"attempts", "3.5"},
+                      {"on_nan", "zero"},    {"on_nan", ""},          {"log_level", "fail keep"}};
   for (const auto& [key, text] : rows) {
     INFO(key << " = " << text);
     setting_sources from;

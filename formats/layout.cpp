@@ -15,11 +15,12 @@ namespace viva::formats {
 
 namespace {
 
-constexpr std::array<layout_rules, 4> table = {{
-    {"awq", awq::tensors, awq::config, true, "float16", awq::fits},
-    {"bitsandbytes", bitsandbytes::tensors, bitsandbytes::config, true},
-    {"compressed-tensors", compressed_tensors::tensors, compressed_tensors::config, true},
-    {"safetensors", plain_safetensors::tensors, plain_safetensors::config, false},
+constexpr std::array<layout_rules, 5> table = {{
+    {"awq", awq::tensors, awq::config, true, true, "float16", awq::fits},
+    {"bitsandbytes", bitsandbytes::tensors, bitsandbytes::config, true, true},
+    {"compressed-tensors", compressed_tensors::tensors, compressed_tensors::config, true, true},
+    {"dense", dense::tensors, dense::config, true, false},
+    {"safetensors", plain_safetensors::tensors, plain_safetensors::config, false, true},
 }};
 
 constexpr auto names = [] {
@@ -110,7 +111,7 @@ out_file lay_file(const checkpoint& c, std::uint32_t f, const chosen& choices,
   }
   auto metadata = source.header.metadata;
   metadata["format"] = "pt"; // transformers refuses files without
-  if (!choices.empty())
+  if (!choices.empty() && rules.noted)
     metadata[note_key] = note_text(version, notes);
 
   std::vector<tensor_entry> entries;
@@ -204,7 +205,7 @@ expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> ch
   if (rules == table.end())
     return fail(errc::bad_option,
                 "no layout is called " + shown(layout)
-                    + "; there are awq, bitsandbytes, compressed-tensors, safetensors");
+                    + "; there are awq, bitsandbytes, compressed-tensors, dense, safetensors");
   chosen by_place;
   for (const auto& each : choices) {
     if (auto good = check(c, each, *rules); !good)

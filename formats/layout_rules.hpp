@@ -39,6 +39,8 @@ struct layout_rules {
                                              const std::vector<std::string>& kept);
   /// True where an engine reads the files, so weights must be as its module holds them.
   bool for_engines;
+  /// False where weights need no note to be known for what they are.
+  bool noted;
   /// What torch_dtype becomes, for engines that take no other; empty where it stays.
   std::string_view torch_dtype = {};
   /// Refuses shapes and options that the layout cannot hold; null where it holds them all. The
@@ -70,6 +72,12 @@ std::vector<out_tensor> tensors(const encoded_weight&);
 expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice>,
                                         const std::vector<std::string>& kept);
 } // namespace compressed_tensors
+
+namespace dense {
+std::vector<out_tensor> tensors(const encoded_weight&);
+expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice>,
+                                        const std::vector<std::string>& kept);
+} // namespace dense
 
 namespace plain_safetensors {
 /// What follows a weight's name in the name of one of its planes: nothing, or "." and the plane's.

@@ -16,11 +16,15 @@
 #include "kernels/nf4_dq.hpp"
 #include "kernels/nvfp4.hpp"
 #include "kernels/nvfp4_ggml.hpp"
+#include "kernels/nf4_f16.hpp"
 #include "kernels/q4_0.hpp"
 #include "kernels/q4_1.hpp"
 #include "kernels/q5_0.hpp"
 #include "kernels/q5_1.hpp"
 #include "kernels/q8_0.hpp"
+#include "kernels/sparse24.hpp"
+#include "kernels/sparse24_cutlass.hpp"
+#include "kernels/sparse24_stack.hpp"
 
 #include <algorithm>
 
@@ -150,6 +154,20 @@ constexpr method table[] = {
         .decode_simd = nf4_dq::decode_simd,
         .survey_run = nf4_dq::survey_run,
         .survey_finish = nf4_dq::survey_finish,
+    },
+    {
+        .name = "nf4-f16",
+        .summary = "nf4 with f16 scales",
+        .layouts = "safetensors",
+        .options = "block=32|64|128|256|512|1024|2048|4096",
+        .cols_multiple = 1,
+        .sqnr_db_normal = 20.73,
+        .rules = nf4_options,
+        .shape = nf4_f16::shape,
+        .encode_reference = nf4_f16::encode_reference,
+        .encode_simd = nf4_f16::encode_simd,
+        .decode_reference = nf4_f16::decode_reference,
+        .decode_simd = nf4_f16::decode_simd,
     },
     {
         .name = "q8_0",
@@ -355,6 +373,106 @@ constexpr method table[] = {
         .encode_simd = q5_1::encode_simd,
         .decode_reference = q5_1::decode_reference,
         .decode_simd = q5_1::decode_simd,
+    },
+    {
+        .name = "sparse24",
+        .summary = "2 of 4 values kept: the values and a bitmask",
+        .layouts = "safetensors",
+        .options = "",
+        .cols_multiple = 4,
+        .sqnr_db_normal = 8.79,
+        .rules = no_options,
+        .shape = sparse24::shape,
+        .encode_reference = sparse24::encode_reference,
+        .encode_simd = sparse24::encode_simd,
+        .decode_reference = sparse24::decode_reference,
+        .decode_simd = sparse24::decode_simd,
+    },
+    {
+        .name = "sparse24-dense",
+        .summary = "2 of 4 values kept, zeros between them: files like any other",
+        .layouts = "dense",
+        .options = "",
+        .cols_multiple = 4,
+        .sqnr_db_normal = 8.79,
+        .rules = no_options,
+        .shape = sparse24::dense_shape,
+        .encode_reference = sparse24::dense_encode_reference,
+        .encode_simd = sparse24::dense_encode_simd,
+        .decode_reference = sparse24::dense_decode_reference,
+        .decode_simd = sparse24::dense_decode_simd,
+    },
+    {
+        .name = "sparse24-cutlass",
+        .summary = "2 of 4 values kept: the values and metadata of sparse tensor cores",
+        .layouts = "safetensors",
+        .options = "",
+        .cols_multiple = 32,
+        .sqnr_db_normal = 8.79,
+        .rules = no_options,
+        .shape = sparse24_cutlass::shape,
+        .encode_reference = sparse24_cutlass::encode_reference,
+        .encode_simd = sparse24_cutlass::encode_simd,
+        .decode_reference = sparse24_cutlass::decode_reference,
+        .decode_simd = sparse24_cutlass::decode_simd,
+    },
+    {
+        .name = "sparse24+int8",
+        .summary = "2 of 4 values kept, those as int8",
+        .layouts = "safetensors",
+        .options = "",
+        .cols_multiple = 4,
+        .sqnr_db_normal = 8.79,
+        .rules = no_options,
+        .shape = sparse24_stack::shape,
+        .encode_reference = sparse24_stack::encode_reference,
+        .encode_simd = sparse24_stack::encode_simd,
+        .decode_reference = sparse24_stack::decode_reference,
+        .decode_simd = sparse24_stack::decode_simd,
+    },
+    {
+        .name = "sparse24-cutlass+int8",
+        .summary = "2 of 4 values kept, those as int8, with metadata of sparse tensor cores",
+        .layouts = "safetensors",
+        .options = "",
+        .cols_multiple = 64,
+        .sqnr_db_normal = 8.79,
+        .rules = no_options,
+        .shape = sparse24_stack::shape,
+        .encode_reference = sparse24_stack::encode_reference,
+        .encode_simd = sparse24_stack::encode_simd,
+        .decode_reference = sparse24_stack::decode_reference,
+        .decode_simd = sparse24_stack::decode_simd,
+    },
+    {
+        .name = "sparse24+nf4",
+        .summary = "2 of 4 values kept, those as nf4",
+        .layouts = "safetensors",
+        .options = "block=32|64|128|256|512|1024|2048|4096",
+        .cols_multiple = 4,
+        .sqnr_db_normal = 8.59,
+        .rules = nf4_options,
+        .shape = sparse24_stack::shape,
+        .encode_reference = sparse24_stack::encode_reference,
+        .encode_simd = sparse24_stack::encode_simd,
+        .decode_reference = sparse24_stack::decode_reference,
+        .decode_simd = sparse24_stack::decode_simd,
+    },
+    {
+        .name = "sparse24+nf4-dq",
+        .summary = "2 of 4 values kept, those as nf4-dq",
+        .layouts = "safetensors",
+        .options = "block=32|64|128|256|512|1024|2048|4096",
+        .cols_multiple = 4,
+        .sqnr_db_normal = 8.59,
+        .rules = nf4_options,
+        .shape = sparse24_stack::shape,
+        .encode_reference = sparse24_stack::encode_reference,
+        .encode_simd = sparse24_stack::encode_simd,
+        .decode_reference = sparse24_stack::decode_reference,
+        .decode_simd = sparse24_stack::decode_simd,
+        .survey_run = sparse24_stack::survey_run,
+        .survey_finish = sparse24_stack::survey_finish,
     },
 };
 

@@ -88,6 +88,11 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
        {32, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
       {"int4:search", {128, [](double amax, dtype) { return 2 * amax; }}},
       {"nf4", {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
+      {"nf4-f16",
+       {64,
+        [](double amax, dtype) {
+          return amax >= 0x1p-126 && amax <= 65504 ? (0.1520 + 0x1p-11) * amax + 0x1p-25 : 2 * amax;
+        }}},
       {"q8_0",
        {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; },
         8 * 65504.0}},
@@ -104,6 +109,14 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
       {"q5_1",
        {32, [](double amax, dtype) { return (amax / 31 + amax * 3 * 0x1p-11 + 0x1p-19) * slack; },
         65504.0}},
+       {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; }}},
+      // What is dropped becomes zero; sparse24_test holds what is kept to more than this.
+      {"sparse24", {4, [](double amax, dtype) { return amax; }}},
+      {"sparse24-dense", {4, [](double amax, dtype) { return amax; }}},
+      {"sparse24-cutlass", {4, [](double amax, dtype) { return amax; }}},
+      {"sparse24+int8", {0, [](double amax, dtype) { return amax * slack; }}},
+      {"sparse24-cutlass+int8", {0, [](double amax, dtype) { return amax * slack; }}},
+      {"sparse24+nf4", {0, [](double amax, dtype) { return 2 * amax; }}},
   };
   return bounds;
 }

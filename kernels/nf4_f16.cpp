@@ -1,0 +1,87 @@
+#include "kernels/nf4_f16.hpp"
+
+#include "kernels/nf4.hpp"
+#include "kernels/scalar.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace viva::kernels::nf4_f16 {
+
+namespace {
+
+constexpr std::size_t part_values = std::size_t{32} << 10; ///< Whole blocks of every size.
+constexpr std::size_t part_blocks = part_values / 32;
+constexpr float largest_f16 = 65504;
+
+/// f32 scales of one part, on their way to or from f16.
+using part_scales = std::array<float, part_blocks>;
+
+std::size_t blocks_of(std::size_t values, std::size_t block) noexcept {
+  return (values + block - 1) / block;
+}
+
+status encode(encode_fn* nf4_encode, const recipe& with, const matrix& in,
+              std::span<std::byte* const> out) noexcept {
+  part_scales absmax;
+  const auto width = bytes_of(in.type);
+  for (std::size_t first = 0; first < in.values(); first += part_values) {
+    const std::size_t count = std::min(part_values, in.values() - first);
+    const matrix part{in.data + first * width, in.type, 1, count};
+    const std::array planes{out[0] + first / 2, reinterpret_cast<std::byte*>(absmax.data())};
+    if (auto done = nf4_encode(with, part, {}, planes); !done) {
+      done.position += first;
+      return done;
+    }
+    const auto blocks = blocks_of(count, with.block);
+    for (std::size_t b = 0; b < blocks; ++b)
+      absmax[b] = std::min(absmax[b], largest_f16);
+    store_f32(absmax.data(), dtype::f16, blocks, out[1] + first / with.block * 2);
+  }
+  return {};
+}
+
+status decode(decode_fn* nf4_decode, const recipe& with, std::size_t values,
+              std::span<const std::byte* const> in, float* out) noexcept {
+  part_scales absmax;
+  for (std::size_t first = 0; first < values; first += part_values) {
+    const std::size_t count = std::min(part_values, values - first);
+    load_f32(in[1] + first / with.block * 2, dtype::f16, blocks_of(count, with.block),
+             absmax.data());
+    const std::array planes{in[0] + first / 2, reinterpret_cast<const std::byte*>(absmax.data())};
+    if (const auto done = nf4_decode(with, 1, count, {}, planes, out + first); !done)
+      return done;
+  }
+  return {};
+}
+
+} // namespace
+
+geometry shape(const recipe& with, std::uint64_t cols) {
+  auto made = nf4::shape(with, cols);
+  made.planes[1].unit_bytes = 2;
+  return made;
+}
+
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
+                        std::span<std::byte* const> out) noexcept {
+  return encode(nf4::encode_reference, with, in, out);
+}
+
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
+                   std::span<std::byte* const> out) noexcept {
+  return encode(nf4::encode_simd, with, in, out);
+}
+
+status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
+                        const tensor_numbers&, std::span<const std::byte* const> in,
+                        float* out) noexcept {
+  return decode(nf4::decode_reference, with, rows * cols, in, out);
+}
+
+status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  return decode(nf4::decode_simd, with, rows * cols, in, out);
+}
+
+} // namespace viva::kernels::nf4_f16

@@ -11,8 +11,10 @@
 #include "kernels/fold-inl.hpp"
 #include "kernels/ggml_blocks.hpp"
 #include "kernels/pack-inl.hpp"
+#include "kernels/stream-inl.hpp"
 
 #include <cstring>
+#include <type_traits>
 
 #if defined(VIVA_KERNELS_GGML_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_GGML_INL
@@ -143,7 +145,9 @@ HWY_INLINE void ggml_byte_codes(Source from, const std::byte* HWY_RESTRICT in, s
                                 std::uint8_t* HWY_RESTRICT out, const Code& code) {
   constexpr std::size_t step = 4 * hn::MaxLanes(df32());
   for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
+    prefetch_ahead(in + i * from.bytes, step * from.bytes);
     vi32 q[4];
+    VIVA_UNROLL(4)
     for (std::size_t k = 0; k < 4; ++k) {
       const std::size_t at = i + k * lanes();
       q[k] = code(load(from, in + at * from.bytes), at / ggml_block_values);
@@ -181,6 +185,7 @@ template <class Body>
 HWY_INLINE void ggml_each_nibble(const std::uint8_t* HWY_RESTRICT nibbles, const Body& body) {
   const hn::Rebind<std::uint8_t, df32> quarter;
   constexpr std::size_t half = ggml_block_values / 2;
+  VIVA_UNROLL(4)
   for (std::size_t j = 0; j < half; j += lanes()) {
     const auto byte = hn::PromoteTo(di32(), hn::LoadU(quarter, nibbles + j));
     body(j, hn::And(byte, hn::Set(di32(), 15)));
@@ -205,9 +210,22 @@ HWY_INLINE void ggml_each_five_bits(const std::uint8_t* HWY_RESTRICT codes, cons
 
 // -- blocks -------------------------------------------------------------------------------------
 
+/// Puts a batch's scales and codes together, block by block.
+template <class Format>
+HWY_INLINE void ggml_join(const ggml_scales& scales, const std::uint8_t* HWY_RESTRICT codes,
+                          std::size_t blocks, std::byte* HWY_RESTRICT out) {
+  constexpr std::size_t header = Format::has_min ? 4 : 2;
+  for (std::size_t b = 0; b < blocks; ++b, out += Format::block_bytes) {
+    std::memcpy(out, &scales.f16[b], 2);
+    if constexpr (Format::has_min)
+      std::memcpy(out + 2, &scales.f16_min[b], 2);
+    std::memcpy(out + header, codes + b * Format::code_bytes, Format::code_bytes);
+  }
+}
+
 /// Encodes `blocks` blocks, a multiple of four and at most a batch. False, where a value is not
-/// finite.
-template <class Format, class Source>
+/// finite. Stores past the cache take a whole batch, whose bytes are whole lines.
+template <class Format, class Stores, class Source>
 bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
                        std::byte* HWY_RESTRICT out) {
   ggml_scales scales;
@@ -215,12 +233,15 @@ bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in, std::size_
     return false;
   HWY_ALIGN std::uint8_t codes[ggml_batch * Format::code_bytes];
   Format::codes(from, in, blocks, scales, codes);
-  constexpr std::size_t header = Format::has_min ? 4 : 2;
-  for (std::size_t b = 0; b < blocks; ++b, out += Format::block_bytes) {
-    std::memcpy(out, &scales.f16[b], 2);
-    if constexpr (Format::has_min)
-      std::memcpy(out + 2, &scales.f16_min[b], 2);
-    std::memcpy(out + header, codes + b * Format::code_bytes, Format::code_bytes);
+  if constexpr (std::is_same_v<Stores, cached_stores>) {
+    ggml_join<Format>(scales, codes, blocks, out);
+  } else {
+    constexpr std::size_t bytes = ggml_batch * Format::block_bytes;
+    static_assert(bytes % 64 == 0);
+    HWY_ALIGN std::uint8_t stage[bytes];
+    ggml_join<Format>(scales, codes, ggml_batch, reinterpret_cast<std::byte*>(stage));
+    for (std::size_t i = 0; i < bytes; i += hn::MaxLanes(du8()))
+      Stores::put(hn::Load(du8(), stage + i), du8(), reinterpret_cast<std::uint8_t*>(out) + i);
   }
   return true;
 }
@@ -232,18 +253,26 @@ status ggml_encode(const matrix& in, std::byte* out) {
     constexpr std::size_t values = ggml_block_values;
     const std::size_t blocks = in.values() / values;
     const std::size_t whole = blocks / 4 * 4;
-    for (std::size_t b = 0; b < whole; b += ggml_batch)
-      if (!ggml_encode_batch<Format>(from, in.data + b * values * from.bytes,
-                                     std::min(ggml_batch, whole - b),
-                                     out + b * Format::block_bytes))
-        return refuse_not_finite(in);
+    const std::size_t batches = blocks / ggml_batch * ggml_batch;
+    const auto encode = [&](auto stores, std::size_t b, std::size_t count) {
+      return ggml_encode_batch<Format, decltype(stores)>(
+          from, in.data + b * values * from.bytes, count, out + b * Format::block_bytes);
+    };
+    const bool finite = with_stores(out, batches * Format::block_bytes, [&](auto stores) {
+      for (std::size_t b = 0; b < batches; b += ggml_batch)
+        if (!encode(stores, b, ggml_batch))
+          return false;
+      return batches == whole || encode(cached_stores{}, batches, whole - batches);
+    });
+    if (!finite)
+      return refuse_not_finite(in);
     if (whole == blocks)
       return {};
     HWY_ALIGN std::byte rest_in[4 * values * 4] = {};
     HWY_ALIGN std::byte rest_out[4 * Format::block_bytes];
     std::memcpy(rest_in, in.data + whole * values * from.bytes,
                 (blocks - whole) * values * from.bytes);
-    if (!ggml_encode_batch<Format>(from, rest_in, 4, rest_out))
+    if (!ggml_encode_batch<Format, cached_stores>(from, rest_in, 4, rest_out))
       return refuse_not_finite(in);
     std::memcpy(out + whole * Format::block_bytes, rest_out,
                 (blocks - whole) * Format::block_bytes);
@@ -265,8 +294,8 @@ HWY_INLINE void ggml_load_scales(const std::byte* HWY_RESTRICT in, std::size_t s
 }
 
 /// Decodes `blocks` blocks: Format::values(codes, d, out) for each, or (codes, d, m, out).
-template <class Format>
-status ggml_decode(const std::byte* in, std::size_t blocks, float* out) {
+template <class Format, class Stores>
+status ggml_decode_by(const std::byte* in, std::size_t blocks, float* out) {
   auto largest = hn::Zero(di32());
   for (std::size_t b = 0; b < blocks; b += ggml_batch) {
     const std::size_t count = std::min(ggml_batch, blocks - b);
@@ -279,13 +308,20 @@ status ggml_decode(const std::byte* in, std::size_t blocks, float* out) {
     for (std::size_t i = 0; i < count; ++i, block += Format::block_bytes) {
       float* to = out + (b + i) * ggml_block_values;
       if constexpr (Format::has_min)
-        Format::values(reinterpret_cast<const std::uint8_t*>(block + 4), d[i], min[i], to);
+        Format::template values<Stores>(reinterpret_cast<const std::uint8_t*>(block + 4), d[i], min[i], to);
       else
-        Format::values(reinterpret_cast<const std::uint8_t*>(block + 2), d[i], to);
+        Format::template values<Stores>(reinterpret_cast<const std::uint8_t*>(block + 2), d[i], to);
     }
   }
   const auto finite = hn::Lt(largest, hn::Set(di32(), infinity_bits));
   return hn::AllTrue(di32(), finite) ? status{} : status{errc::malformed};
+}
+
+template <class Format>
+status ggml_decode(const std::byte* in, std::size_t blocks, float* out) {
+  return with_stores(out, blocks * ggml_block_values * 4, [&](auto stores) {
+    return ggml_decode_by<Format, decltype(stores)>(in, blocks, out);
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

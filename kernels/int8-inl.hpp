@@ -2,6 +2,7 @@
 
 #include "kernels/fold-inl.hpp"
 #include "kernels/pack-inl.hpp"
+#include "kernels/stream-inl.hpp"
 
 #if defined(VIVA_KERNELS_INT8_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_INT8_INL
@@ -29,6 +30,7 @@ HWY_INLINE vi8 int8_codes(Source from, const std::byte* HWY_RESTRICT in, vf32 sc
   vf32 x[4];
   vi32 q[4];
   auto distance = hn::Zero(d);
+  VIVA_UNROLL(4)
   for (std::size_t k = 0; k < 4; ++k) {
     x[k] = load(from, in + k * lanes() * from.bytes);
     const auto t = hn::Mul(x[k], inverse);
@@ -36,13 +38,14 @@ HWY_INLINE vi8 int8_codes(Source from, const std::byte* HWY_RESTRICT in, vf32 sc
     distance = hn::Max(distance, hn::Abs(hn::Sub(t, hn::ConvertTo(d, q[k]))));
   }
   if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Le(distance, hn::Set(d, int8_safe_distance)))))
+    VIVA_UNROLL(4)
     for (std::size_t k = 0; k < 4; ++k)
       q[k] = nearest_i32(hn::Div(x[k], scale));
   return pack_i8(q[0], q[1], q[2], q[3]); // saturates as the clamp does
 }
 
 /// Codes of `count` finite values by one scale.
-template <class Source>
+template <class Stores = cached_stores, class Source>
 HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in, std::size_t count,
                                    float scale, std::byte* HWY_RESTRICT codes) {
   const std::size_t whole = count / int8_step * int8_step;
@@ -50,8 +53,12 @@ HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in
   const auto scales = hn::Set(df32(), scale);
   const auto inverse = hn::Set(df32(), 1.0f / scale);
   auto* out = reinterpret_cast<std::int8_t*>(codes);
-  for (std::size_t i = 0; i < whole; i += int8_step)
-    hn::StoreU(int8_codes(from, in + i * from.bytes, scales, inverse), di8(), out + i);
+  for (std::size_t i = 0; i < whole; i += int8_step) {
+    prefetch_ahead(in + i * from.bytes, int8_step * from.bytes);
+    Stores::put(int8_codes(from, in + i * from.bytes, scales, inverse), di8(), out + i);
+  }
+  if (whole == count)
+    return;
   HWY_ALIGN std::byte rest_in[int8_step * 4] = {};
   HWY_ALIGN std::byte rest_out[int8_step];
   copy_bytes(rest_in, in + whole * from.bytes, (count - whole) * from.bytes);
@@ -60,19 +67,26 @@ HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in
   copy_bytes(codes + whole, rest_out, count - whole);
 }
 
-/// code * scale of `count` codes.
+/// code * scale of `count` codes. With stores past the cache, `out` and the lengths of all runs
+/// before it are multiples of 16 values.
+template <class Stores = cached_stores>
 HWY_INLINE void int8_decode_values(const std::byte* HWY_RESTRICT in, std::size_t count, float scale,
                                    float* HWY_RESTRICT out) {
   const hn::Rebind<std::int8_t, df32> quarter;
   const auto* codes = reinterpret_cast<const std::int8_t*>(in);
   const auto scales = hn::Set(df32(), scale);
-  const auto decode = [&](const std::int8_t* at, float* to) {
-    const auto q = hn::PromoteTo(di32(), hn::LoadU(quarter, at));
-    hn::StoreU(hn::Mul(hn::ConvertTo(df32(), q), scales), df32(), to);
+  const auto decode = [&](std::size_t i) {
+    const auto q = hn::PromoteTo(di32(), hn::LoadU(quarter, codes + i));
+    Stores::put(hn::Mul(hn::ConvertTo(df32(), q), scales), df32(), out + i);
   };
   std::size_t i = 0;
+  for (; i + 4 * lanes() <= count; i += 4 * lanes()) {
+    VIVA_UNROLL(4)
+    for (std::size_t k = 0; k < 4; ++k)
+      decode(i + k * lanes());
+  }
   for (; i + lanes() <= count; i += lanes())
-    decode(codes + i, out + i);
+    decode(i);
   for (; i < count; ++i)
     out[i] = static_cast<float>(codes[i]) * scale;
 }

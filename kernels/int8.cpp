@@ -10,7 +10,7 @@ HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 namespace {
 
-template <class Source>
+template <class Stores, class Source>
 bool int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols,
                      std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT scale_out) {
   const auto amax = fold_all<magnitude_fold>(from, in, cols);
@@ -18,7 +18,7 @@ bool int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t 
     return false;
   const float scale = int8::scale_of(float_of(static_cast<std::uint32_t>(amax)), from.type);
   put_value(scale, from.type, scale_out, 0);
-  int8_encode_values(from, in, cols, scale, codes);
+  int8_encode_values<Stores>(from, in, cols, scale, codes);
   return true;
 }
 
@@ -26,17 +26,26 @@ bool int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t 
 
 status int8_encode(const matrix& in, std::span<std::byte* const> out) {
   return with_source(in.type, [&](auto from) -> status {
-    for (std::size_t r = 0; r < in.rows; ++r) {
-      const auto row = in.slice(r, 1);
-      if (!int8_encode_row(from, row.data, in.cols, out[0] + r * in.cols, out[1] + r * from.bytes))
-        return refuse_not_finite(in);
-    }
-    return {};
+    // Rows of other widths do not all begin where a vector may be stored past the cache.
+    const std::size_t bytes = in.cols % 64 == 0 ? in.values() : 0;
+    return with_stores(out[0], bytes, [&](auto stores) -> status {
+      for (std::size_t r = 0; r < in.rows; ++r)
+        if (!int8_encode_row<decltype(stores)>(from, in.slice(r, 1).data, in.cols,
+                                               out[0] + r * in.cols, out[1] + r * from.bytes))
+          return refuse_not_finite(in);
+      return {};
+    });
   });
 }
 
-void int8_decode_row(const std::byte* codes, std::size_t cols, float scale, float* out) {
-  int8_decode_values(codes, cols, scale, out);
+void int8_decode_row(const std::byte* codes, std::size_t cols, float scale, bool past_cache,
+                     float* out) {
+  if (past_cache) {
+    int8_decode_values<past_cache_stores>(codes, cols, scale, out);
+    hwy::FlushStream();
+  } else {
+    int8_decode_values(codes, cols, scale, out);
+  }
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -52,15 +61,17 @@ namespace int8 {
 
 namespace {
 
-using decode_row_fn = void(const std::byte* codes, std::size_t cols, float scale, float* out);
+using decode_row_fn = void(const std::byte* codes, std::size_t cols, float scale, bool past_cache,
+                           float* out);
 
 status decode_rows(const recipe& with, std::size_t rows, std::size_t cols,
                    std::span<const std::byte* const> in, float* out, decode_row_fn* decode_row) {
+  const bool past_cache = cols % 16 == 0 && stores_past_cache(out, rows * cols * sizeof(float));
   for (std::size_t r = 0; r < rows; ++r) {
     const float scale = value_of(in[1], with.source, r);
     if (!is_finite(scale))
       return {errc::malformed};
-    decode_row(in[0] + r * cols, cols, scale, out + r * cols);
+    decode_row(in[0] + r * cols, cols, scale, past_cache, out + r * cols);
   }
   return {};
 }
@@ -97,7 +108,7 @@ status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers&, std::span<const std::byte* const> in,
                         float* out) noexcept {
   return decode_rows(with, rows, cols, in, out,
-                     [](const std::byte* codes, std::size_t count, float scale, float* to) {
+                     [](const std::byte* codes, std::size_t count, float scale, bool, float* to) {
                        for (std::size_t i = 0; i < count; ++i)
                          to[i] = static_cast<float>(load_as<std::int8_t>(codes + i)) * scale;
                      });

@@ -3,6 +3,7 @@
 #include "kernels/fold-inl.hpp"
 #include "kernels/nf4.hpp"
 #include "kernels/pack-inl.hpp"
+#include "kernels/stream-inl.hpp"
 
 #include <bit>
 #include <cstring>
@@ -65,7 +66,7 @@ HWY_INLINE std::size_t nf4_batch(std::size_t block) {
 }
 
 /// Encodes one batch of blocks of 2^block_shift values. False, where a value is not finite.
-template <class Source>
+template <class Stores, class Source>
 HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, int block_shift,
                                  std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT absmax) {
   const std::size_t values = nf4_batch(std::size_t{1} << block_shift);
@@ -85,7 +86,9 @@ HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, 
   std::memcpy(absmax, bits, blocks * 4);
   auto* out = reinterpret_cast<std::uint8_t*>(codes);
   for (std::size_t i = 0; i < values; i += nf4_step) {
+    prefetch_ahead(in + i * from.bytes, nf4_step * from.bytes);
     vi32 code[8];
+    VIVA_UNROLL(8)
     for (std::size_t k = 0; k < 8; ++k) {
       const std::size_t at = i + k * lanes();
       const auto scale = hn::Set(df32(), inverse[at >> block_shift]);
@@ -93,8 +96,8 @@ HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, 
     }
     const auto lower = pack_u8(code[0], code[1], code[2], code[3]);
     const auto upper = pack_u8(code[4], code[5], code[6], code[7]);
-    hn::StoreU(pack_u16(pair_nibbles_high_first(lower), pair_nibbles_high_first(upper)), du8(),
-               out + i / 2);
+    Stores::put(pack_u16(pair_nibbles_high_first(lower), pair_nibbles_high_first(upper)), du8(),
+                out + i / 2);
   }
   return true;
 }
@@ -107,10 +110,15 @@ bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std:
   const int block_shift = std::countr_zero(block);
   const std::size_t batch = nf4_batch(block);
   const std::size_t whole = count / batch * batch;
-  for (std::size_t i = 0; i < whole; i += batch)
-    if (!nf4_encode_batch(from, in + i * from.bytes, block_shift, codes + i / 2,
-                          absmax + i / block * 4))
-      return false;
+  const bool finite = with_stores(codes, whole / 2, [&](auto stores) {
+    for (std::size_t i = 0; i < whole; i += batch)
+      if (!nf4_encode_batch<decltype(stores)>(from, in + i * from.bytes, block_shift, codes + i / 2,
+                                              absmax + i / block * 4))
+        return false;
+    return true;
+  });
+  if (!finite)
+    return false;
   const std::size_t rest = count - whole;
   if (rest == 0)
     return true;
@@ -120,49 +128,67 @@ bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std:
   HWY_ALIGN std::byte rest_absmax[32 * 4];
   std::memcpy(rest_in, in + whole * from.bytes, rest * from.bytes);
   std::memset(rest_in + rest * from.bytes, 0, (batch - rest) * from.bytes);
-  if (!nf4_encode_batch(from, rest_in, block_shift, rest_codes, rest_absmax))
+  if (!nf4_encode_batch<cached_stores>(from, rest_in, block_shift, rest_codes, rest_absmax))
     return false;
   std::memcpy(codes + whole / 2, rest_codes, (rest + 1) / 2);
   std::memcpy(absmax + whole / block * 4, rest_absmax, (rest + block - 1) / block * 4);
   return true;
 }
 
-/// `lanes()` values from the bytes at `codes`, times `scale`.
-HWY_INLINE vf32 nf4_values(const std::byte* HWY_RESTRICT codes, vf32 scale) {
-  const di32 di;
-#if VIVA_X86_256 || VIVA_X86_512
-  // Every lane gets the same four or eight bytes; a shift brings its nibble to the low bits.
-  alignas(64) static constexpr std::int32_t shifts[16] = {4, 0, 12, 8, 20, 16, 28, 24,
-                                                          4, 0, 12, 8, 20, 16, 28, 24};
-#if VIVA_X86_256
-  const auto bytes = hn::Set(di, load_as<std::int32_t>(codes));
-  const auto index = vi32{_mm256_srlv_epi32(bytes.raw, hn::Load(di, shifts).raw)};
-#else
-  const __m512i pair = _mm512_set1_epi64(load_as<std::int64_t>(codes));
-  const __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  const auto bytes = _mm512_permutexvar_epi32(which, pair);
-  const auto index = vi32{_mm512_srlv_epi32(bytes, hn::Load(di, shifts).raw)};
-#endif
-  const auto level = lookup16(nf4::levels.data(), index);
-#else
-  HWY_ALIGN float levels_of[hn::MaxLanes(df32())];
-  for (std::size_t i = 0; i < lanes(); ++i) {
-    const auto byte = static_cast<unsigned>(codes[i / 2]);
-    levels_of[i] = nf4::levels[i % 2 == 0 ? byte >> 4 : byte & 15];
-  }
-  const auto level = hn::Load(df32(), levels_of);
-  static_cast<void>(di);
-#endif
-  return hn::Mul(level, scale);
-}
+/// The levels times one scale. A product of level and scale is the same before and after the
+/// look-up, so a block's table is scaled once.
+struct nf4_table {
+  HWY_ALIGN float scaled[16];
 
-/// Decodes one block.
+  explicit HWY_INLINE nf4_table(float absmax) {
+    VIVA_UNROLL(4)
+    for (std::size_t i = 0; i < 16; i += lanes()) {
+      const auto level = hn::LoadU(df32(), nf4::levels.data() + i);
+      hn::Store(hn::Mul(level, hn::Set(df32(), absmax)), df32(), scaled + i);
+    }
+  }
+
+  /// `lanes()` values from the bytes at `codes`.
+  HWY_INLINE vf32 values(const std::byte* HWY_RESTRICT codes) const {
+#if VIVA_X86_256 || VIVA_X86_512
+    // Every lane gets the same four or eight bytes; a shift brings its nibble to the low bits.
+    alignas(64) static constexpr std::int32_t shifts[16] = {4, 0, 12, 8, 20, 16, 28, 24,
+                                                            4, 0, 12, 8, 20, 16, 28, 24};
+    const di32 di;
+#if VIVA_X86_256
+    const auto bytes = hn::Set(di, load_as<std::int32_t>(codes));
+    const auto index = vi32{_mm256_srlv_epi32(bytes.raw, hn::Load(di, shifts).raw)};
+#else
+    const __m512i pair = _mm512_set1_epi64(load_as<std::int64_t>(codes));
+    const __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const auto bytes = _mm512_permutexvar_epi32(which, pair);
+    const auto index = vi32{_mm512_srlv_epi32(bytes, hn::Load(di, shifts).raw)};
+#endif
+    return lookup16(scaled, index);
+#else
+    HWY_ALIGN float found[hn::MaxLanes(df32())];
+    for (std::size_t i = 0; i < lanes(); ++i) {
+      const auto byte = static_cast<unsigned>(codes[i / 2]);
+      found[i] = scaled[i % 2 == 0 ? byte >> 4 : byte & 15];
+    }
+    return hn::Load(df32(), found);
+#endif
+  }
+};
+
+/// Decodes one block. With stores past the cache, `count` is a multiple of 16.
+template <class Stores>
 HWY_INLINE void nf4_decode_block(const std::byte* HWY_RESTRICT codes, float absmax,
                                  std::size_t count, float* HWY_RESTRICT out) {
-  const auto scale = hn::Set(df32(), absmax);
+  const nf4_table table(absmax);
   std::size_t i = 0;
+  for (; i + 4 * lanes() <= count; i += 4 * lanes()) {
+    VIVA_UNROLL(4)
+    for (std::size_t k = 0; k < 4; ++k)
+      Stores::put(table.values(codes + (i + k * lanes()) / 2), df32(), out + i + k * lanes());
+  }
   for (; i + lanes() <= count; i += lanes())
-    hn::StoreU(nf4_values(codes + i / 2, scale), df32(), out + i);
+    Stores::put(table.values(codes + i / 2), df32(), out + i);
   if (i < count)
     nf4::decode_blocks_reference(codes + i / 2, &absmax, count - i, lanes(), out + i);
 }

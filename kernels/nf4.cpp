@@ -19,13 +19,15 @@ bool nf4_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte
 
 bool nf4_decode(const std::byte* codes, const std::byte* absmax, std::size_t values,
                 std::size_t block, float* out) {
-  std::uint32_t largest = 0;
-  for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
-    const auto scale = load_as<float>(absmax + 4 * b);
-    largest = std::max(largest, magnitude_bits(scale));
-    nf4_decode_block(codes + first / 2, scale, count, out + first);
+  return with_stores(out, values * 4, [&](auto stores) {
+    std::uint32_t largest = 0;
+    for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
+      const auto scale = load_as<float>(absmax + 4 * b);
+      largest = std::max(largest, magnitude_bits(scale));
+      nf4_decode_block<decltype(stores)>(codes + first / 2, scale, count, out + first);
+    });
+    return largest < infinity_bits;
   });
-  return largest < infinity_bits;
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

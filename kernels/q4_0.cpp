@@ -37,7 +37,9 @@ struct q4_0_format {
                                const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
     constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // bytes of one packed vector
     for (std::size_t i = 0; i < blocks * half; i += step) {
+      prefetch_ahead(in + 2 * i * from.bytes, 2 * step * from.bytes);
       vi32 pairs[4];
+      VIVA_UNROLL(4)
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t at = i + k * lanes(); // byte `at` of the codes, half of them per block
         const std::size_t block = at / half;
@@ -51,11 +53,12 @@ struct q4_0_format {
     }
   }
 
+  template <class Stores>
   static HWY_INLINE void values(const std::uint8_t* HWY_RESTRICT codes, float d,
                                 float* HWY_RESTRICT out) {
     ggml_each_nibble(codes, [&](std::size_t j, vi32 code) {
       const auto centred = hn::ConvertTo(df32(), hn::Sub(code, hn::Set(di32(), 8)));
-      hn::StoreU(hn::Mul(centred, hn::Set(df32(), d)), df32(), out + j);
+      Stores::put(hn::Mul(centred, hn::Set(df32(), d)), df32(), out + j);
     });
   }
 };

@@ -38,11 +38,12 @@ struct q4_1_format {
     }
   }
 
+  template <class Stores>
   static HWY_INLINE void values(const std::uint8_t* HWY_RESTRICT codes, float d, float min,
                                 float* HWY_RESTRICT out) {
     ggml_each_nibble(codes, [&](std::size_t j, vi32 code) {
       const auto scaled = hn::Mul(hn::ConvertTo(df32(), code), hn::Set(df32(), d));
-      hn::StoreU(hn::Add(scaled, hn::Set(df32(), min)), df32(), out + j); // rounds twice
+      Stores::put(hn::Add(scaled, hn::Set(df32(), min)), df32(), out + j); // rounds twice
     });
   }
 };

@@ -39,11 +39,12 @@ struct q5_0_format {
     }
   }
 
+  template <class Stores>
   static HWY_INLINE void values(const std::uint8_t* HWY_RESTRICT codes, float d,
                                 float* HWY_RESTRICT out) {
     ggml_each_five_bits(codes, [&](std::size_t j, vi32 code) {
       const auto centred = hn::ConvertTo(df32(), hn::Sub(code, hn::Set(di32(), 16)));
-      hn::StoreU(hn::Mul(centred, hn::Set(df32(), d)), df32(), out + j);
+      Stores::put(hn::Mul(centred, hn::Set(df32(), d)), df32(), out + j);
     });
   }
 };

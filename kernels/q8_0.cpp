@@ -44,7 +44,9 @@ struct q8_0_format {
                                const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
     constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // values of one packed vector
     for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
+      prefetch_ahead(in + i * from.bytes, step * from.bytes);
       vi32 q[4];
+      VIVA_UNROLL(4)
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t at = i + k * lanes();
         const auto scale = hn::Set(df32(), scales.inverse[at / ggml_block_values]);
@@ -54,13 +56,15 @@ struct q8_0_format {
     }
   }
 
+  template <class Stores>
   static HWY_INLINE void values(const std::uint8_t* HWY_RESTRICT codes, float d,
                                 float* HWY_RESTRICT out) {
     const hn::Rebind<std::int8_t, df32> quarter;
     const auto* q = reinterpret_cast<const std::int8_t*>(codes);
+    VIVA_UNROLL(8)
     for (std::size_t j = 0; j < ggml_block_values; j += lanes()) {
       const auto wide = hn::PromoteTo(di32(), hn::LoadU(quarter, q + j));
-      hn::StoreU(hn::Mul(hn::ConvertTo(df32(), wide), hn::Set(df32(), d)), df32(), out + j);
+      Stores::put(hn::Mul(hn::ConvertTo(df32(), wide), hn::Set(df32(), d)), df32(), out + j);
     }
   }
 };

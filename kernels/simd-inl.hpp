@@ -25,6 +25,11 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Unrolls the loop that follows, of at most N steps, so that its arrays of vectors become registers.
+// GCC does so by itself only where the code grows no longer, which is hardly ever.
+#define VIVA_PRAGMA(text) _Pragma(#text)
+#define VIVA_UNROLL(n) VIVA_PRAGMA(GCC unroll n)
+
 /// f32 lanes; and their integer twins.
 using df32 = hn::CappedTag<float, 16>;
 using di32 = hn::RebindToSigned<df32>;

@@ -1,0 +1,60 @@
+// Memory traffic of long runs: what is asked for before it is needed, and stores that go past the
+// cache. Both only change when bytes move, never which.
+
+#include "kernels/past_cache.hpp"
+#include "kernels/simd-inl.hpp"
+
+#include <hwy/cache_control.h>
+
+#if defined(VIVA_KERNELS_STREAM_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef VIVA_KERNELS_STREAM_INL
+#undef VIVA_KERNELS_STREAM_INL
+#else
+#define VIVA_KERNELS_STREAM_INL
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+/// How far ahead of the value in work a source is fetched.
+inline constexpr std::size_t prefetch_bytes = std::size_t{12} << 10;
+
+/// Fetches the lines of `bytes` bytes, `prefetch_bytes` ahead of `at`. They may lie past the end:
+/// a prefetch cannot fault.
+HWY_INLINE void prefetch_ahead(const std::byte* at, std::size_t bytes) {
+  VIVA_UNROLL(16)
+  for (std::size_t line = 0; line < bytes; line += 64)
+    hwy::Prefetch(at + prefetch_bytes + line);
+}
+
+/// Stores that stay in the cache; the address may be unaligned.
+struct cached_stores {
+  template <class D>
+  static HWY_INLINE void put(hn::Vec<D> v, D d, hn::TFromD<D>* HWY_RESTRICT to) {
+    hn::StoreU(v, d, to);
+  }
+};
+
+/// Stores past the cache; the address is aligned to the vector.
+struct past_cache_stores {
+  template <class D>
+  static HWY_INLINE void put(hn::Vec<D> v, D d, hn::TFromD<D>* HWY_RESTRICT to) {
+    hn::Stream(v, d, to);
+  }
+};
+
+/// Calls `body` with the stores that suit `bytes` bytes at `to`, and orders stores past the cache
+/// before everything that follows.
+template <class Body>
+HWY_INLINE auto with_stores(const void* to, std::size_t bytes, const Body& body) {
+  if (!stores_past_cache(to, bytes))
+    return body(cached_stores{});
+  const auto done = body(past_cache_stores{});
+  hwy::FlushStream();
+  return done;
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

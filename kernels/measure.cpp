@@ -3,93 +3,149 @@
 #include <hwy/foreach_target.h>
 
 #include "kernels/measure.hpp"
-#include "kernels/simd-inl.hpp"
+#include "kernels/stream-inl.hpp"
 
 #include <limits>
 
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-using df64 = hn::CappedTag<double, 8>;
-using vf64 = hn::Vec<df64>;
+/// Vectors that hold the 16 lanes.
+inline constexpr std::size_t lane_vectors = measure_lanes / hn::MaxLanes(df32());
 
-/// Columns between two looks at whether all were finite; whole groups of 16.
-inline constexpr std::size_t piece_columns = 512;
-
-/// Adds 16 values' worth of one piece to lanes [lane, lane + lanes of f64), over all its groups.
-/// Five accumulators live in registers; x, y and e are read from cache once for each part.
-HWY_INLINE void measure_lanes_from(const float* x, const float* y, const float* e,
-                                   std::size_t count, std::size_t lane, row_sums& row) {
-  const df64 d;
-  const hn::Rebind<float, df64> dhalf;
-  auto square_error = hn::LoadU(d, row.square_error.data() + lane);
-  auto abs_error = hn::LoadU(d, row.abs_error.data() + lane);
-  auto square_source = hn::LoadU(d, row.square_source.data() + lane);
-  auto square_decoded = hn::LoadU(d, row.square_decoded.data() + lane);
-  auto product = hn::LoadU(d, row.product.data() + lane);
-  for (std::size_t i = lane; i < count; i += measure_lanes) {
-    const auto xs = hn::PromoteTo(d, hn::LoadU(dhalf, x + i));
-    const auto ys = hn::PromoteTo(d, hn::LoadU(dhalf, y + i));
-    const auto es = hn::PromoteTo(d, hn::LoadU(dhalf, e + i));
-    // A product of two f32 is exact in f64, so fused or not is the same.
-    square_error = hn::MulAdd(es, es, square_error);
-    abs_error = hn::Add(abs_error, hn::Abs(es));
-    square_source = hn::MulAdd(xs, xs, square_source);
-    square_decoded = hn::MulAdd(ys, ys, square_decoded);
-    product = hn::MulAdd(xs, ys, product);
+/// Upper halves added to lower ones until four lanes stay.
+template <class D, class V>
+HWY_INLINE void store_folded(D d, V v, float* out) {
+  if constexpr (hn::MaxLanes(D{}) == 4) {
+    hn::StoreU(v, d, out);
+  } else {
+    const hn::Half<D> half;
+    store_folded(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)), out);
   }
-  hn::StoreU(square_error, d, row.square_error.data() + lane);
-  hn::StoreU(abs_error, d, row.abs_error.data() + lane);
-  hn::StoreU(square_source, d, row.square_source.data() + lane);
-  hn::StoreU(square_decoded, d, row.square_decoded.data() + lane);
-  hn::StoreU(product, d, row.product.data() + lane);
 }
 
-/// Measures `count` columns, whole groups of 16 and at most a piece. False, with nothing changed,
-/// where a pair or its difference is not finite.
-bool measure_piece(const float* x, const float* y, std::size_t count, row_sums& row,
-                   error_sums& sums, std::uint64_t* buckets) {
+/// Lanes 8 apart, then lanes 4 apart, added: four lanes stay.
+HWY_INLINE void fold_lanes(vf32* sums, piece_sums::lane_array& out) {
+  for (std::size_t n = lane_vectors / 2; n != 0; n /= 2)
+    for (std::size_t v = 0; v < n; ++v)
+      sums[v] = hn::Add(sums[v], sums[v + n]);
+  store_folded(df32(), sums[0], out.data());
+}
+
+/// Sums `count` columns, whole groups of 16 and at most a piece.
+template <class Source>
+HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
+                                const float* HWY_RESTRICT y, std::size_t count) {
   const df32 d;
-  HWY_ALIGN float e[piece_columns];
-  HWY_ALIGN std::uint32_t bucket[piece_columns];
-  auto max = hn::Zero(di32());
-  for (std::size_t i = 0; i < count; i += lanes()) {
-    const auto difference = hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, y + i));
-    const auto bits = hn::BitCast(di32(), hn::Abs(difference));
-    max = hn::Max(max, bits); // orders NaN above infinity above every number
-    hn::Store(difference, d, e + i);
-    hn::Store(hn::ShiftRight<magnitude_histogram::bucket_shift>(hn::BitCast(du32(), bits)), du32(),
-              bucket + i);
+  vf32 square_error[lane_vectors], abs_error[lane_vectors], square_source[lane_vectors],
+      square_decoded[lane_vectors], product[lane_vectors];
+  auto max = hn::Zero(d); // one for all lanes: with more, sums would no longer fit the registers
+  VIVA_UNROLL(4)
+  for (std::size_t v = 0; v < lane_vectors; ++v)
+    square_error[v] = abs_error[v] = square_source[v] = square_decoded[v] = product[v] =
+        hn::Zero(d);
+  for (std::size_t i = 0; i < count; i += measure_lanes) {
+    prefetch_ahead(x + i * from.bytes, measure_lanes * from.bytes);
+    VIVA_UNROLL(4)
+    for (std::size_t v = 0; v < lane_vectors; ++v) {
+      const std::size_t at = i + v * lanes();
+      const auto xs = load(from, x + at * from.bytes);
+      const auto ys = hn::LoadU(d, y + at);
+      const auto e = hn::Sub(xs, ys);
+      const auto magnitudes = hn::Abs(e);
+      // A product and a sum, each rounded: not every target has a fused one.
+      square_error[v] = hn::Add(square_error[v], hn::Mul(e, e));
+      abs_error[v] = hn::Add(abs_error[v], magnitudes);
+      square_source[v] = hn::Add(square_source[v], hn::Mul(xs, xs));
+      square_decoded[v] = hn::Add(square_decoded[v], hn::Mul(ys, ys));
+      product[v] = hn::Add(product[v], hn::Mul(xs, ys));
+      max = hn::Max(max, magnitudes);
+    }
   }
-  HWY_ALIGN std::int32_t largest[16];
-  hn::Store(max, di32(), largest);
-  const auto max_bits = static_cast<std::uint32_t>(*std::max_element(largest, largest + lanes()));
-  if (max_bits >= infinity_bits)
+  piece_sums out;
+  fold_lanes(square_error, out.square_error);
+  fold_lanes(abs_error, out.abs_error);
+  fold_lanes(square_source, out.square_source);
+  fold_lanes(square_decoded, out.square_decoded);
+  fold_lanes(product, out.product);
+  out.max_error = hn::GetLane(hn::MaxOfLanes(d, max));
+  return out;
+}
+
+/// Counts the chosen groups of `count` columns; a last group may be cut.
+template <class Source>
+HWY_INLINE void count_groups(Source from, const std::byte* HWY_RESTRICT x,
+                             const float* HWY_RESTRICT y, std::size_t count, group_choice choice,
+                             std::uint64_t* HWY_RESTRICT buckets) {
+  HWY_ALIGN std::uint32_t bucket[measure_lanes];
+  for (std::size_t i = choice.first * measure_lanes; i < count; i += choice.step * measure_lanes) {
+    VIVA_UNROLL(4)
+    for (std::size_t v = 0; v < lane_vectors; ++v) {
+      const std::size_t at = i + v * lanes();
+      const auto e = hn::Sub(load(from, x + at * from.bytes), hn::LoadU(df32(), y + at));
+      const auto bits = hn::BitCast(du32(), hn::Abs(e));
+      hn::Store(hn::ShiftRight<magnitude_histogram::bucket_shift>(bits), du32(),
+                bucket + v * lanes());
+    }
+    if (HWY_LIKELY(i + measure_lanes <= count)) {
+      VIVA_UNROLL(16)
+      for (std::size_t k = 0; k < measure_lanes; ++k)
+        buckets[bucket[k]] += choice.weight;
+    } else {
+      for (std::size_t k = 0; k < count - i; ++k)
+        buckets[bucket[k]] += choice.weight;
+    }
+  }
+}
+
+/// Measures one piece. `x` and `y` can be read up to a whole group; what lies past `count` is zero.
+template <class Source>
+HWY_INLINE bool measure_one(Source from, const std::byte* x, const float* y, std::size_t cols,
+                            std::size_t column, std::size_t count, std::uint32_t row_bits,
+                            row_sums& row, error_sums& sums) {
+  const auto padded = (count + measure_lanes - 1) / measure_lanes * measure_lanes;
+  const auto piece = sum_piece(from, x, y, padded);
+  if (HWY_UNLIKELY(!piece.in_range()))
     return false;
-  for (std::size_t lane = 0; lane < measure_lanes; lane += hn::MaxLanes(df64()))
-    measure_lanes_from(x, y, e, count, lane, row);
-  for (std::size_t i = 0; i < count; ++i)
-    ++buckets[bucket[i]];
+  piece.add_to(row);
   sums.count += count;
-  sums.max_error = std::max(sums.max_error, float_of(max_bits));
+  sums.max_error = std::max(sums.max_error, piece.max_error);
+  count_groups(from, x, y, count, choose_groups(cols, column, count, row_bits, piece.even()),
+               sums.errors.counts.data());
   return true;
 }
 
-void measure_rows(const float* x, const float* y, std::size_t rows, std::size_t cols,
-                  error_sums& sums) {
-  auto* buckets = measure_buckets(sums);
-  for (std::size_t r = 0; r < rows; ++r, x += cols, y += cols) {
-    row_sums row;
-    std::size_t column = 0;
-    while (column < cols) {
-      const auto whole = std::min(piece_columns, (cols - column) / measure_lanes * measure_lanes);
-      const auto count = whole != 0 ? whole : cols - column;
-      if (whole == 0 || !measure_piece(x + column, y + column, count, row, sums, buckets))
-        measure_values(x + column, y + column, column, count, row, sums);
-      column += count;
+/// One piece that cannot be read in whole groups, or that f32 cannot take: on a copy.
+template <class Source>
+HWY_NOINLINE void measure_apart(Source from, const std::byte* x, const float* y, std::size_t cols,
+                                std::size_t column, std::size_t count, std::uint32_t row_bits,
+                                row_sums& row, error_sums& sums) {
+  HWY_ALIGN float x_copy[measure_piece] = {};
+  HWY_ALIGN float y_copy[measure_piece] = {};
+  load_f32(x, from.type, count, x_copy);
+  std::copy(y, y + count, y_copy);
+  if (!measure_one(source<dtype::f32>{}, reinterpret_cast<const std::byte*>(x_copy), y_copy, cols,
+                   column, count, row_bits, row, sums))
+    measure_values(x_copy, y_copy, column, count, row, sums);
+}
+
+void measure_rows(const matrix& in, const float* y, error_sums& sums) {
+  measure_buckets(sums);
+  with_source(in.type, [&](auto from) {
+    for (std::size_t r = 0; r < in.rows; ++r, y += in.cols) {
+      const std::byte* x = in.data + r * in.cols * from.bytes;
+      const auto row_bits = bits_of(in.cols == 0 ? 0.0f : value_of(x, from.type, 0));
+      row_sums row;
+      for (std::size_t column = 0; column < in.cols; column += measure_piece) {
+        const auto count = std::min(measure_piece, in.cols - column);
+        const std::byte* at = x + column * from.bytes;
+        if (count % measure_lanes != 0
+            || !measure_one(from, at, y + column, in.cols, column, count, row_bits, row, sums))
+          measure_apart(from, at, y + column, in.cols, column, count, row_bits, row, sums);
+      }
+      measure_close(row, sums);
     }
-    measure_close(row, sums);
-  }
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -100,15 +156,39 @@ namespace viva::kernels {
 
 HWY_EXPORT(measure_rows);
 
-void measure_simd(const float* x, const float* y, std::size_t rows, std::size_t cols,
-                  error_sums& sums) {
-  HWY_DYNAMIC_DISPATCH(measure_rows)(x, y, rows, cols, sums);
+void measure_simd(const matrix& x, const float* y, error_sums& sums) {
+  HWY_DYNAMIC_DISPATCH(measure_rows)(x, y, sums);
 }
 
 std::uint64_t* measure_buckets(error_sums& sums) {
   if (sums.errors.counts.empty())
     sums.errors.counts.resize(magnitude_histogram::bucket_count);
   return sums.errors.counts.data();
+}
+
+// -- rules --------------------------------------------------------------------------------------
+
+bool piece_sums::in_range() const noexcept {
+  constexpr float smallest = 0x1p-100f; // below, squares lose bits or vanish
+  const auto fits = [](float sum) { return sum >= smallest && is_finite(sum); };
+  const float errors = total(square_error);
+  return fits(total(square_source)) && fits(total(square_decoded))
+         && (fits(errors) || (errors == 0 && max_error == 0));
+}
+
+bool piece_sums::even() const noexcept {
+  constexpr float factor = 36.0f / measure_piece; // six times the rms, squared
+  return max_error * max_error <= factor * total(square_error);
+}
+
+void piece_sums::add_to(row_sums& row) const noexcept {
+  for (std::size_t i = 0; i < 4; ++i) {
+    row.square_error[i] += double{square_error[i]};
+    row.abs_error[i] += double{abs_error[i]};
+    row.square_source[i] += double{square_source[i]};
+    row.square_decoded[i] += double{square_decoded[i]};
+    row.product[i] += double{product[i]};
+  }
 }
 
 void measure_values(const float* x, const float* y, std::size_t column, std::size_t count,
@@ -121,7 +201,7 @@ void measure_values(const float* x, const float* y, std::size_t column, std::siz
       continue;
     }
     const float e = std::clamp(x[i] - y[i], -largest, largest);
-    const std::size_t lane = (column + i) % measure_lanes;
+    const std::size_t lane = (column + i) % row.product.size();
     const double wide_x = x[i];
     const double wide_y = y[i];
     const double wide_e = e;
@@ -150,11 +230,72 @@ void measure_close(const row_sums& row, error_sums& sums) {
   sums.product.add(total(row.product));
 }
 
-void measure_reference(const float* x, const float* y, std::size_t rows, std::size_t cols,
-                       error_sums& sums) {
-  for (std::size_t r = 0; r < rows; ++r, x += cols, y += cols) {
+// -- reference ----------------------------------------------------------------------------------
+
+namespace {
+
+using lane_sums = std::array<float, measure_lanes>;
+
+piece_sums::lane_array folded(lane_sums lanes) {
+  for (std::size_t width = 8; width >= 4; width /= 2)
+    for (std::size_t i = 0; i < width; ++i)
+      lanes[i] += lanes[i + width];
+  return {lanes[0], lanes[1], lanes[2], lanes[3]};
+}
+
+piece_sums sum_piece_reference(const float* x, const float* y, std::size_t count) {
+  lane_sums square_error{}, abs_error{}, square_source{}, square_decoded{}, product{};
+  piece_sums out;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t lane = i % measure_lanes;
+    const float e = x[i] - y[i];
+    square_error[lane] += e * e;
+    abs_error[lane] += magnitude(e);
+    square_source[lane] += x[i] * x[i];
+    square_decoded[lane] += y[i] * y[i];
+    product[lane] += x[i] * y[i];
+    out.max_error = std::max(out.max_error, magnitude(e));
+  }
+  out.square_error = folded(square_error);
+  out.abs_error = folded(abs_error);
+  out.square_source = folded(square_source);
+  out.square_decoded = folded(square_decoded);
+  out.product = folded(product);
+  return out;
+}
+
+void measure_piece_reference(const float* x, const float* y, std::size_t cols, std::size_t column,
+                             std::size_t count, std::uint32_t row_bits, row_sums& row,
+                             error_sums& sums) {
+  const auto piece = sum_piece_reference(x, y, count);
+  if (!piece.in_range()) {
+    measure_values(x, y, column, count, row, sums);
+    return;
+  }
+  piece.add_to(row);
+  sums.count += count;
+  sums.max_error = std::max(sums.max_error, piece.max_error);
+  const auto choice = choose_groups(cols, column, count, row_bits, piece.even());
+  for (std::size_t i = 0; i < count; ++i)
+    if (i / measure_lanes % choice.step == choice.first)
+      measure_buckets(sums)[magnitude_histogram::bucket_of(x[i] - y[i])] += choice.weight;
+}
+
+} // namespace
+
+void measure_reference(const matrix& in, const float* y, error_sums& sums) {
+  measure_buckets(sums);
+  std::array<float, measure_piece> x;
+  for (std::size_t r = 0; r < in.rows; ++r) {
+    const std::size_t first = r * in.cols;
     row_sums row;
-    measure_values(x, y, 0, cols, row, sums);
+    for (std::size_t column = 0; column < in.cols; column += measure_piece) {
+      const auto count = std::min(measure_piece, in.cols - column);
+      for (std::size_t i = 0; i < count; ++i)
+        x[i] = value_of(in, first + column + i);
+      measure_piece_reference(x.data(), y + first + column, in.cols, column, count,
+                              bits_of(value_of(in, first)), row, sums);
+    }
     measure_close(row, sums);
   }
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace viva::kernels {
 
@@ -71,7 +72,7 @@ void error_sums::merge(const error_sums& other) {
 // not zero and those limbs, the histogram as (gap, count) pairs, and FNV-1a over all of it.
 namespace {
 
-constexpr std::uint8_t sums_version = 1;
+constexpr std::uint8_t sums_version = 2; // 1 added in f64 and counted every value
 
 void put_sum(std::string& out, const exact_sum& sum) {
   const auto limbs = sum.canonical();
@@ -184,7 +185,9 @@ metrics finish(const error_sums& sums) {
   m.rmse = std::sqrt(m.mse);
   m.mae = sums.abs_error.value() / n;
   m.max_error = static_cast<double>(sums.max_error);
-  m.p99 = std::min(sums.errors.quantile(0.99), m.max_error);
+  for (const auto& [place, q] : {std::pair{&m.p50, 0.5}, std::pair{&m.p90, 0.9},
+                                 std::pair{&m.p99, 0.99}, std::pair{&m.p999, 0.999}})
+    *place = std::min(sums.errors.quantile(q), m.max_error);
   if (source > 0 && decoded > 0)
     m.cosine = sums.product.value() / (std::sqrt(source) * std::sqrt(decoded));
   else
@@ -193,6 +196,12 @@ metrics finish(const error_sums& sums) {
   m.rel_rms = error == 0 ? 0 : source > 0 ? std::sqrt(error / source) : infinity;
   m.outliers = sums.errors.above(4 * m.rmse);
   return m;
+}
+
+metrics compute_all(const matrix& x, const float* y) {
+  error_sums sums;
+  measure_simd(x, y, sums);
+  return finish(sums);
 }
 
 } // namespace viva::kernels

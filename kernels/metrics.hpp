@@ -4,9 +4,8 @@
 //
 // `error_sums` is what a shard measures; it merges exactly (integers, maxima and `exact_sum`), so
 // neither the cut into shards nor the order of merging changes a bit. `finish` turns the merged
-// sums into the numbers of the report. Both SIMD and reference fill equal sums: per row 16 virtual
-// lanes (column index mod 16) accumulate in f64, lanes are added 0..15, and each row's five totals
-// enter the exact sums.
+// sums into the numbers of the report. Both SIMD and reference fill equal sums, row by row; each
+// row's five totals enter the exact sums.
 
 #include "kernels/dtype.hpp"
 #include "kernels/exact_sum.hpp"
@@ -55,17 +54,16 @@ struct error_sums {
   static bool decode(std::string_view bytes, error_sums& out);
 };
 
-/// Adds one run of rows to `sums`. Shapes: x and y (rows, cols), row-major f32.
-void measure_reference(const float* x, const float* y, std::size_t rows, std::size_t cols,
-                       error_sums& sums);
-void measure_simd(const float* x, const float* y, std::size_t rows, std::size_t cols,
-                  error_sums& sums);
+/// Adds one run of rows to `sums`, by the rules of measure.hpp. y: f32 in the shape of x.
+void measure_reference(const matrix& x, const float* y, error_sums& sums);
+void measure_simd(const matrix& x, const float* y, error_sums& sums);
 
 /// The report's numbers for one tensor.
 struct metrics {
   std::uint64_t count = 0, not_finite = 0;
   double mse = 0, rmse = 0, mae = 0, max_error = 0;
-  double p99 = 0;             ///< 99th percentile of |x - x'|, from the histogram.
+  double p50 = 0, p90 = 0;    ///< Percentiles of |x - x'|, from the histogram.
+  double p99 = 0, p999 = 0;   ///< p999: the 99.9th.
   double cosine = 1;          ///< 1 when both sides are all zero.
   double snr_db = 0;          ///< 10 log10(sum x^2 / sum e^2); infinite without error.
   double rel_rms = 0;         ///< ||x - x'|| / ||x||; 0 without error.
@@ -73,5 +71,8 @@ struct metrics {
 };
 
 metrics finish(const error_sums& sums);
+
+/// All of them for one tensor in memory.
+metrics compute_all(const matrix& x, const float* y);
 
 } // namespace viva::kernels

@@ -12,10 +12,14 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
+matrix view_of(const float* x, std::size_t rows, std::size_t cols) {
+  return {reinterpret_cast<const std::byte*>(x), dtype::f32, rows, cols};
+}
+
 error_sums reference_sums(const std::vector<float>& x, const std::vector<float>& y,
                           std::size_t rows, std::size_t cols) {
   error_sums sums;
-  measure_reference(x.data(), y.data(), rows, cols, sums);
+  measure_reference(view_of(x.data(), rows, cols), y.data(), sums);
   return sums;
 }
 
@@ -25,7 +29,7 @@ void require_equal_sums(const std::vector<float>& x, const std::vector<float>& y
   INFO(rows << " x " << cols);
   for_each_target([&] {
     error_sums sums;
-    measure_simd(x.data(), y.data(), rows, cols, sums);
+    measure_simd(view_of(x.data(), rows, cols), y.data(), sums);
     REQUIRE(sums.encode() == wanted);
   });
 }
@@ -125,7 +129,8 @@ TEST_CASE("shards merge to the bits of the whole, in any cut and order", "[metri
     for (std::size_t end = rows; end != 0; end -= std::min(step, end)) { // last shard first
       const std::size_t first = end - std::min(step, end);
       error_sums part;
-      measure_simd(x.data() + first * cols, y.data() + first * cols, end - first, cols, part);
+      measure_simd(view_of(x.data() + first * cols, end - first, cols), y.data() + first * cols,
+                   part);
       merged.merge(part);
     }
     REQUIRE(merged.encode() == whole);

@@ -212,8 +212,8 @@ expected<shard_result> measure(const plan& p, const workplace& place, const shar
     for (const auto& [side, values] : {std::pair{&t.source, &a}, std::pair{&*t.other, &b}})
       if (auto read = read_rows(place, t, *side, first, count, values->data()); !read)
         return tl::unexpected(read.error());
-    const kernels::matrix x{reinterpret_cast<const std::byte*>(a.data()), kernels::dtype::f32, count,
-                            t.cols};
+    const auto* source = reinterpret_cast<const std::byte*>(a.data());
+    const kernels::matrix x{source, kernels::dtype::f32, count, t.cols};
     kernels::measure_simd(x, b.data(), sums);
   }
   return shard_result{.checksum = 0, .findings = sums.encode()};

@@ -59,8 +59,7 @@ public:
             std::map<std::string, double>& references,
             const std::function<void(const bench_line&)>& each)
       : x_options(options), x_place(values, options.type), x_team(options.threads),
-        x_references(references), x_each(each) {
-  }
+        x_references(references), x_each(each) {}
 
   expected<void> run(const kernels::recipe& with);
   void report_machine();
@@ -125,8 +124,7 @@ double bench_run::seconds(workbench& bench, const bench_case& one) {
 /// Sets rows and repeats so that a sample is neither too short for the clock nor too long to wait
 /// for. Rows shrink only where the method, not the memory, is what takes long.
 void bench_run::calibrate(workbench& bench, bench_case& one) {
-  const std::size_t all =
-      one.which == path::reference ? cache_values / bench_cols : bench.rows();
+  const std::size_t all = one.which == path::reference ? cache_values / bench_cols : bench.rows();
   one.rows = std::min({std::max(bench.grain(), all / 64), all, bench.rows()});
   one.repeats = 1;
   seconds(bench, one); // pages, caches and frequencies settle
@@ -170,13 +168,12 @@ void bench_run::report(const std::string& method, const workbench& bench, const 
   auto line = line_of(method, op, one.isa, one.values_per_s);
   line.path = one.which == path::reference ? "reference" : "simd";
   line.values = one.rows * bench_cols;
-  const double source_bytes = one.op == operation::decode
-                                  ? 4.0
-                                  : static_cast<double>(kernels::bytes_of(x_options.type));
-  const double plane_bytes = one.op == operation::survey
-                                 ? 0
-                                 : static_cast<double>(bench.plane_bytes(one.rows))
-                                       / static_cast<double>(line.values);
+  const double source_bytes =
+      one.op == operation::decode ? 4.0 : static_cast<double>(kernels::bytes_of(x_options.type));
+  const double plane_bytes =
+      one.op == operation::survey
+          ? 0
+          : static_cast<double>(bench.plane_bytes(one.rows)) / static_cast<double>(line.values);
   line.bytes_per_s = line.values_per_s * (source_bytes + plane_bytes);
   line.ratio_to_limit = median(one.ratios);
   auto& reference = x_references[method + " " + op];
@@ -197,7 +194,8 @@ expected<void> bench_run::run(const kernels::recipe& with) {
                                       operation::survey};
   for (const auto op : operations) {
     // Surveys have no reference of their own: they are exact sums and maxima.
-    if (bench.has(op) && op != operation::survey && !x_references.contains(name + " " + to_string(op)))
+    if (bench.has(op) && op != operation::survey
+        && !x_references.contains(name + " " + to_string(op)))
       cases.push_back({op, path::reference, "scalar", 0, 1, {}, {}});
     for (const auto& isa : x_isas)
       if (bench.has(op))
@@ -229,9 +227,9 @@ expected<void> bench_run::run(const kernels::recipe& with) {
 
 void bench_run::report_machine() {
   for (const auto& [isa, samples] : x_machine)
-    for (const auto& [op, bytes_per_s] : {std::pair{"read", &samples.read},
-                                          std::pair{"write", &samples.write},
-                                          std::pair{"copy", &samples.copy}}) {
+    for (const auto& [op, bytes_per_s] :
+         {std::pair{"read", &samples.read}, std::pair{"write", &samples.write},
+          std::pair{"copy", &samples.copy}}) {
       const double width =
           op == std::string("write") ? 4.0 : static_cast<double>(kernels::bytes_of(x_options.type));
       auto values_per_s = *bytes_per_s;

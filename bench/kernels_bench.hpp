@@ -3,9 +3,9 @@
 // How fast every method of the registry encodes, measures and decodes, beside what the machine's
 // memory allows in the same repetition.
 //
-// One repetition runs, in turn, a read, a write and a copy of the same buffers and then every case of
-// a method; a case's ratio is the median over repetitions of (its limit's seconds / its seconds) for
-// the same bytes. So a noisy neighbour meets both sides.
+// One repetition runs, in turn, a read, a write and a copy of the same buffers and then every case
+// of a method; a case's ratio is the median over repetitions of (its limit's seconds / its seconds)
+// for the same bytes. So a noisy neighbour meets both sides.
 
 #include "kernels/dtype.hpp"
 #include "kernels/error.hpp"
@@ -29,9 +29,9 @@ struct kernels_bench_options {
 /// One case. A line of --json.
 struct bench_line {
   std::string method; ///< "machine" for read, write and copy.
-  std::string op;     ///< encode, measure (encode and error sums), decode, survey; read, write, copy
-  std::string path;   ///< reference or simd
-  std::string isa;    ///< Highway's name of the instruction set.
+  std::string op;   ///< encode, measure (encode and error sums), decode, survey; read, write, copy
+  std::string path; ///< reference or simd
+  std::string isa;  ///< Highway's name of the instruction set.
   kernels::dtype type = kernels::dtype::f32;
   std::uint64_t values = 0;
   unsigned threads = 1;

@@ -1,7 +1,7 @@
 #pragma once
 
-// One method on one buffer: source rows of N(0, 0.02), room for its planes and for decoded rows, and
-// its operations on a part of the rows, so that threads can share one stream.
+// One method on one buffer: source rows of N(0, 0.02), room for its planes and for decoded rows,
+// and its operations on a part of the rows, so that threads can share one stream.
 
 #include "kernels/registry.hpp"
 

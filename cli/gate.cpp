@@ -17,7 +17,7 @@ struct metric_row {
   double (*of)(const kernels::metrics&); ///< Null: a number of the tensor, not of its errors.
 };
 
-constexpr std::array<metric_row, 11> metric_rows = {{
+constexpr std::array<metric_row, 14> metric_rows = {{
     {"sqnr_db", [](const kernels::metrics& m) { return m.snr_db; }},
     {"mse", [](const kernels::metrics& m) { return m.mse; }},
     {"rmse", [](const kernels::metrics& m) { return m.rmse; }},

@@ -51,9 +51,8 @@ status encode_and_measure(const recipe& with, const matrix& in, const tensor_num
       done.position += first * in.cols;
       return done;
     }
-    if (const auto done =
-            measure_run(with, run, numbers, {from.data(), shape.planes_count}, *sums, which,
-                        decoded.data());
+    if (const auto done = measure_run(with, run, numbers, {from.data(), shape.planes_count}, *sums,
+                                      which, decoded.data());
         !done)
       return done;
   }

@@ -255,8 +255,8 @@ status ggml_encode(const matrix& in, std::byte* out) {
     const std::size_t whole = blocks / 4 * 4;
     const std::size_t batches = blocks / ggml_batch * ggml_batch;
     const auto encode = [&](auto stores, std::size_t b, std::size_t count) {
-      return ggml_encode_batch<Format, decltype(stores)>(
-          from, in.data + b * values * from.bytes, count, out + b * Format::block_bytes);
+      return ggml_encode_batch<Format, decltype(stores)>(from, in.data + b * values * from.bytes,
+                                                         count, out + b * Format::block_bytes);
     };
     const bool finite = with_stores(out, batches * Format::block_bytes, [&](auto stores) {
       for (std::size_t b = 0; b < batches; b += ggml_batch)

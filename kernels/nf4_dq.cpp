@@ -196,11 +196,10 @@ status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& n
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers& numbers, std::span<const std::byte* const> in,
                         float* out) noexcept {
-  return decode_by(with, rows * cols, numbers.values[0], in, out,
-                   [](const std::byte* codes, const float* absmax, std::size_t count,
-                      std::size_t block, bool, float* to) {
-                     nf4::decode_blocks_reference(codes, absmax, count, block, to);
-                   });
+  return decode_by(
+      with, rows * cols, numbers.values[0], in, out,
+      [](const std::byte* codes, const float* absmax, std::size_t count, std::size_t block, bool,
+         float* to) { nf4::decode_blocks_reference(codes, absmax, count, block, to); });
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols,

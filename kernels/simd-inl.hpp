@@ -25,8 +25,8 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Unrolls the loop that follows, of at most N steps, so that its arrays of vectors become registers.
-// GCC does so by itself only where the code grows no longer, which is hardly ever.
+// Unrolls the loop that follows, of at most N steps, so that its arrays of vectors become
+// registers. GCC does so by itself only where the code grows no longer, which is hardly ever.
 #define VIVA_PRAGMA(text) _Pragma(#text)
 #define VIVA_UNROLL(n) VIVA_PRAGMA(GCC unroll n)
 

@@ -69,6 +69,7 @@ void add_inspect(CLI::App&, invocation&);
 void add_info(CLI::App&, invocation&);
 void add_bench(CLI::App&, invocation&);
 void add_bench_kernels(CLI::App& group, invocation&);
+void add_bench_quality(CLI::App& group, invocation&);
 void add_bench_supervision(CLI::App& group, invocation&);
 void add_status(CLI::App&, invocation&);
 void add_tree(CLI::App&, invocation&);

@@ -149,6 +149,42 @@ HWY_INLINE void fold_blocks(Source from, const std::byte* HWY_RESTRICT in, std::
   }
 }
 
+/// The first value of largest magnitude of blocks whose extremes of both signs tie.
+template <class Source>
+HWY_NOINLINE void settle_extremes(Source from, const std::byte* in, std::size_t block,
+                                  std::size_t first, std::size_t last, float* out) {
+  for (std::size_t b = first; b < last; ++b)
+    out[b] = extreme_of({in, from.type, last, block}, b * block, block);
+}
+
+/// The value of largest magnitude of each block, the first of equals: `blocks` as `fold_blocks`
+/// takes them, at most `Most`, a multiple of 16. The extremes of both signs come from integer
+/// maxima; where they tie, which of them stands first is looked up. False, where a value is not
+/// finite.
+template <std::size_t Most, class Source>
+HWY_INLINE bool fold_extremes(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
+                              std::size_t blocks, float* HWY_RESTRICT out) {
+  const di32 di;
+  HWY_ALIGN std::int32_t positive[Most] = {};
+  HWY_ALIGN std::uint32_t negative[Most] = {};
+  fold_blocks<positive_fold>(from, in, block, blocks, positive);
+  fold_blocks<negative_fold>(from, in, block, blocks, negative);
+  auto largest = hn::Zero(di);
+  for (std::size_t b = 0; b < blocks; b += lanes()) {
+    const auto signed_bits = hn::BitCast(di, hn::Load(du32(), negative + b));
+    const auto above = hn::Max(hn::Load(di, positive + b), hn::Zero(di));
+    const auto below = hn::IfThenElseZero(hn::Lt(signed_bits, hn::Zero(di)),
+                                          hn::And(signed_bits, hn::Set(di, 0x7FFFFFFF)));
+    const auto extreme = hn::IfThenElse(hn::Gt(below, above), signed_bits, above);
+    largest = hn::Max(largest, hn::Max(above, below));
+    hn::Store(hn::BitCast(df32(), extreme), df32(), out + b);
+    const auto tie = hn::And(hn::Eq(above, below), hn::Gt(above, hn::Zero(di)));
+    if (HWY_UNLIKELY(!hn::AllFalse(di, tie)))
+      settle_extremes(from, in, block, b, std::min(blocks, b + lanes()), out);
+  }
+  return hn::AllTrue(di, hn::Lt(largest, hn::Set(di, infinity_bits)));
+}
+
 } // namespace viva::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -59,41 +59,16 @@ struct ggml_scales {
 
 // -- scales -------------------------------------------------------------------------------------
 
-template <class Source>
-HWY_NOINLINE void ggml_settle_ties(Source from, const std::byte* in, std::size_t first,
-                                   std::size_t last, float factor, float* d) {
-  const matrix values{in, from.type, last, ggml_block_values};
-  for (std::size_t b = first; b < last; ++b)
-    d[b] = ggml_extreme(values, b * ggml_block_values) * factor;
-}
-
-/// d = extreme * factor, a power of two. The extremes of both signs come from integer maxima; where
-/// they tie, which of them stands first is looked up, block by block. False where a value is not
-/// finite.
+/// d = extreme * factor, a power of two. False where a value is not finite.
 template <class Source>
 HWY_INLINE bool ggml_extreme_scales(Source from, const std::byte* HWY_RESTRICT in,
                                     std::size_t blocks, float factor, ggml_scales& out) {
-  const di32 di;
   const df32 d;
-  HWY_ALIGN std::int32_t positive[ggml_batch] = {};
-  HWY_ALIGN std::uint32_t negative[ggml_batch] = {};
-  fold_blocks<positive_fold>(from, in, ggml_block_values, blocks, positive);
-  fold_blocks<negative_fold>(from, in, ggml_block_values, blocks, negative);
-  auto largest = hn::Zero(di);
-  for (std::size_t b = 0; b < blocks; b += lanes()) {
-    const auto signed_bits = hn::BitCast(di, hn::Load(du32(), negative + b));
-    const auto above = hn::Max(hn::Load(di, positive + b), hn::Zero(di));
-    const auto below = hn::IfThenElseZero(hn::Lt(signed_bits, hn::Zero(di)),
-                                          hn::And(signed_bits, hn::Set(di, 0x7FFFFFFF)));
-    const auto extreme = hn::IfThenElse(hn::Gt(below, above), signed_bits, above);
-    largest = hn::Max(largest, hn::Max(above, below));
-    hn::Store(hn::Mul(hn::BitCast(d, extreme), hn::Set(d, factor)), d, out.d + b);
-    const auto tie = hn::And(hn::Eq(above, below), hn::Gt(above, hn::Zero(di)));
-    if (HWY_UNLIKELY(!hn::AllFalse(di, tie)))
-      ggml_settle_ties(from, in, b, std::min(blocks, b + lanes()), factor, out.d);
-  }
+  const bool finite = fold_extremes<ggml_batch>(from, in, ggml_block_values, blocks, out.d);
+  for (std::size_t b = 0; b < blocks; b += lanes())
+    hn::Store(hn::Mul(hn::Load(d, out.d + b), hn::Set(d, factor)), d, out.d + b);
   out.finish(blocks);
-  return hn::AllTrue(di, hn::Lt(largest, hn::Set(di, infinity_bits)));
+  return finite;
 }
 
 template <class Source>

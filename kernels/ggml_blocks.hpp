@@ -13,16 +13,6 @@ namespace viva::kernels {
 
 inline constexpr std::uint32_t ggml_block_values = 32;
 
-/// The value of largest magnitude among a block's; the first of equals.
-inline float ggml_extreme(const matrix& in, std::size_t first) noexcept {
-  float extreme = 0;
-  for (std::size_t j = 0; j < ggml_block_values; ++j) {
-    const float x = value_of(in, first + j);
-    extreme = magnitude(x) > magnitude(extreme) ? x : extreme;
-  }
-  return extreme;
-}
-
 /// The smallest and the largest of a block's values; the first of equals, so the sign of a zero is
 /// the first one's.
 struct ggml_range {

@@ -1,7 +1,9 @@
-// NF4 codes and levels in vectors: shared by every method that keeps NF4's codes.
+// Codes of 16 levels in vectors: shared by nf4, nf4-dq and nf4-signed.
 
+#include "kernels/blockwise.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/nf4.hpp"
+#include "kernels/nf4_signed.hpp"
 #include "kernels/pack-inl.hpp"
 #include "kernels/stream-inl.hpp"
 
@@ -21,23 +23,49 @@ namespace viva::kernels::HWY_NAMESPACE {
 /// Values of one step: eight vectors become one vector of bytes, two codes each.
 inline constexpr std::size_t nf4_step = 8 * hn::MaxLanes(df32());
 
-/// The codes of u, each in [-1, 1]: what nf4::code_of says, found with one comparison.
-///
-/// u (11.95 - 4.55 |u|) + 8, rounded, is a bin in [1, 15] that grows with u; bin k holds threshold
-/// k - 1 and no other, each at least 0.03 bins from the bin's edges. So the bin only chooses which
-/// threshold to compare with, and no rounding in the bin's arithmetic can reach the code.
+/// What distinguishes one book of 16 ascending levels, level 7 zero, from another: its thresholds,
+/// and where u (slope - bend |u|) + middle, rounded, is a bin in [1, 15] that grows with u, bin k
+/// holds threshold k - 1 and no other, and u = 0 is in bin 8.
+struct nf4_book {
+  static constexpr const float* levels = nf4::levels.data();
+  static constexpr float slope = 11.95f, bend = 4.55f, middle = 8; // 0.03 bins to spare
+  static constexpr bool keeps_sign = false; ///< Whether scales have the sign of the extreme value.
+  static constexpr float threshold(int i) {
+    return nf4::threshold(i);
+  }
+};
+
+struct nf4_signed_book {
+  static constexpr const float* levels = nf4_signed::levels.data();
+  static constexpr float slope = 12.14f, bend = 4.98f, middle = 7.76f; // 0.1 bins to spare
+  static constexpr bool keeps_sign = true;
+  static constexpr float threshold(int i) {
+    return nf4_signed::threshold(i);
+  }
+};
+
+/// The codes of u, each in [-1, 1]: how many thresholds are below u, found with one comparison. The
+/// bin only chooses which threshold to compare with, and every threshold is so far from its bin's
+/// edges that no rounding in the bin's arithmetic can reach the code.
+template <class Book>
 HWY_INLINE vi32 nf4_codes(vf32 u) {
   const df32 d;
   const di32 di;
 #if VIVA_X86_256 || VIVA_X86_512
   // Thresholds by bin; slot 0 is bin 8 again, for the lanes whose table is chosen by sign.
   alignas(64) static constexpr float by_bin[16] = {
-      nf4::threshold(7),  nf4::threshold(0),  nf4::threshold(1),  nf4::threshold(2),
-      nf4::threshold(3),  nf4::threshold(4),  nf4::threshold(5),  nf4::threshold(6),
-      nf4::threshold(7),  nf4::threshold(8),  nf4::threshold(9),  nf4::threshold(10),
-      nf4::threshold(11), nf4::threshold(12), nf4::threshold(13), nf4::threshold(14)};
-  const auto slope = hn::NegMulAdd(hn::Abs(u), hn::Set(d, 4.55f), hn::Set(d, 11.95f));
-  const auto shifted = hn::MulAdd(u, slope, hn::Set(d, 0x1p23f + 8)); // the bin, in the low bits
+      Book::threshold(7),  Book::threshold(0),  Book::threshold(1),  Book::threshold(2),
+      Book::threshold(3),  Book::threshold(4),  Book::threshold(5),  Book::threshold(6),
+      Book::threshold(7),  Book::threshold(8),  Book::threshold(9),  Book::threshold(10),
+      Book::threshold(11), Book::threshold(12), Book::threshold(13), Book::threshold(14)};
+  const auto slope = hn::NegMulAdd(hn::Abs(u), hn::Set(d, Book::bend), hn::Set(d, Book::slope));
+  constexpr float magic = 0x1p23f; // leaves the bin in the low bits
+  const auto shifted = [&] {
+    if constexpr (Book::middle == 8)
+      return hn::MulAdd(u, slope, hn::Set(d, magic + 8));
+    else
+      return hn::Add(hn::MulAdd(u, slope, hn::Set(d, Book::middle)), hn::Set(d, magic));
+  }();
   const auto bin = hn::BitCast(di, shifted);
 #if VIVA_X86_256
   const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(by_bin), bin.raw);
@@ -47,12 +75,13 @@ HWY_INLINE vi32 nf4_codes(vf32 u) {
   const auto border = lookup16(by_bin, bin);
 #endif
   const auto not_above = hn::Le(u, border);
-  const auto code = hn::Sub(bin, hn::Set(di, 0x4B000000));
-  return hn::Add(code, hn::BitCast(di, hn::VecFromMask(d, not_above))); // a true lane is -1
+  // A true lane is -1.
+  return hn::Add(hn::Sub(bin, hn::Set(di, 0x4B000000)),
+                 hn::BitCast(di, hn::VecFromMask(d, not_above)));
 #else
   auto code = hn::Zero(di);
   for (int i = 0; i < 15; ++i) {
-    const auto above = hn::Gt(u, hn::Set(d, nf4::threshold(i)));
+    const auto above = hn::Gt(u, hn::Set(d, Book::threshold(i)));
     code = hn::Sub(code, hn::BitCast(di, hn::VecFromMask(d, above)));
   }
   return code;
@@ -65,25 +94,44 @@ HWY_INLINE std::size_t nf4_batch(std::size_t block) {
   return std::max<std::size_t>(block, 1024);
 }
 
+/// The scales of at most 32 blocks: magnitudes, or extremes with their sign. False, where a value
+/// is not finite.
+template <class Book, class Source>
+HWY_INLINE bool nf4_scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
+                           std::size_t blocks, float* HWY_RESTRICT scale) {
+  if constexpr (Book::keeps_sign) {
+    return fold_extremes<32>(from, in, block, blocks, scale);
+  } else {
+    const di32 di;
+    HWY_ALIGN std::int32_t bits[32] = {};
+    fold_blocks<magnitude_fold>(from, in, block, blocks, bits);
+    auto largest = hn::Zero(di);
+    for (std::size_t b = 0; b < blocks; b += lanes()) {
+      const auto v = hn::Load(di, bits + b);
+      largest = hn::Max(largest, v);
+      hn::Store(hn::BitCast(df32(), v), df32(), scale + b);
+    }
+    return hn::AllTrue(di, hn::Lt(largest, hn::Set(di, infinity_bits)));
+  }
+}
+
 /// Encodes one batch of blocks of 2^block_shift values. False, where a value is not finite.
-template <class Stores, class Source>
+template <class Book, class Stores, class Source>
 HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, int block_shift,
                                  std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT absmax) {
   const std::size_t values = nf4_batch(std::size_t{1} << block_shift);
   const std::size_t blocks = values >> block_shift; // at most 32
-  HWY_ALIGN std::int32_t bits[32] = {};
+  const df32 d;
+  HWY_ALIGN float scales[32] = {};
   HWY_ALIGN float inverse[32];
-  fold_blocks<magnitude_fold>(from, in, std::size_t{1} << block_shift, blocks, bits);
-  auto largest = hn::Zero(di32());
-  for (std::size_t b = 0; b < blocks; b += lanes()) {
-    const auto v = hn::Load(di32(), bits + b);
-    largest = hn::Max(largest, v);
-    const auto divisor = hn::Max(hn::BitCast(df32(), v), hn::Set(df32(), 1e-38f));
-    hn::Store(hn::Div(hn::Set(df32(), 1.0f), divisor), df32(), inverse + b);
-  }
-  if (!hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), infinity_bits))))
+  if (!nf4_scales<Book>(from, in, std::size_t{1} << block_shift, blocks, scales))
     return false;
-  std::memcpy(absmax, bits, blocks * 4);
+  for (std::size_t b = 0; b < blocks; b += lanes()) {
+    const auto v = hn::Load(d, scales + b);
+    const auto divisor = hn::CopySign(hn::Max(hn::Abs(v), hn::Set(d, 1e-38f)), v);
+    hn::Store(hn::Div(hn::Set(d, 1.0f), divisor), d, inverse + b);
+  }
+  std::memcpy(absmax, scales, blocks * 4);
   auto* out = reinterpret_cast<std::uint8_t*>(codes);
   for (std::size_t i = 0; i < values; i += nf4_step) {
     prefetch_ahead(in + i * from.bytes, nf4_step * from.bytes);
@@ -91,8 +139,8 @@ HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, 
     VIVA_UNROLL(8)
     for (std::size_t k = 0; k < 8; ++k) {
       const std::size_t at = i + k * lanes();
-      const auto scale = hn::Set(df32(), inverse[at >> block_shift]);
-      code[k] = nf4_codes(hn::Mul(load(from, in + at * from.bytes), scale));
+      const auto scale = hn::Set(d, inverse[at >> block_shift]);
+      code[k] = nf4_codes<Book>(hn::Mul(load(from, in + at * from.bytes), scale));
     }
     const auto lower = pack_u8(code[0], code[1], code[2], code[3]);
     const auto upper = pack_u8(code[4], code[5], code[6], code[7]);
@@ -104,7 +152,7 @@ HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, 
 
 /// Encodes `count` values in flat order; the last block may be short. `codes` and `absmax` (f32)
 /// may be unaligned. False, where a value is not finite.
-template <class Source>
+template <class Book, class Source>
 bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std::size_t block,
                        std::byte* codes, std::byte* absmax) {
   const int block_shift = std::countr_zero(block);
@@ -112,8 +160,8 @@ bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std:
   const std::size_t whole = count / batch * batch;
   const bool finite = with_stores(codes, whole / 2, [&](auto stores) {
     for (std::size_t i = 0; i < whole; i += batch)
-      if (!nf4_encode_batch<decltype(stores)>(from, in + i * from.bytes, block_shift, codes + i / 2,
-                                              absmax + i / block * 4))
+      if (!nf4_encode_batch<Book, decltype(stores)>(from, in + i * from.bytes, block_shift,
+                                                    codes + i / 2, absmax + i / block * 4))
         return false;
     return true;
   });
@@ -128,7 +176,7 @@ bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std:
   HWY_ALIGN std::byte rest_absmax[32 * 4];
   std::memcpy(rest_in, in + whole * from.bytes, rest * from.bytes);
   std::memset(rest_in + rest * from.bytes, 0, (batch - rest) * from.bytes);
-  if (!nf4_encode_batch<cached_stores>(from, rest_in, block_shift, rest_codes, rest_absmax))
+  if (!nf4_encode_batch<Book, cached_stores>(from, rest_in, block_shift, rest_codes, rest_absmax))
     return false;
   std::memcpy(codes + whole / 2, rest_codes, (rest + 1) / 2);
   std::memcpy(absmax + whole / block * 4, rest_absmax, (rest + block - 1) / block * 4);
@@ -137,13 +185,14 @@ bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std:
 
 /// The levels times one scale. A product of level and scale is the same before and after the
 /// look-up, so a block's table is scaled once.
+template <class Book>
 struct nf4_table {
   HWY_ALIGN float scaled[16];
 
   explicit HWY_INLINE nf4_table(float absmax) {
     VIVA_UNROLL(4)
     for (std::size_t i = 0; i < 16; i += lanes()) {
-      const auto level = hn::LoadU(df32(), nf4::levels.data() + i);
+      const auto level = hn::LoadU(df32(), Book::levels + i);
       hn::Store(hn::Mul(level, hn::Set(df32(), absmax)), df32(), scaled + i);
     }
   }
@@ -177,10 +226,10 @@ struct nf4_table {
 };
 
 /// Decodes one block. With stores past the cache, `count` is a multiple of 16.
-template <class Stores>
+template <class Book, class Stores>
 HWY_INLINE void nf4_decode_block(const std::byte* HWY_RESTRICT codes, float absmax,
                                  std::size_t count, float* HWY_RESTRICT out) {
-  const nf4_table table(absmax);
+  const nf4_table<Book> table(absmax);
   std::size_t i = 0;
   for (; i + 4 * lanes() <= count; i += 4 * lanes()) {
     VIVA_UNROLL(4)
@@ -189,8 +238,26 @@ HWY_INLINE void nf4_decode_block(const std::byte* HWY_RESTRICT codes, float absm
   }
   for (; i + lanes() <= count; i += lanes())
     Stores::put(table.values(codes + i / 2), df32(), out + i);
-  if (i < count)
-    nf4::decode_blocks_reference(codes + i / 2, &absmax, count - i, lanes(), out + i);
+  for (; i < count; ++i) {
+    const auto byte = static_cast<unsigned>(codes[i / 2]);
+    out[i] = Book::levels[i % 2 == 0 ? byte >> 4 : byte & 15] * absmax;
+  }
+}
+
+/// Decodes `values` values in flat order; the last block may be short. False, where a scale is not
+/// finite.
+template <class Book>
+bool nf4_decode_values(const std::byte* codes, const std::byte* absmax, std::size_t values,
+                       std::size_t block, float* out) {
+  return with_stores(out, values * 4, [&](auto stores) {
+    std::uint32_t largest = 0;
+    for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
+      const auto scale = load_as<float>(absmax + 4 * b);
+      largest = std::max(largest, magnitude_bits(scale));
+      nf4_decode_block<Book, decltype(stores)>(codes + first / 2, scale, count, out + first);
+    });
+    return largest < infinity_bits;
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

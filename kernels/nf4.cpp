@@ -1,7 +1,5 @@
 #include "kernels/nf4.hpp"
 
-#include "kernels/blockwise.hpp"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/nf4.cpp"
 #include <hwy/foreach_target.h>
@@ -13,21 +11,13 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 bool nf4_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte* absmax) {
   return with_source(in.type, [&](auto from) {
-    return nf4_encode_values(from, in.data, in.values(), block, codes, absmax);
+    return nf4_encode_values<nf4_book>(from, in.data, in.values(), block, codes, absmax);
   });
 }
 
 bool nf4_decode(const std::byte* codes, const std::byte* absmax, std::size_t values,
                 std::size_t block, float* out) {
-  return with_stores(out, values * 4, [&](auto stores) {
-    std::uint32_t largest = 0;
-    for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
-      const auto scale = load_as<float>(absmax + 4 * b);
-      largest = std::max(largest, magnitude_bits(scale));
-      nf4_decode_block<decltype(stores)>(codes + first / 2, scale, count, out + first);
-    });
-    return largest < infinity_bits;
-  });
+  return nf4_decode_values<nf4_book>(codes, absmax, values, block, out);
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

@@ -14,8 +14,8 @@ namespace viva::kernels::HWY_NAMESPACE {
 /// Codes and f32 maxima of one nested block's values.
 bool nf4_dq_encode_part(const matrix& in, std::size_t block, std::byte* codes, float* absmax) {
   return with_source(in.type, [&](auto from) {
-    return nf4_encode_values(from, in.data, in.values(), block, codes,
-                             reinterpret_cast<std::byte*>(absmax));
+    return nf4_encode_values<nf4_book>(from, in.data, in.values(), block, codes,
+                                       reinterpret_cast<std::byte*>(absmax));
   });
 }
 
@@ -23,9 +23,10 @@ void nf4_dq_decode_blocks(const std::byte* codes, const float* absmax, std::size
                           std::size_t block, bool past_cache, float* out) {
   for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
     if (past_cache)
-      nf4_decode_block<past_cache_stores>(codes + first / 2, absmax[b], count, out + first);
+      nf4_decode_block<nf4_book, past_cache_stores>(codes + first / 2, absmax[b], count,
+                                                    out + first);
     else
-      nf4_decode_block<cached_stores>(codes + first / 2, absmax[b], count, out + first);
+      nf4_decode_block<nf4_book, cached_stores>(codes + first / 2, absmax[b], count, out + first);
   });
   if (past_cache)
     hwy::FlushStream();

@@ -108,7 +108,7 @@ status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
   return ggml_encode_reference(
       in, out[0], block_bytes, [&](std::size_t first, std::byte* block) noexcept {
-        const float d = ggml_extreme(in, first) / -8.0f;
+        const float d = extreme_of(in, first, ggml_block_values) / -8.0f;
         const float inverse = ggml_inverse(d);
         store_as(ggml_f16(d), block);
         for (std::size_t j = 0; j < half; ++j) {

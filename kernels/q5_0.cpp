@@ -75,7 +75,7 @@ namespace {
 constexpr std::size_t half = ggml_block_values / 2;
 
 void encode_block(const matrix& in, std::size_t first, std::byte* block) noexcept {
-  const float d = ggml_extreme(in, first) / -16.0f;
+  const float d = extreme_of(in, first, ggml_block_values) / -16.0f;
   const float inverse = ggml_inverse(d);
   store_as(ggml_f16(d), block);
   std::uint32_t fifth = 0;

@@ -1,22 +1,23 @@
 #include "kernels/registry.hpp"
 
-#include "kernels/fp8.hpp"
 #include "kernels/awq.hpp"
+#include "kernels/fp8.hpp"
 #include "kernels/ggml_blocks.hpp"
 #include "kernels/int4.hpp"
 #include "kernels/int8.hpp"
-#include "kernels/magnitude_survey.hpp"
-#include "kernels/mxfp4.hpp"
-#include "kernels/mxfp4_ggml.hpp"
 #include "kernels/int8_group.hpp"
 #include "kernels/int8_tensor.hpp"
 #include "kernels/llm_int8.hpp"
 #include "kernels/magnitude_survey.hpp"
+#include "kernels/mxfp4.hpp"
+#include "kernels/mxfp4_ggml.hpp"
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
+#include "kernels/nf4_f16.hpp"
+#include "kernels/nf4_signed.hpp"
+#include "kernels/normal_theory.hpp"
 #include "kernels/nvfp4.hpp"
 #include "kernels/nvfp4_ggml.hpp"
-#include "kernels/nf4_f16.hpp"
 #include "kernels/q4_0.hpp"
 #include "kernels/q4_1.hpp"
 #include "kernels/q5_0.hpp"
@@ -66,6 +67,7 @@ constexpr method table[] = {
         .encode_simd = int8::encode_simd,
         .decode_reference = int8::decode_reference,
         .decode_simd = int8::decode_simd,
+        .sqnr_db_theory = normal_theory::int8,
     },
     {
         .name = "int8-tensor",
@@ -82,6 +84,7 @@ constexpr method table[] = {
         .decode_simd = int8_tensor::decode_simd,
         .survey_run = survey_magnitude,
         .survey_finish = int8_tensor::survey_finish,
+        .sqnr_db_theory = normal_theory::int8_tensor,
     },
     {
         .name = "int8-group",
@@ -96,6 +99,7 @@ constexpr method table[] = {
         .encode_simd = int8_group::encode_simd,
         .decode_reference = int8_group::decode_reference,
         .decode_simd = int8_group::decode_simd,
+        .sqnr_db_theory = normal_theory::int8_group,
     },
     {
         .name = "llm-int8",
@@ -110,6 +114,7 @@ constexpr method table[] = {
         .encode_simd = llm_int8::encode_simd,
         .decode_reference = llm_int8::decode_reference,
         .decode_simd = llm_int8::decode_simd,
+        .sqnr_db_theory = normal_theory::llm_int8,
     },
     {
         .name = "int4",
@@ -124,6 +129,7 @@ constexpr method table[] = {
         .encode_simd = int4::encode_simd,
         .decode_reference = int4::decode_reference,
         .decode_simd = int4::decode_simd,
+        .sqnr_db_theory = normal_theory::int4,
     },
     {
         .name = "nf4",
@@ -138,6 +144,7 @@ constexpr method table[] = {
         .encode_simd = nf4::encode_simd,
         .decode_reference = nf4::decode_reference,
         .decode_simd = nf4::decode_simd,
+        .sqnr_db_theory = normal_theory::nf4,
     },
     {
         .name = "nf4-dq",
@@ -154,6 +161,22 @@ constexpr method table[] = {
         .decode_simd = nf4_dq::decode_simd,
         .survey_run = nf4_dq::survey_run,
         .survey_finish = nf4_dq::survey_finish,
+        .sqnr_db_theory = normal_theory::nf4,
+    },
+    {
+        .name = "nf4-signed",
+        .summary = "nf4's bytes with fitted levels and signed scales: 0.6 dB better",
+        .layouts = "safetensors",
+        .options = "block=32|64|128|256|512|1024|2048|4096",
+        .cols_multiple = 1,
+        .sqnr_db_normal = 21.34,
+        .rules = nf4_options,
+        .shape = nf4_signed::shape,
+        .encode_reference = nf4_signed::encode_reference,
+        .encode_simd = nf4_signed::encode_simd,
+        .decode_reference = nf4_signed::decode_reference,
+        .decode_simd = nf4_signed::decode_simd,
+        .sqnr_db_theory = normal_theory::nf4_signed,
     },
     {
         .name = "nf4-f16",
@@ -168,6 +191,7 @@ constexpr method table[] = {
         .encode_simd = nf4_f16::encode_simd,
         .decode_reference = nf4_f16::decode_reference,
         .decode_simd = nf4_f16::decode_simd,
+        .sqnr_db_theory = normal_theory::nf4,
     },
     {
         .name = "q8_0",
@@ -182,6 +206,7 @@ constexpr method table[] = {
         .encode_simd = q8_0::encode_simd,
         .decode_reference = q8_0::decode_reference,
         .decode_simd = q8_0::decode_simd,
+        .sqnr_db_theory = normal_theory::q8_0,
     },
     {
         .name = "q4_0",
@@ -196,6 +221,7 @@ constexpr method table[] = {
         .encode_simd = q4_0::encode_simd,
         .decode_reference = q4_0::decode_reference,
         .decode_simd = q4_0::decode_simd,
+        .sqnr_db_theory = normal_theory::q4_0,
     },
     {
         .name = "fp8",
@@ -210,6 +236,7 @@ constexpr method table[] = {
         .encode_simd = fp8::row_encode_simd,
         .decode_reference = fp8::row_decode_reference,
         .decode_simd = fp8::row_decode_simd,
+        .sqnr_db_theory = normal_theory::fp8,
     },
     {
         .name = "fp8-tensor",
@@ -227,6 +254,7 @@ constexpr method table[] = {
         .survey_run = survey_magnitude,
         .survey_finish = fp8::tensor_survey_finish,
         .numbers_shared = true,
+        .sqnr_db_theory = normal_theory::fp8_tensor,
     },
     {
         .name = "fp8-block",
@@ -258,6 +286,7 @@ constexpr method table[] = {
         .survey_run = survey_magnitude,
         .survey_finish = nvfp4::survey_finish,
         .numbers_shared = true,
+        .sqnr_db_theory = normal_theory::nvfp4,
     },
     {
         .name = "nvfp4-four-or-six",
@@ -303,6 +332,7 @@ constexpr method table[] = {
         .encode_simd = mxfp4::encode_simd,
         .decode_reference = mxfp4::decode_reference,
         .decode_simd = mxfp4::decode_simd,
+        .sqnr_db_theory = normal_theory::mxfp4,
     },
     {
         .name = "mxfp4-ggml",
@@ -317,6 +347,7 @@ constexpr method table[] = {
         .encode_simd = mxfp4_ggml::encode_simd,
         .decode_reference = mxfp4_ggml::decode_reference,
         .decode_simd = mxfp4_ggml::decode_simd,
+        .sqnr_db_theory = normal_theory::mxfp4_ggml,
     },
     {
         .name = "awq",
@@ -359,6 +390,7 @@ constexpr method table[] = {
         .encode_simd = q5_0::encode_simd,
         .decode_reference = q5_0::decode_reference,
         .decode_simd = q5_0::decode_simd,
+        .sqnr_db_theory = normal_theory::q5_0,
     },
     {
         .name = "q5_1",
@@ -387,6 +419,7 @@ constexpr method table[] = {
         .encode_simd = sparse24::encode_simd,
         .decode_reference = sparse24::decode_reference,
         .decode_simd = sparse24::decode_simd,
+        .sqnr_db_theory = normal_theory::sparse24,
     },
     {
         .name = "sparse24-dense",
@@ -401,6 +434,7 @@ constexpr method table[] = {
         .encode_simd = sparse24::dense_encode_simd,
         .decode_reference = sparse24::dense_decode_reference,
         .decode_simd = sparse24::dense_decode_simd,
+        .sqnr_db_theory = normal_theory::sparse24,
     },
     {
         .name = "sparse24-cutlass",
@@ -415,6 +449,7 @@ constexpr method table[] = {
         .encode_simd = sparse24_cutlass::encode_simd,
         .decode_reference = sparse24_cutlass::decode_reference,
         .decode_simd = sparse24_cutlass::decode_simd,
+        .sqnr_db_theory = normal_theory::sparse24,
     },
     {
         .name = "sparse24+int8",

@@ -58,6 +58,16 @@ inline float magnitude_max(const matrix& in, std::size_t first, std::size_t coun
   return max;
 }
 
+/// The value of largest magnitude among [first, first + count); the first of equals.
+inline float extreme_of(const matrix& in, std::size_t first, std::size_t count) noexcept {
+  float extreme = 0;
+  for (std::size_t i = first; i < first + count; ++i) {
+    const float x = value_of(in, i);
+    extreme = magnitude(x) > magnitude(extreme) ? x : extreme;
+  }
+  return extreme;
+}
+
 /// `not_finite` with the first position, or ok. For SIMD paths that met one somewhere.
 inline status refuse_not_finite(const matrix& in) noexcept {
   const auto at = first_not_finite(in.data, in.type, in.values());

@@ -93,6 +93,8 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
         [](double amax, dtype) {
           return amax >= 0x1p-126 && amax <= 65504 ? (0.1520 + 0x1p-11) * amax + 0x1p-25 : 2 * amax;
         }}},
+      {"nf4-signed",
+       {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1437 * amax : 2 * amax; }}},
       {"q8_0",
        {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; },
         8 * 65504.0}},

@@ -4,6 +4,7 @@
 #include "kernels/int8.hpp"
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
+#include "kernels/nf4_signed.hpp"
 #include "kernels/q8_0.hpp"
 #include "kernels/scalar.hpp"
 #include "tests/kernels/data.hpp"
@@ -18,8 +19,18 @@ namespace viva::kernels::testing {
 
 namespace {
 
-/// SIMD codes of nf4 for values of [-1, 1], in blocks that each hold a 1 in front.
-std::vector<std::uint8_t> nf4_codes_of(const std::vector<float>& u) {
+/// A method of 16 levels, by what its header says of one value.
+struct book {
+  const char* method;
+  std::uint8_t (*code_of)(float);
+  float (*threshold)(int);
+};
+
+constexpr book books[] = {{"nf4", nf4::code_of, nf4::threshold},
+                          {"nf4-signed", nf4_signed::code_of, nf4_signed::threshold}};
+
+/// SIMD codes for values of [-1, 1], in blocks that each hold a 1 in front.
+std::vector<std::uint8_t> codes_by(const book& one, const std::vector<float>& u) {
   const std::size_t blocks = (u.size() + 62) / 63;
   std::vector<float> values(64 * blocks, 0.0f);
   for (std::size_t b = 0; b < blocks; ++b) {
@@ -27,7 +38,7 @@ std::vector<std::uint8_t> nf4_codes_of(const std::vector<float>& u) {
     for (std::size_t j = 0; j < 63 && 63 * b + j < u.size(); ++j)
       values[64 * b + 1 + j] = u[63 * b + j];
   }
-  const auto with = recipe_of("nf4", dtype::f32);
+  const auto with = recipe_of(one.method, dtype::f32);
   const matrix in{reinterpret_cast<const std::byte*>(values.data()), dtype::f32, 1, values.size()};
   planes out(with, 1, values.size());
   REQUIRE(with.row->encode_simd(with, in, {}, out.pointers()) == status{});
@@ -40,44 +51,72 @@ std::vector<std::uint8_t> nf4_codes_of(const std::vector<float>& u) {
   return codes;
 }
 
-void require_nf4_codes(const std::vector<float>& u) {
-  const auto codes = nf4_codes_of(u);
+void require_codes(const book& one, const std::vector<float>& u) {
+  const auto codes = codes_by(one, u);
   for (std::size_t i = 0; i < u.size(); ++i)
-    if (codes[i] != nf4::code_of(u[i]))
-      FAIL("u = " << u[i] << " has code " << int{codes[i]});
+    if (codes[i] != one.code_of(u[i]))
+      FAIL(one.method << ": u = " << u[i] << " has code " << int{codes[i]});
 }
 
 } // namespace
 
 TEST_CASE("nf4: the code changes right above each threshold, on every target", "[nf4][simd]") {
-  std::vector<float> u;
-  for (int t = 0; t < 15; ++t)
-    for (int ulps = -3000; ulps <= 3000; ++ulps)
-      u.push_back(ulps_from(nf4::threshold(t), ulps));
-  for_each_target([&] { require_nf4_codes(u); });
-  REQUIRE(nf4::code_of(nf4::threshold(3)) == 3); // on a threshold, the lower code
-  REQUIRE(nf4::code_of(std::nextafter(nf4::threshold(3), 1.0f)) == 4);
+  for (const auto& one : books) {
+    std::vector<float> u;
+    for (int t = 0; t < 15; ++t)
+      for (int ulps = -3000; ulps <= 3000; ++ulps)
+        u.push_back(ulps_from(one.threshold(t), ulps));
+    for_each_target([&] { require_codes(one, u); });
+    REQUIRE(one.code_of(one.threshold(3)) == 3); // on a threshold, the lower code
+    REQUIRE(one.code_of(std::nextafter(one.threshold(3), 1.0f)) == 4);
+  }
 }
 
 TEST_CASE("nf4: the codes of a fine grid over [-1, 1] are right, on every target", "[nf4][simd]") {
   std::vector<float> u;
   for (int i = -(1 << 16); i <= 1 << 16; ++i)
     u.push_back(static_cast<float>(i) * 0x1p-16f);
-  for_each_target([&] { require_nf4_codes(u); });
+  for (const auto& one : books)
+    for_each_target([&] { require_codes(one, u); });
 }
 
 TEST_CASE("nf4: every float of [-1, 1] has the right code, on every target", "[nf4][slow][.]") {
-  for_each_target([&] {
-    constexpr std::uint32_t run = 63u << 14;
-    std::vector<float> u;
-    for (std::uint32_t bits = 0; bits <= 0x3F800000u; bits += run) {
-      u.clear();
-      for (std::uint32_t b = bits; b < std::min(bits + run, 0x3F800001u); ++b) {
-        u.push_back(float_of(b));
-        u.push_back(-float_of(b));
+  for (const auto& one : books)
+    for_each_target([&] {
+      constexpr std::uint32_t run = 63u << 14;
+      std::vector<float> u;
+      for (std::uint32_t bits = 0; bits <= 0x3F800000u; bits += run) {
+        u.clear();
+        for (std::uint32_t b = bits; b < std::min(bits + run, 0x3F800001u); ++b) {
+          u.push_back(float_of(b));
+          u.push_back(-float_of(b));
+        }
+        require_codes(one, u);
       }
-      require_nf4_codes(u);
-    }
+    });
+}
+
+TEST_CASE("nf4-signed: a block's extreme comes back exactly, with the first of two equals' sign",
+          "[nf4-signed]") {
+  const auto with = recipe_of("nf4-signed", dtype::f32);
+  std::vector<float> values(128, 0.25f);
+  values[5] = -3.0f;
+  values[9] = 3.0f; // as large, but later
+  values[64 + 9] = 3.0f;
+  values[64 + 15] = -3.0f;
+  const auto source = make_tensor(values, dtype::f32, 1, values.size());
+  for_each_target([&] {
+    planes out(with, 1, values.size());
+    REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) == status{});
+    REQUIRE(load_as<float>(out.each[1].data()) == -3.0f);
+    REQUIRE(load_as<float>(out.each[1].data() + 4) == 3.0f);
+    std::vector<float> back(values.size());
+    REQUIRE(with.row->decode_simd(with, 1, values.size(), {}, std::as_const(out).pointers(),
+                                  back.data())
+            == status{});
+    REQUIRE(back[5] == -3.0f);
+    REQUIRE(back[9] == -3.0f * nf4_signed::levels[0]);
+    REQUIRE(back[64 + 9] == 3.0f);
   });
 }
 

@@ -1,9 +1,11 @@
 // The figures that a correct implementation shows: SQNR on N(0,1), 1024 x 512, mean of three draws.
 
 #include "kernels/metrics.hpp"
+#include "kernels/normal_theory.hpp"
 #include "tests/kernels/golden.hpp"
 #include "tests/support/catch.hpp"
 
+#include <cmath>
 #include <random>
 
 namespace viva::kernels::testing {
@@ -54,6 +56,27 @@ TEST_CASE("int4's options reach their SQNR on N(0,1)", "[quality][int4]") {
   const double mean = mean_sqnr_db(recipe_of(words, dtype::f32));
   INFO(words << ": " << mean << " dB");
   CHECK(mean == Approx(wanted).margin(0.05));
+}
+
+TEST_CASE("where the SQNR on N(0,1) is derived, the draws show it", "[quality]") {
+  for (const auto& row : methods())
+    if (row.sqnr_db_theory != nullptr) {
+      const auto with = recipe_of(row.name, dtype::f32);
+      const double mean = mean_sqnr_db(with);
+      INFO(row.name << ": " << mean << " dB");
+      // The maximum of a whole tensor differs from draw to draw.
+      const double margin = row.name == "int8-tensor" ? 0.3 : 0.05;
+      CHECK(row.sqnr_db_theory(with, 1024, 512) == Approx(mean).margin(margin));
+    }
+}
+
+TEST_CASE("the theory of a uniform quantizer is 12 q^2 over the mean square maximum", "[quality]") {
+  const double fine = normal_sqnr_db(1, [](double x, double) { return x * 0.9; });
+  REQUIRE(fine == Approx(20).margin(0.001)); // an error of a tenth of every value
+  const double steps =
+      normal_sqnr_db(32, [](double x, double a) { return std::round(x / a * 1000) * a / 1000; });
+  constexpr double mean_square_maximum = 5.5; // of 32 normal values, within 10 %
+  REQUIRE(steps == Approx(10 * std::log10(12e6 / mean_square_maximum)).margin(0.4));
 }
 
 } // namespace viva::kernels::testing

@@ -19,7 +19,7 @@ HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
 /// A magnitude, what it was rounded to, and the sum whose low bits hold the code.
-struct rounded {
+struct rounded_bits {
   vf32 magnitude; ///< Not above the format's largest.
   vf32 power;     ///< The power of two at or below it, at least the format's smallest normal.
   vf32 sum;
@@ -27,7 +27,7 @@ struct rounded {
 
 /// `largest` and `smallest` are the format's largest value and smallest normal; `grid` is 2^20 for
 /// three mantissa bits, 2^22 for one. The products are exact, so fused or not is the same.
-HWY_INLINE rounded round_magnitude(vf32 x, float largest, float smallest, float grid) {
+HWY_INLINE rounded_bits round_magnitude(vf32 x, float largest, float smallest, float grid) {
   const df32 d;
   const di32 di;
   const auto a = hn::Min(hn::Abs(x), hn::Set(d, largest));
@@ -36,20 +36,20 @@ HWY_INLINE rounded round_magnitude(vf32 x, float largest, float smallest, float 
   return {a, power, hn::MulAdd(power, hn::Set(d, grid), a)};
 }
 
-HWY_INLINE rounded round_e4m3(vf32 x) {
+HWY_INLINE rounded_bits round_e4m3(vf32 x) {
   return round_magnitude(x, e4m3_max, 0x1p-6f, 0x1p20f);
 }
-HWY_INLINE rounded round_e2m1(vf32 x) {
+HWY_INLINE rounded_bits round_e2m1(vf32 x) {
   return round_magnitude(x, e2m1_max, 1.0f, 0x1p22f);
 }
 
 /// The value that was rounded to; `grid` as above. Exact.
-HWY_INLINE vf32 rounded_value(const rounded& r, float grid) {
+HWY_INLINE vf32 rounded_value(const rounded_bits& r, float grid) {
   return hn::NegMulAdd(r.power, hn::Set(df32(), grid), r.sum);
 }
 
 /// e4m3_from_f32 of finite lanes. `r` is round_e4m3(x).
-HWY_INLINE vi32 e4m3_codes(vf32 x, const rounded& r) {
+HWY_INLINE vi32 e4m3_codes(vf32 x, const rounded_bits& r) {
   const di32 di;
   const auto s = hn::BitCast(du32(), r.sum);
   const auto code = hn::BitCast(di, hn::Add(s, hn::ShiftRight<20>(s)));
@@ -76,14 +76,14 @@ HWY_INLINE vf32 e4m3_values(vi32 code) {
 }
 
 /// The magnitude bits of an E2M1 code, 0 to 7.
-HWY_INLINE vi32 e2m1_magnitude_codes(const rounded& r) {
+HWY_INLINE vi32 e2m1_magnitude_codes(const rounded_bits& r) {
   const auto s = hn::BitCast(du32(), r.sum);
   const auto code = hn::BitCast(di32(), hn::Add(s, hn::ShiftRight<22>(s)));
   return hn::And(hn::Sub(code, hn::Set(di32(), 298)), hn::Set(di32(), 7));
 }
 
 /// e2m1_from_f32 of finite lanes. `r` is round_e2m1(x).
-HWY_INLINE vi32 e2m1_codes(vf32 x, const rounded& r) {
+HWY_INLINE vi32 e2m1_codes(vf32 x, const rounded_bits& r) {
   const auto sign = hn::ShiftRight<28>(hn::And(hn::BitCast(du32(), x), hn::Set(du32(), 1u << 31)));
   return hn::Or(e2m1_magnitude_codes(r), hn::BitCast(di32(), sign));
 }
@@ -91,7 +91,7 @@ HWY_INLINE vi32 e2m1_codes(vf32 x) {
   return e2m1_codes(x, round_e2m1(x));
 }
 
-/// ggml_e2m1 (ggml_fp4.hpp) of finite lanes: where a tie was rounded up, one less; no -0.
+/// ggml_e2m1 (ggml_fp4.hpp) of finite lanes: where a tie was rounded_bits up, one less; no -0.
 HWY_INLINE vi32 e2m1_towards_zero_codes(vf32 x) {
   const df32 d;
   const di32 di;

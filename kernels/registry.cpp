@@ -1,5 +1,6 @@
 #include "kernels/registry.hpp"
 
+#include "kernels/awq.hpp"
 #include "kernels/int8.hpp"
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
@@ -15,7 +16,11 @@ namespace {
 constexpr std::uint32_t nf4_blocks[] = {64, 32, 128, 256, 512, 1024, 2048, 4096};
 constexpr std::uint32_t ggml_blocks[] = {32};
 
+constexpr std::uint32_t awq_groups[] = {128, 64, 32};
+constexpr option_rules::flag awq_flags[] = {{"no-clip", awq::no_clip}, {"rtn", awq::rtn}};
+
 constexpr option_rules no_options{};
+constexpr option_rules awq_options{.size_key = "group", .sizes = awq_groups, .flags = awq_flags};
 constexpr option_rules nf4_options{.size_key = "block", .sizes = nf4_blocks, .flags = {}};
 constexpr option_rules ggml_options{.size_key = {}, .sizes = ggml_blocks, .flags = {}};
 
@@ -91,6 +96,20 @@ constexpr method table[] = {
         .encode_simd = q4_0::encode_simd,
         .decode_reference = q4_0::decode_reference,
         .decode_simd = q4_0::decode_simd,
+    },
+    {
+        .name = "awq",
+        .summary = "4-bit integers with zero points, scaled by what goes in (AutoAWQ GEMM)",
+        .layouts = "awq",
+        .options = "group=32|64|128, no-clip, rtn",
+        .cols_multiple = 32,
+        .sqnr_db_normal = 20.34,
+        .rules = awq_options,
+        .shape = awq::shape,
+        .encode_reference = awq::encode_reference,
+        .encode_simd = awq::encode_simd,
+        .decode_reference = awq::decode_reference,
+        .decode_simd = awq::decode_simd,
     },
 };
 

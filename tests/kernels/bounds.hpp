@@ -39,6 +39,7 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
        {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; }}},
       {"q4_0",
        {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; }}},
+      {"awq", {128, [](double amax, dtype) { return 0.6 * amax * slack + 1e-6; }}},
   };
   return bounds;
 }

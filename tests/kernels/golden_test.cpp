@@ -83,6 +83,25 @@ TEST_CASE("int8 writes the compressed-tensors W8A8 bytes", "[golden][int8]") {
   REQUIRE(at<std::uint16_t>(made.bytes.each[1], 3) == 0x3afe);
 }
 
+TEST_CASE("awq writes AutoAWQ's words, which a file holds transposed", "[golden][awq]") {
+  const auto which = GENERATE(path::reference, path::simd);
+  const auto made = encode("awq:rtn", bf16_source(), which);
+  const auto transposed = [](const std::vector<std::byte>& plane, std::size_t element,
+                             std::size_t cols) {
+    std::vector<std::byte> out(plane.size());
+    const auto rows = plane.size() / element / cols;
+    for (std::size_t r = 0; r < rows; ++r)
+      for (std::size_t c = 0; c < cols; ++c)
+        std::memcpy(&out[(c * rows + r) * element], &plane[(r * cols + c) * element], element);
+    return out;
+  };
+  const auto qweight = transposed(made.bytes.each[0], 4, 512);
+  REQUIRE(at<std::uint32_t>(qweight, 0) == 0x77777880u);
+  REQUIRE(golden_hash(qweight) == 0x6b23fd0e914cfebbu);
+  REQUIRE(golden_hash(transposed(made.bytes.each[1], 2, 4)) == 0x72e627a42543f79cu);
+  REQUIRE(golden_hash(transposed(made.bytes.each[2], 4, 4)) == 0x6ae491e4a1bf878eu);
+}
+
 TEST_CASE("nf4 writes bitsandbytes' bytes", "[golden][nf4]") {
   const auto which = GENERATE(path::reference, path::simd);
   const auto made = encode("nf4", bf16_source(), which);

@@ -76,7 +76,9 @@ TEST_CASE("every decoded value is within the bound of its method's header", "[pr
         const auto values = *values_gen(2 * cols, type);
         const auto trip = encode_decode(with, values, 2);
         const std::size_t block = limit.block == 0 ? cols : limit.block;
-        const double overflow = with.row->layouts == "safetensors" ? 8 * 65504.0 : 1e300;
+        const double overflow = with.row->layouts == "safetensors" ? 8 * 65504.0
+                                : with.row->layouts == "awq"       ? 7 * 65504.0
+                                                                   : 1e300;
         for (std::size_t first = 0; first < values.size(); first += block) {
           bool fits = true; // a scale beyond f16 saturates, and no bound is stated
           for (std::size_t i = first; i < first + block; ++i)

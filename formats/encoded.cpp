@@ -33,14 +33,17 @@ expected<void> claim_all(file_parts& parts) {
     return done;
   if (auto done = claim_compressed_tensors(parts); !done)
     return done;
+  weight_notes notes;
   const auto& metadata = parts.file.header.metadata;
   if (const auto note = metadata.find(note_key); note != metadata.end()) {
-    const auto notes = read_note(note->second, parts.file.path);
-    if (!notes)
-      return tl::unexpected(notes.error());
-    return claim_noted(parts, *notes);
+    auto read = read_note(note->second, parts.file.path);
+    if (!read)
+      return tl::unexpected(read.error());
+    notes = std::move(*read);
   }
-  return {};
+  if (auto done = claim_awq(parts, notes); !done)
+    return done;
+  return claim_noted(parts, notes);
 }
 
 logical_tensor plain(const file_parts& parts, const tensor_entry& entry) {
@@ -120,8 +123,11 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
 }
 
 expected<void> claim_noted(file_parts& parts, const weight_notes& notes) {
+  std::unordered_set<std::string> known; // by an engine's sign, perhaps under other names
+  for (const auto& weight : parts.found)
+    known.insert(weight.name);
   for (const auto& [name, note] : notes) {
-    if (parts.claimed.contains(name))
+    if (known.contains(name))
       continue;
     if (note.layout != "safetensors")
       return fail(errc::malformed, parts.at(name) + "is noted as encoded in layout "

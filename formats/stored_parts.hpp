@@ -49,6 +49,9 @@ expected<void> claim_bitsandbytes(file_parts&);
 /// I8 weights with a weight_scale beside them.
 expected<void> claim_compressed_tensors(file_parts&);
 
+/// I32 `qweight` with `qzeros` and `scales` beside it; the note says with which options.
+expected<void> claim_awq(file_parts&, const weight_notes&);
+
 /// Weights of the note that no engine's sign showed.
 expected<void> claim_noted(file_parts&, const weight_notes&);
 

@@ -132,11 +132,10 @@ TEST_CASE("layout: nf4-dq keeps a place for the offset that the survey brings") 
   const auto& source = entry_of(c, state->source);
   const auto text = numbers_text(*state, recipe, source, {{0.2383270263671875f, 0.0f}});
   CHECK(text.size() == state->entry.bytes());
-  CHECK(
-      text.substr(0, text.find_last_not_of(' ') + 1)
-      == R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 512], )"
-         R"("nested_blocksize": 256, "nested_dtype": "float32", )"
-         R"("nested_offset": 0.2383270263671875})");
+  CHECK(text.substr(0, text.find_last_not_of(' ') + 1)
+        == R"({"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [64, 512], )"
+           R"("nested_blocksize": 256, "nested_dtype": "float32", )"
+           R"("nested_offset": 0.2383270263671875})");
 
   // As Python spells floats, and never longer than the place.
   const std::pair<float, const char*> spellings[] = {
@@ -198,6 +197,49 @@ TEST_CASE("layout: int8 becomes compressed-tensors W8A8 with the list of what it
       "input_activations":{"num_bits":8,"type":"int","symmetric":true,"strategy":"token",
         "dynamic":true},
       "output_activations":null}}})"));
+}
+
+TEST_CASE("layout: awq becomes AutoAWQ's GEMM, transposed, in float16", "[awq]") {
+  const temporary_folder folder;
+  put_model(folder, config);
+  const auto c = open_checkpoint(folder.path()).value();
+  auto choices = choose_all(c, "awq:group=64");
+  std::erase_if(choices, [&](const choice& each) {
+    return entry_of(c, each.source).name != "model.layers.0.q_proj.weight";
+  });
+  const auto out = lay_out(c, choices, "awq", "9.9");
+  REQUIRE(out);
+  check_offsets(*out);
+  check_tensor(*out, "model.layers.0.q_proj.qweight", "I32", {512, 8});
+  check_tensor(*out, "model.layers.0.q_proj.qzeros", "I32", {8, 8});
+  check_tensor(*out, "model.layers.0.q_proj.scales", "F16", {8, 64});
+  check_tensor(*out, "model.layers.0.q_proj.bias", "BF16", {64});
+  CHECK(find(*out, "model.layers.0.q_proj.weight") == nullptr);
+  CHECK(config_of(*out).at("torch_dtype") == "float16");
+  CHECK(config_of(*out).at("quantization_config") == json::parse(R"({"bits":4,"group_size":64,
+    "modules_to_not_convert":["lm_head","model.layers.0.down_proj","model.layers.0.mlp.gate",
+      "model.layers.0.up_proj"],
+    "quant_method":"awq","version":"gemm","zero_point":true})"));
+}
+
+TEST_CASE("layout: awq refuses what its words and groups cannot hold", "[awq]") {
+  const temporary_folder folder;
+  const auto refused = [&](const tensor_entry& weight, const std::string& method) {
+    const auto c = open_checkpoint(put(folder / "a.safetensors", normal_file({weight}, 1))).value();
+    return lay_out(c, choose_all(c, method), "awq", "9.9").error().text;
+  };
+  CHECK(has(refused(tensor("a.weight", "BF16", {12, 128}), "awq"), "has 12 rows"));
+  CHECK(has(refused(tensor("a.weight", "BF16", {16, 160}), "awq"), "groups of 128 do not divide"));
+  put(folder / "config.json", "{}");
+  const auto file = normal_file(
+      {tensor("a.weight", "BF16", {16, 128}), tensor("b.weight", "BF16", {16, 128})}, 1);
+  const auto c = open_checkpoint(put(folder / "a.safetensors", file).parent_path()).value();
+  auto choices = choose_all(c, "awq");
+  const auto plain = lay_out(c, choices, "awq", "9.9");
+  REQUIRE(plain);
+  CHECK(config_of(*plain).at("quantization_config").at("modules_to_not_convert").is_null());
+  choices[1].recipe.block = 64;
+  CHECK(has(lay_out(c, choices, "awq", "9.9").error().text, "has groups of 64"));
 }
 
 TEST_CASE("layout: GGUF's blocks stay under the weight's own name, without a quantization_config") {

@@ -71,6 +71,20 @@ std::uint64_t grain_values(const work_tensor& t) {
   return std::min(grain, t.rows) * t.cols;
 }
 
+/// Refuses a shard whose transposed planes a lane cannot hold in `bytes_max`: they are collected
+/// whole and turned, twice somewhat more than half a byte a value.
+expected<void> fit_collected(const plan& p, std::uint64_t bytes_max) {
+  for (const auto& shard : p.shards) {
+    const auto& t = p.tensors[shard.tensor];
+    if (!t.transposed.empty() && shard.count * t.cols * 5 / 4 > bytes_max)
+      return fail(errc::over_budget,
+                  formats::shown(t.name) + ": layout " + p.layout
+                    + " has a lane hold what it makes of a whole shard; raise --max-memory, or "
+                      "take fewer --lanes or smaller --shard-bytes");
+  }
+  return {};
+}
+
 } // namespace
 
 expected<void> fit_memory(plan& p, const job_limits& limits, std::uint32_t lanes) {
@@ -92,7 +106,7 @@ expected<void> fit_memory(plan& p, const job_limits& limits, std::uint32_t lanes
                     + std::to_string(lanes)
                     + " lanes, more than --max-memory; raise it or use fewer --lanes");
   p.run_values_max = std::min(p.run_values_max, each);
-  return {};
+  return fit_collected(p, each * bytes_per_value);
 }
 
 void note_sources(plan& p, const formats::checkpoint& c) {

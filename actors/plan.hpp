@@ -31,6 +31,7 @@ struct stored {
   std::optional<kernels::recipe> recipe; ///< Set where encoded.
   kernels::tensor_numbers numbers;
   std::vector<std::uint64_t> planes;     ///< Absolute offset of each plane.
+  std::vector<std::uint32_t> transposed; ///< As in formats::out_tensor; empty where none is.
 };
 
 struct placement {
@@ -48,6 +49,7 @@ struct work_tensor {
   std::optional<kernels::recipe> target;  ///< quantize: what it becomes.
   std::optional<kernels::dtype> decoded;  ///< dequantize: what it becomes.
   std::vector<placement> out;             ///< One per plane, or one.
+  std::vector<std::uint32_t> transposed;  ///< Of `out`; empty where no plane is.
   std::uint64_t output_bytes = 0;
   std::uint32_t group = no_group;
   std::string note;

@@ -79,11 +79,11 @@ expected<std::vector<formats::choice>> choose(const formats::checkpoint& c,
       auto recipe = kernels::parse_recipe(method, *dtype_of(entry.dtype));
       if (!recipe)
         return tl::unexpected(recipe.error());
-      if (entry.shape[1] % recipe->cols_multiple() != 0)
+      if (entry.shape[1] % recipe->row->cols_multiple != 0)
         return fail(errc::bad_shape,
                     at(c, {f, t}) + " has " + std::to_string(entry.shape[1])
                       + " columns; method " + recipe->name() + " needs a multiple of "
-                      + std::to_string(recipe->cols_multiple())
+                      + std::to_string(recipe->row->cols_multiple)
                       + ". Leave it out with --exclude, or give it another method with --rule");
       result.push_back({{f, t}, *recipe});
     }
@@ -99,7 +99,8 @@ work_tensor work_on(const formats::checkpoint& c, const formats::choice& choice)
   result.rows = entry.shape[0];
   result.cols = entry.shape[1];
   result.source = {.file = choice.source.file, .type = *dtype_of(entry.dtype),
-                   .begin = entry.begin, .recipe = {}, .numbers = {}, .planes = {}};
+                   .begin = entry.begin, .recipe = {}, .numbers = {}, .planes = {},
+                   .transposed = {}};
   result.target = choice.recipe;
   return result;
 }
@@ -136,6 +137,10 @@ void place(plan& p, const formats::checkpoint& c,
       if (out.what == kind::plane) {
         tensor.out.resize(std::max<std::size_t>(tensor.out.size(), out.plane + 1));
         tensor.out[out.plane] = where;
+        if (out.transposed != 0) {
+          tensor.transposed.resize(kernels::planes_max);
+          tensor.transposed[out.plane] = out.transposed;
+        }
       } else if (out.what == kind::numbers) {
         const auto& entry = c.files[out.source.file].header.tensors[out.source.tensor];
         p.late.push_back({found->second, where, out, entry});

@@ -20,6 +20,7 @@ stored side_of(const logical_tensor& t, std::uint32_t first_file) {
   side.recipe = t.recipe;
   side.numbers = t.numbers;
   side.planes = t.planes;
+  side.transposed = t.transposed;
   if (const auto type = dtype_of(t.dtype))
     side.type = *type;
   return side;

@@ -1,5 +1,6 @@
 #include "actors/shard_work.hpp"
 
+#include "actors/strips.hpp"
 #include "formats/shown.hpp"
 #include "kernels/convert.hpp"
 
@@ -53,6 +54,11 @@ std::uint64_t grain_of(const stored& side, std::uint64_t cols) {
   return side.recipe ? shape_of(*side.recipe, cols).rows_grain : 1;
 }
 
+/// Size of an element of plane `i` where it is transposed, or 0.
+std::uint32_t element_of(const std::vector<std::uint32_t>& transposed, std::size_t i) {
+  return i < transposed.size() ? transposed[i] : 0;
+}
+
 // Rows a lane works on at a time. Without a tighter budget 1 MiB of f32: a run and its encoded
 // bytes stay in the second-level cache, and one write call still moves more than a hundred KiB.
 std::uint64_t run_rows(const plan& p, std::uint64_t cols, std::uint64_t grain) {
@@ -74,10 +80,19 @@ expected<void> read_rows(const workplace& place, const work_tensor& t, const sto
     return {};
   }
   const auto planes = shape_of(*side.recipe, t.cols);
+  thread_local std::array<std::vector<std::byte>, kernels::planes_max> turned;
   std::array<const std::byte*, kernels::planes_max> in{};
-  for (std::size_t i = 0; i < planes.planes_count; ++i)
-    in[i] =
-        place.source(side.file).data() + side.planes[i] + planes.planes[i].offset(first, t.cols);
+  for (std::size_t i = 0; i < planes.planes_count; ++i) {
+    const auto element = element_of(side.transposed, i);
+    const auto from = strips_of(planes.planes[i], element, {first, count, t.rows, t.cols});
+    const auto* plane = place.source(side.file).data() + side.planes[i];
+    in[i] = plane + from.offset;
+    if (element == 0)
+      continue;
+    turned[i].resize(from.total());
+    gather(planes.planes[i], element, from, plane, turned[i]);
+    in[i] = turned[i].data();
+  }
   const auto done = side.recipe->row->decode_simd(*side.recipe, count, t.cols, side.numbers,
                                                   {in.data(), planes.planes_count}, out);
   if (!done)
@@ -111,8 +126,10 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
                               const tensor_numbers& numbers) {
   const auto& t = p.tensors[s.tensor];
   const auto planes = shape_of(*t.target, t.cols);
-  const auto step = run_rows(p, t.cols, planes.rows_grain);
+  // A transposed plane takes the whole shard at once: the longer its strips, the fewer the writes.
+  const auto step = t.transposed.empty() ? run_rows(p, t.cols, planes.rows_grain) : s.count;
   thread_local std::array<std::vector<std::byte>, kernels::planes_max> scratch;
+  thread_local std::vector<std::byte> turned;
   plane_hashes hashes(planes.planes_count);
   kernels::error_sums sums;
   for (auto first = s.first; first < s.first + s.count; first += step) {
@@ -128,11 +145,18 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
     if (!done)
       return fail(done.code, name_not_finite(p, s.tensor, first * t.cols + done.position));
     for (std::size_t i = 0; i < planes.planes_count; ++i) {
-      if (planes.planes[i].unit != kernels::plane::unit_kind::tensor || first == s.first)
-        hashes.add(i, scratch[i]); // a unit of the whole tensor lies there once
-      const placement where{t.out[i].file,
-                            t.out[i].offset + planes.planes[i].offset(first, t.cols)};
-      if (auto written = place.write(where, scratch[i]); !written)
+      const auto& plane = planes.planes[i];
+      const auto element = element_of(t.transposed, i);
+      std::span<const std::byte> bytes = scratch[i];
+      if (element != 0) {
+        turned.resize(bytes.size());
+        turn_for_file(plane, element, bytes, turned);
+        bytes = turned;
+      }
+      if (plane.unit != kernels::plane::unit_kind::tensor || first == s.first)
+        hashes.add(i, bytes); // a unit of the whole tensor lies there once
+      const auto to = strips_of(plane, element, {first, count, t.rows, t.cols});
+      if (auto written = scatter(place, t.out[i], to, bytes); !written)
         return tl::unexpected(written.error());
     }
   }
@@ -193,19 +217,18 @@ expected<shard_result> measure(const plan& p, const workplace& place, const shar
   return shard_result{.checksum = 0, .findings = sums.encode()};
 }
 
-/// Where the output bytes of a shard lie: one range for each plane.
-std::vector<std::pair<placement, std::uint64_t>> output_ranges(const work_tensor& t,
-                                                               const shard& s) {
+/// Where the output bytes of a shard lie: strips of each plane.
+std::vector<std::pair<placement, strips>> output_strips(const work_tensor& t, const shard& s) {
   if (s.what == task::encode) {
     const auto planes = shape_of(*t.target, t.cols);
-    std::vector<std::pair<placement, std::uint64_t>> result;
+    std::vector<std::pair<placement, strips>> result;
     for (std::size_t i = 0; i < planes.planes_count; ++i)
-      result.push_back({{t.out[i].file, t.out[i].offset + planes.planes[i].offset(s.first, t.cols)},
-                        planes.planes[i].bytes(s.first, s.count, t.cols)});
+      result.emplace_back(t.out[i], strips_of(planes.planes[i], element_of(t.transposed, i),
+                                              {s.first, s.count, t.rows, t.cols}));
     return result;
   }
   const auto width = s.what == task::decode ? t.cols * kernels::bytes_of(*t.decoded) : 1;
-  return {{{t.out[0].file, t.out[0].offset + s.first * width}, s.count * width}};
+  return {{t.out[0], {s.first * width, s.count * width, 1, s.count * width}}};
 }
 
 } // namespace
@@ -226,18 +249,18 @@ expected<shard_result> run_shard(const plan& p, const workplace& place, const sh
 expected<std::uint64_t> output_checksum(const plan& p, const workplace& place, const shard& s) {
   if (s.what == task::survey)
     return 0;
-  const auto ranges = output_ranges(p.tensors[s.tensor], s);
-  plane_hashes hashes(ranges.size());
+  const auto planes = output_strips(p.tensors[s.tensor], s);
+  plane_hashes hashes(planes.size());
   std::vector<std::byte> bytes(copy_bytes);
-  for (std::size_t i = 0; i < ranges.size(); ++i)
-    for (std::uint64_t at = 0; at < ranges[i].second; at += copy_bytes) {
-      const std::span piece{bytes.data(),
-                            std::min<std::size_t>(copy_bytes, ranges[i].second - at)};
-      const placement where{ranges[i].first.file, ranges[i].first.offset + at};
-      if (auto read = place.read_back(where, piece); !read)
+  for (std::size_t i = 0; i < planes.size(); ++i) {
+    const auto& [where, from] = planes[i];
+    for (std::uint64_t at = 0; at < from.total(); at += copy_bytes) {
+      const std::span piece{bytes.data(), std::min<std::size_t>(copy_bytes, from.total() - at)};
+      if (auto read = read_strips(place, where, from, at, piece); !read)
         return tl::unexpected(read.error());
       hashes.add(i, piece);
     }
+  }
   return hashes.digest();
 }
 

@@ -23,6 +23,8 @@ struct logical_tensor {
   std::optional<kernels::recipe> recipe; ///< Set where the tensor is encoded.
   kernels::tensor_numbers numbers;
   std::vector<std::uint64_t> planes; ///< Absolute file offset of each plane of the recipe.
+  /// As in `out_tensor`, for each plane; empty where none is transposed.
+  std::vector<std::uint32_t> transposed;
   std::string layout;                ///< Layout it was found in.
   std::uint64_t stored_bytes = 0;    ///< Every plane and side tensor.
 };

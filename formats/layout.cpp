@@ -14,7 +14,8 @@ namespace viva::formats {
 
 namespace {
 
-constexpr std::array<layout_rules, 3> table = {{
+constexpr std::array<layout_rules, 4> table = {{
+    {"awq", awq::tensors, awq::config, true, "float16", awq::fits},
     {"bitsandbytes", bitsandbytes::tensors, bitsandbytes::config, true},
     {"compressed-tensors", compressed_tensors::tensors, compressed_tensors::config, true},
     {"safetensors", plain_safetensors::tensors, plain_safetensors::config, false},
@@ -43,7 +44,8 @@ std::string position_of(const checkpoint& c, tensor_ref at) {
 }
 
 /// Refuses what the layout or the method cannot take.
-expected<void> check(const checkpoint& c, const choice& each, std::string_view layout) {
+expected<void> check(const checkpoint& c, const choice& each, const layout_rules& rules) {
+  const auto layout = rules.name;
   const auto& entry = c.files[each.source.file].header.tensors[each.source.tensor];
   const auto& with = each.recipe;
   const auto at = position_of(c, each.source);
@@ -60,12 +62,15 @@ expected<void> check(const checkpoint& c, const choice& each, std::string_view l
     return fail(errc::unsupported, at + "has dtype " + shown(entry.dtype)
                                        + "; F32, F16 and BF16 can be quantized. Leave it out with "
                                          "--exclude");
-  if (entry.shape[1] % with.cols_multiple() != 0)
+  if (entry.shape[1] % with.row->cols_multiple != 0)
     return fail(errc::bad_shape, at + "has " + std::to_string(entry.shape[1]) + " columns; method "
                                      + with.name() + " needs a multiple of "
-                                     + std::to_string(with.cols_multiple())
+                                     + std::to_string(with.row->cols_multiple)
                                      + ". Leave it out with --exclude, or give it another method "
                                        "with --rule");
+  if (rules.fits != nullptr)
+    if (const auto fits = rules.fits({entry, each.source, with}); !fits)
+      return fail(fits.error().code, at + fits.error().text);
   return {};
 }
 
@@ -193,10 +198,10 @@ expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> ch
   if (rules == table.end())
     return fail(errc::bad_option,
                 "no layout is called " + shown(layout)
-                    + "; there are bitsandbytes, compressed-tensors, safetensors");
+                    + "; there are awq, bitsandbytes, compressed-tensors, safetensors");
   chosen by_place;
   for (const auto& each : choices) {
-    if (auto good = check(c, each, layout); !good)
+    if (auto good = check(c, each, *rules); !good)
       return tl::unexpected(good.error());
     by_place[each.source] = &each.recipe;
   }

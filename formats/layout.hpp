@@ -33,6 +33,10 @@ struct out_tensor {
   kind what = kind::copy;
   tensor_ref source;       ///< For copy, plane and numbers.
   std::uint32_t plane = 0; ///< For plane: index into the recipe's geometry.
+  /// For plane: 0 where the file holds it as it is. Else the plane is a matrix of elements of so
+  /// many bytes, a row for each of its units, and the file holds the transpose: a run of rows lies
+  /// in strips, one in each of the file's rows.
+  std::uint32_t transposed = 0;
   std::string bytes;       ///< For constant: exactly entry.bytes() long.
 };
 

@@ -39,7 +39,19 @@ struct layout_rules {
                                              const std::vector<std::string>& kept);
   /// True where an engine reads the files, so weights must be as its module holds them.
   bool for_engines;
+  /// What torch_dtype becomes, for engines that take no other; empty where it stays.
+  std::string_view torch_dtype = {};
+  /// Refuses shapes and options that the layout cannot hold; null where it holds them all. The
+  /// error's text goes on where file and tensor are named.
+  expected<void> (*fits)(const encoded_weight&) = nullptr;
 };
+
+namespace awq {
+std::vector<out_tensor> tensors(const encoded_weight&);
+expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice>,
+                                        const std::vector<std::string>& kept);
+expected<void> fits(const encoded_weight&);
+} // namespace awq
 
 namespace bitsandbytes {
 std::vector<out_tensor> tensors(const encoded_weight&);

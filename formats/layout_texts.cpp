@@ -76,6 +76,10 @@ expected<std::string> edited_config(const checkpoint& c, const layout_rules& rul
     return tl::unexpected(value.error());
   if (!value->is_null())
     (*config)["quantization_config"] = std::move(*value);
+  if (!rules.torch_dtype.empty())
+    for (const char* key : {"torch_dtype", "dtype"}) // the latter since transformers 4.56
+      if (key == std::string_view("torch_dtype") || config->contains(key))
+        (*config)[key] = rules.torch_dtype;
   return text_of(*config, 2) + "\n";
 }
 

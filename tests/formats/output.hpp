@@ -123,7 +123,9 @@ inline std::map<std::string, std::vector<float>> write_output(const checkpoint& 
       if (tensor.what == kind::copy)
         part = sources[tensor.source.file].substr(source.begin, source.bytes());
       if (tensor.what == kind::plane) {
-        const auto& plane = encoded.at(tensor.source).planes.at(tensor.plane);
+        auto plane = encoded.at(tensor.source).planes.at(tensor.plane);
+        if (tensor.transposed != 0)
+          plane = turned(plane, plane.size() / tensor.entry.shape[0], tensor.transposed);
         part.assign(reinterpret_cast<const char*>(plane.data()), plane.size());
       }
       if (tensor.what == kind::numbers)

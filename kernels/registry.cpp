@@ -509,6 +509,20 @@ constexpr method table[] = {
         .survey_run = sparse24_stack::survey_run,
         .survey_finish = sparse24_stack::survey_finish,
     },
+    {
+        .name = "awq",
+        .summary = "4-bit integers with zero points, scaled by what goes in (AutoAWQ GEMM)",
+        .layouts = "awq",
+        .options = "group=32|64|128, no-clip, rtn",
+        .cols_multiple = 32,
+        .sqnr_db_normal = 20.34,
+        .rules = awq_options,
+        .shape = awq::shape,
+        .encode_reference = awq::encode_reference,
+        .encode_simd = awq::encode_simd,
+        .decode_reference = awq::decode_reference,
+        .decode_simd = awq::decode_simd,
+    },
 };
 
 } // namespace

@@ -82,8 +82,17 @@ TEST_CASE("encoded: every method in every dtype is read back as it was laid out"
         CHECK(each.dtype == dtype);
         CHECK(each.layout == default_layout(row));
         std::vector<const std::byte*> planes;
-        for (const auto offset : each.planes)
-          planes.push_back(reinterpret_cast<const std::byte*>(bytes.data() + offset));
+        std::vector<std::vector<std::byte>> back; // of planes that lie transposed
+        const auto shape = each.recipe->row->shape(*each.recipe, each.shape[1]);
+        for (std::size_t p = 0; p < each.planes.size(); ++p) {
+          planes.push_back(reinterpret_cast<const std::byte*>(bytes.data() + each.planes[p]));
+          if (each.transposed.empty())
+            continue;
+          const auto size = shape.planes[p].bytes(0, each.shape[0], each.shape[1]);
+          back.push_back(turned({planes.back(), planes.back() + size}, shape.planes[p].unit_bytes,
+                                each.transposed[p]));
+          planes.back() = back.back().data();
+        }
         CHECK(decode_whole(*each.recipe, each.shape[0], each.shape[1], each.numbers, planes)
               == made.decoded.at(each.name));
       }
@@ -139,7 +148,7 @@ TEST_CASE("encoded: the engines' signs are enough, without our note") {
     REQUIRE(read);
     CHECK(read->size() == 5);
     CHECK(read->front().recipe->name() == method);
-    CHECK(read->front().dtype == "BF16");
+    CHECK(read->front().dtype == (method == "awq" ? "F16" : "BF16")); // AWQ's sign is silent on it
   }
 }
 
@@ -149,6 +158,33 @@ TEST_CASE("encoded: without its note a weight of GGUF blocks is plain bytes") {
   CHECK(read_after(folder, [](std::string& bytes) {
           replace(bytes, "\"viva\":\"{", "\"vivi\":\"{");
         }).empty());
+}
+
+TEST_CASE("encoded: AWQ's parts that do not fit each other are refused", "[awq]") {
+  const temporary_folder folder;
+  quantize(folder, "awq:group=32", "BF16");
+  const auto read = read_logical(open_checkpoint(folder / "out.safetensors").value()).value();
+  CHECK(read.front().recipe->name() == "awq:group=32");
+  const auto shape = [](const char* name, const char* dtype, const char* extents) {
+    return std::string(R"("a.)") + name + R"(":{"dtype":")" + dtype + R"(","shape":)" + extents;
+  };
+  CHECK(has(read_after(folder,
+                       [&](std::string& bytes) {
+                         replace(bytes, shape("qzeros", "I32", "[16,8]"),
+                                 shape("qzeros", "I32", "[8,16]"));
+                       }),
+            "only AWQ's version gemm"));
+  CHECK(has(read_after(folder,
+                       [&](std::string& bytes) {
+                         replace(bytes, shape("scales", "F16", "[16,64]"),
+                                 shape("scales", "F16", "[64,16]"));
+                       }),
+            "only AWQ's version gemm"));
+  CHECK(has(read_after(folder,
+                       [&](std::string& bytes) {
+                         replace(bytes, shape("qzeros", "I32", ""), shape("qxeros", "I32", ""));
+                       }),
+            "needs the tensor 'a.qzeros'"));
 }
 
 TEST_CASE("encoded: parts that are missing or do not fit are refused by name") {

@@ -7,6 +7,8 @@
 
 #include "tests/support/temporary_folder.hpp"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -65,6 +67,17 @@ inline std::string file_of(std::vector<tensor_entry> tensors,
   for (std::size_t i = 0; bytes.size() < end; ++i)
     bytes.push_back(static_cast<char>(i * 37 % 61)); // bytes below 0x3d: finite in every dtype
   return bytes;
+}
+
+/// A matrix of elements, transposed; a column of it has `column_bytes`.
+inline std::vector<std::byte> turned(const std::vector<std::byte>& plane, std::size_t column_bytes,
+                                     std::size_t element) {
+  std::vector<std::byte> out(plane.size());
+  const auto rows = column_bytes / element, cols = plane.size() / column_bytes;
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t c = 0; c < cols; ++c)
+      std::copy_n(&plane[(r * cols + c) * element], element, &out[(c * rows + r) * element]);
+  return out;
 }
 
 inline bool has(const std::string& text, const std::string& part) {

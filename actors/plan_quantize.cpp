@@ -79,11 +79,11 @@ expected<std::vector<formats::choice>> choose(const formats::checkpoint& c,
       auto recipe = kernels::parse_recipe(method, *dtype_of(entry.dtype));
       if (!recipe)
         return tl::unexpected(recipe.error());
-      if (entry.shape[1] % recipe->row->cols_multiple != 0)
+      if (entry.shape[1] % recipe->cols_multiple() != 0)
         return fail(errc::bad_shape,
                     at(c, {f, t}) + " has " + std::to_string(entry.shape[1])
                       + " columns; method " + recipe->name() + " needs a multiple of "
-                      + std::to_string(recipe->row->cols_multiple)
+                      + std::to_string(recipe->cols_multiple())
                       + ". Leave it out with --exclude, or give it another method with --rule");
       result.push_back({{f, t}, *recipe});
     }

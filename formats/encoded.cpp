@@ -6,6 +6,7 @@
 #include "formats/stored_parts.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace viva::formats {
 
@@ -28,22 +29,22 @@ expected<kernels::recipe> recipe_of(const file_parts& parts, const std::string& 
   return recipe;
 }
 
+/// The readers of the layouts, each of which claims the weights it knows; the note comes last.
+constexpr std::array readers = {claim_bitsandbytes,   claim_llm_int8, claim_compressed_tensors,
+                                claim_pack_quantized, claim_awq,      claim_noted};
+
 expected<void> claim_all(file_parts& parts) {
-  if (auto done = claim_bitsandbytes(parts); !done)
-    return done;
-  if (auto done = claim_compressed_tensors(parts); !done)
-    return done;
-  weight_notes notes;
   const auto& metadata = parts.file.header.metadata;
   if (const auto note = metadata.find(note_key); note != metadata.end()) {
-    auto read = read_note(note->second, parts.file.path);
-    if (!read)
-      return tl::unexpected(read.error());
-    notes = std::move(*read);
+    auto notes = read_note(note->second, parts.file.path);
+    if (!notes)
+      return tl::unexpected(notes.error());
+    parts.notes = std::move(*notes);
   }
-  if (auto done = claim_awq(parts, notes); !done)
-    return done;
-  return claim_noted(parts, notes);
+  for (const auto claim_weights : readers)
+    if (auto done = claim_weights(parts); !done)
+      return done;
+  return {};
 }
 
 logical_tensor plain(const file_parts& parts, const tensor_entry& entry) {
@@ -79,7 +80,7 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
                      std::span<const part> sides) {
   const auto& shape = weight.shape;
   if (shape.size() != 2 || shape[0] == 0 || shape[1] == 0 || shape[0] > values_max / shape[1]
-      || shape[1] % weight.recipe->row->cols_multiple != 0)
+      || shape[1] % weight.recipe->cols_multiple() != 0)
     return fail(errc::malformed, parts.at(weight.name) + "has a shape that method "
                                      + weight.recipe->name() + " cannot take");
   const auto geometry = weight.recipe->row->shape(*weight.recipe, shape[1]);
@@ -118,16 +119,14 @@ expected<void> claim(file_parts& parts, logical_tensor weight, std::span<const p
     if (take(side) == nullptr)
       return absent(side);
   weight.file = parts.index;
+  parts.weights.insert(weight.name);
   parts.found.push_back(std::move(weight));
   return {};
 }
 
-expected<void> claim_noted(file_parts& parts, const weight_notes& notes) {
-  std::unordered_set<std::string> known; // by an engine's sign, perhaps under other names
-  for (const auto& weight : parts.found)
-    known.insert(weight.name);
-  for (const auto& [name, note] : notes) {
-    if (known.contains(name))
+expected<void> claim_noted(file_parts& parts) {
+  for (const auto& [name, note] : parts.notes) {
+    if (parts.weights.contains(name))
       continue;
     if (note.layout != "safetensors")
       return fail(errc::malformed, parts.at(name) + "is noted as encoded in layout "

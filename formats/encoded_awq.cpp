@@ -20,8 +20,8 @@ std::string text_of(const shape_type& shape) {
   return text + "]";
 }
 
-expected<void> claim_weight(file_parts& parts, const tensor_entry& codes, const std::string& module,
-                            const weight_notes& notes) {
+expected<void> claim_weight(file_parts& parts, const tensor_entry& codes,
+                            const std::string& module) {
   const auto* zeros = parts.find(module + ".qzeros");
   const auto* scales = parts.find(module + ".scales");
   const auto missing = zeros == nullptr ? "qzeros" : scales == nullptr ? "scales" : "";
@@ -37,13 +37,14 @@ expected<void> claim_weight(file_parts& parts, const tensor_entry& codes, const 
                                        + ", its qzeros " + text_of(zeros->shape) + ", its scales "
                                        + text_of(scales->shape)
                                        + "; only AWQ's version gemm with 4 bits is read");
-  const auto note = notes.find(module + ".weight");
-  const auto type = note == notes.end() ? source_type("F16") : source_type(note->second.dtype);
+  const auto note = parts.notes.find(module + ".weight");
+  const auto type =
+      note == parts.notes.end() ? source_type("F16") : source_type(note->second.dtype);
   auto recipe = kernels::parse_recipe("awq:group=" + std::to_string(cols / groups),
                                       type.value_or(kernels::dtype::f16));
   if (!recipe)
     return fail(errc::unsupported, parts.at(codes.name) + recipe.error().text);
-  if (note != notes.end())
+  if (note != parts.notes.end())
     if (const auto noted = kernels::parse_recipe(note->second.method, recipe->source);
         noted && noted->row == recipe->row)
       recipe->flags = noted->flags;
@@ -60,13 +61,13 @@ expected<void> claim_weight(file_parts& parts, const tensor_entry& codes, const 
 
 } // namespace
 
-expected<void> claim_awq(file_parts& parts, const weight_notes& notes) {
+expected<void> claim_awq(file_parts& parts) {
   constexpr std::string_view ending = ".qweight";
   for (const auto& entry : parts.file.header.tensors) {
     if (entry.dtype != "I32" || entry.shape.size() != 2 || !entry.name.ends_with(ending))
       continue;
     const auto module = entry.name.substr(0, entry.name.size() - ending.size());
-    if (auto done = claim_weight(parts, entry, module, notes); !done)
+    if (auto done = claim_weight(parts, entry, module); !done)
       return done;
   }
   return {};

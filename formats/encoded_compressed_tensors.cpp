@@ -1,4 +1,5 @@
-// Reading back layout compressed-tensors: an I8 weight with a weight_scale of one value per row.
+// Reading back layout compressed-tensors: an I8 weight with a weight_scale of one value per row, or
+// of one value.
 
 #include "formats/dtype_names.hpp"
 #include "formats/module_names.hpp"
@@ -11,8 +12,8 @@ namespace viva::formats {
 namespace {
 
 constexpr std::string_view sign_of_others =
-    "; only symmetric 8-bit weights with one scale per row are "
-    "read from compressed-tensors";
+    "; only symmetric 8-bit weights with one scale per row or per tensor "
+    "are read from int-quantized";
 
 expected<void> claim_weight(file_parts& parts, const tensor_entry& codes,
                             const tensor_entry& scale) {
@@ -23,12 +24,13 @@ expected<void> claim_weight(file_parts& parts, const tensor_entry& codes,
   if (parts.find(codes.name + "_zero_point") != nullptr)
     return fail(errc::unsupported,
                 parts.at(codes.name) + "has a zero point" + std::string(sign_of_others));
-  if (scale.bytes() != codes.shape[0] * kernels::bytes_of(*type))
-    return fail(errc::unsupported, parts.at(scale.name) + "has "
-                                       + std::to_string(scale.bytes() / kernels::bytes_of(*type))
+  const auto scales = scale.bytes() / kernels::bytes_of(*type);
+  const bool per_tensor = scales == 1 && scale.shape.size() <= 1;
+  if (!per_tensor && scales != codes.shape[0])
+    return fail(errc::unsupported, parts.at(scale.name) + "has " + std::to_string(scales)
                                        + " scales for " + std::to_string(codes.shape[0]) + " rows"
                                        + std::string(sign_of_others));
-  auto recipe = kernels::parse_recipe("int8", *type);
+  auto recipe = kernels::parse_recipe(per_tensor ? "int8-tensor" : "int8", *type);
   if (!recipe)
     return tl::unexpected(recipe.error());
   logical_tensor weight;

@@ -62,10 +62,10 @@ expected<void> check(const checkpoint& c, const choice& each, const layout_rules
     return fail(errc::unsupported, at + "has dtype " + shown(entry.dtype)
                                        + "; F32, F16 and BF16 can be quantized. Leave it out with "
                                          "--exclude");
-  if (entry.shape[1] % with.row->cols_multiple != 0)
+  if (entry.shape[1] % with.cols_multiple() != 0)
     return fail(errc::bad_shape, at + "has " + std::to_string(entry.shape[1]) + " columns; method "
                                      + with.name() + " needs a multiple of "
-                                     + std::to_string(with.row->cols_multiple)
+                                     + std::to_string(with.cols_multiple())
                                      + ". Leave it out with --exclude, or give it another method "
                                        "with --rule");
   if (rules.fits != nullptr)

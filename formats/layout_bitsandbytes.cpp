@@ -8,11 +8,19 @@
 //   X.weight.nested_quant_map     nf4-dq    F32 (256)
 //   X.weight.quant_state.bitsandbytes__nf4  U8  (bytes)                   JSON
 //
+// and LLM.int8 (formats.md 3.5):
+//
+//   X.weight         I8  (rows, cols)   plane codes
+//   X.SCB            F32 (rows)         plane scb
+//   X.weight_format  U8  ()             0, which says that rows lie one after the other
+//
 // The JSON of nf4-dq holds the mean of the scales, known only after the survey. Its length is fixed
 // in advance by spaces at the end, which Python's json.loads skips.
 
 #include "formats/dtype_names.hpp"
 #include "formats/layout_rules.hpp"
+#include "formats/module_names.hpp"
+#include "formats/shown.hpp"
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
 
@@ -29,6 +37,20 @@ constexpr std::size_t repr_chars_max = 24;
 
 bool is_nested(const kernels::recipe& with) {
   return with.row->name == "nf4-dq";
+}
+
+bool is_llm_int8(const kernels::recipe& with) {
+  return with.row->name == "llm-int8";
+}
+
+std::vector<out_tensor> llm_int8_tensors(const encoded_weight& weight) {
+  std::vector<out_tensor> all = {
+      weight.plane("", "I8", {weight.rows, weight.cols}, 0),
+      weight.plane("", "F32", {weight.rows}, 1),
+      weight.constant("_format", "U8", {}, std::string(1, '\0')),
+  };
+  all[1].entry.name = std::string(module_of(weight.entry.name)) + ".SCB";
+  return all;
 }
 
 /// repr(float) of Python: the shortest digits that read back, positional for exponents in [-4, 16).
@@ -81,6 +103,8 @@ std::string quant_state(const kernels::recipe& with, const std::vector<std::uint
 }
 
 std::vector<out_tensor> tensors(const encoded_weight& weight) {
+  if (is_llm_int8(weight.with))
+    return llm_int8_tensors(weight);
   const auto blocks = (weight.rows * weight.cols + weight.with.block - 1) / weight.with.block;
   const bool nested = is_nested(weight.with);
   std::vector<out_tensor> all = {
@@ -103,23 +127,31 @@ std::vector<out_tensor> tensors(const encoded_weight& weight) {
   return all;
 }
 
-expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice> choices,
+expected<nlohmann::ordered_json> config(const checkpoint& c, std::span<const choice> choices,
                                         const std::vector<std::string>& kept) {
+  const auto& first = choices.front();
+  const bool eight = is_llm_int8(first.recipe);
+  for (const auto& each : choices)
+    if (is_llm_int8(each.recipe) != eight)
+      return fail(errc::unsupported, shown(c.files[each.source.file].path)
+                                         + ": one output of layout bitsandbytes holds either "
+                                         + first.recipe.name() + " or " + each.recipe.name()
+                                         + ". Change --rule");
   const bool nested =
       std::ranges::any_of(choices, [](const choice& each) { return is_nested(each.recipe); });
   return nlohmann::ordered_json{
-      {"_load_in_4bit", true},
-      {"_load_in_8bit", false},
-      {"bnb_4bit_compute_dtype", torch_name(choices.front().recipe.source)},
+      {"_load_in_4bit", !eight},
+      {"_load_in_8bit", eight},
+      {"bnb_4bit_compute_dtype", eight ? "float32" : torch_name(first.recipe.source)},
       {"bnb_4bit_quant_storage", "uint8"},
-      {"bnb_4bit_quant_type", "nf4"},
+      {"bnb_4bit_quant_type", eight ? "fp4" : "nf4"}, // what transformers writes for 8 bits
       {"bnb_4bit_use_double_quant", nested},
       {"llm_int8_enable_fp32_cpu_offload", false},
       {"llm_int8_has_fp16_weight", false},
       {"llm_int8_skip_modules", kept},
       {"llm_int8_threshold", 6.0},
-      {"load_in_4bit", true},
-      {"load_in_8bit", false},
+      {"load_in_4bit", !eight},
+      {"load_in_8bit", eight},
       {"quant_method", "bitsandbytes"}};
 }
 

@@ -4,12 +4,19 @@
 //
 //   int-quantized, W8A8, activations quantized per token at run time (formats.md 5.2, 5.5)
 //     X.weight        I8 (rows, cols)           plane codes
-//     X.weight_scale  source's type (rows, 1)   plane scales
+//     X.weight_scale  source's type (rows, 1)   plane scales; int8-tensor: (1), plane scale
+//
+//   pack-quantized, W4A16 and W8A16, activations as they are
+//     X.weight_packed      I32 (rows, cols bits / 32)           plane codes
+//     X.weight_scale       source's type (rows, cols / group)   plane scales
+//     X.weight_shape       I64 (2)                              rows, cols
+//     X.weight_zero_point  I32 (ceil(rows / 8), cols / group)   plane zeros, int4:asym
 
 #include "formats/dtype_names.hpp"
 #include "formats/layout_rules.hpp"
 #include "formats/module_names.hpp"
 #include "formats/shown.hpp"
+#include "kernels/int4.hpp"
 
 #include <algorithm>
 #include <array>
@@ -51,8 +58,46 @@ json int8_inputs(const kernels::recipe&) {
   return arguments(8, "int", "token", true);
 }
 
+std::vector<out_tensor> int8_tensor_tensors(const encoded_weight& weight) {
+  return {weight.plane("", "I8", {weight.rows, weight.cols}, 0),
+          weight.plane("_scale", header_name(weight.with.source), {1}, 1)};
+}
+
+json int8_tensor_weights(const kernels::recipe&) {
+  return arguments(8, "int", "tensor", false);
+}
+
+template <std::uint64_t Bits>
+std::vector<out_tensor> packed_tensors(const encoded_weight& weight) {
+  const auto groups = weight.cols / weight.with.block;
+  const std::uint64_t shape[] = {weight.rows, weight.cols};
+  std::vector<out_tensor> all = {
+      weight.plane("_packed", "I32", {weight.rows, weight.cols * Bits / 32}, 0),
+      weight.plane("_scale", header_name(weight.with.source), {weight.rows, groups}, 1),
+      weight.constant("_shape", "I64", {2}, {reinterpret_cast<const char*>(shape), sizeof shape}),
+  };
+  if (weight.shape.planes_count == 3)
+    all.push_back(weight.plane("_zero_point", "I32", {(weight.rows + 7) / 8, groups}, 2));
+  return all;
+}
+
+template <int Bits>
+json packed_weights(const kernels::recipe& with) {
+  auto all = arguments(Bits, "int", "group", false);
+  all["group_size"] = with.block;
+  all["symmetric"] = Bits == 8 || (with.flags & kernels::int4::asym) == 0;
+  return all;
+}
+
+json no_inputs(const kernels::recipe&) {
+  return nullptr;
+}
+
 constexpr std::array schemes = {
     scheme{"int8", "int-quantized", int8_tensors, int8_weights, int8_inputs},
+    scheme{"int8-tensor", "int-quantized", int8_tensor_tensors, int8_tensor_weights, int8_inputs},
+    scheme{"int8-group", "pack-quantized", packed_tensors<8>, packed_weights<8>, no_inputs},
+    scheme{"int4", "pack-quantized", packed_tensors<4>, packed_weights<4>, no_inputs},
 };
 
 const scheme& scheme_of(const kernels::recipe& with) {

@@ -22,8 +22,10 @@ struct file_parts {
 
   const checkpoint_file& file;
   std::uint32_t index; ///< Of the file in its checkpoint.
+  weight_notes notes;  ///< What the file says of its weights, where it says anything.
   std::unordered_map<std::string_view, const tensor_entry*> by_name;
   std::unordered_set<std::string_view> claimed; ///< Names that are a part of an encoded weight.
+  std::unordered_set<std::string> weights;      ///< Names of the encoded weights found.
   std::vector<logical_tensor> found;
 
   const tensor_entry* find(const std::string& name) const;
@@ -46,13 +48,19 @@ expected<void> claim(file_parts&, logical_tensor weight, std::span<const part> p
 /// Weights with a bitsandbytes quant_state beside them.
 expected<void> claim_bitsandbytes(file_parts&);
 
+/// I8 weights of bitsandbytes with an SCB beside them.
+expected<void> claim_llm_int8(file_parts&);
+
 /// I8 weights with a weight_scale beside them.
 expected<void> claim_compressed_tensors(file_parts&);
 
 /// I32 `qweight` with `qzeros` and `scales` beside it; the note says with which options.
-expected<void> claim_awq(file_parts&, const weight_notes&);
+expected<void> claim_awq(file_parts&);
+
+/// Weights whose codes are packed in I32, with a weight_shape beside them.
+expected<void> claim_pack_quantized(file_parts&);
 
 /// Weights of the note that no engine's sign showed.
-expected<void> claim_noted(file_parts&, const weight_notes&);
+expected<void> claim_noted(file_parts&);
 
 } // namespace viva::formats

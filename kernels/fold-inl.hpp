@@ -48,6 +48,28 @@ struct negative_fold {
   }
 };
 
+/// The largest value. With a NaN among the values it may be anything; a zero may have either sign.
+struct highest_fold {
+  using tag = df32;
+  static HWY_INLINE vf32 first() {
+    return hn::Set(df32(), -float_of(infinity_bits));
+  }
+  static HWY_INLINE vf32 take(vf32 so_far, vf32 x) {
+    return hn::Max(so_far, x);
+  }
+};
+
+/// The smallest value, negated. What holds for the largest holds for it.
+struct lowest_fold {
+  using tag = df32;
+  static HWY_INLINE vf32 first() {
+    return highest_fold::first();
+  }
+  static HWY_INLINE vf32 take(vf32 so_far, vf32 x) {
+    return hn::Max(so_far, hn::Neg(x));
+  }
+};
+
 /// Maximum over 128-bit parts.
 template <class D, class V>
 HWY_INLINE auto fold_parts(D, V v) {
@@ -91,6 +113,16 @@ HWY_INLINE hn::TFromD<typename Fold::tag> fold_values(Source from, const std::by
   for (; i < count; i += lanes())
     m0 = Fold::take(m0, at(0));
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(hn::Max(m0, m1), hn::Max(m2, m3))));
+}
+
+/// The maximum of any number of values and zero.
+template <class Fold, class Source>
+HWY_INLINE hn::TFromD<typename Fold::tag> fold_all(Source from, const std::byte* HWY_RESTRICT in,
+                                                   std::size_t count) {
+  const std::size_t whole = count / lanes() * lanes();
+  HWY_ALIGN std::byte rest[hn::MaxLanes(df32()) * 4] = {};
+  copy_bytes(rest, in + whole * from.bytes, (count - whole) * from.bytes);
+  return std::max(fold_values<Fold>(from, in, whole), fold_values<Fold>(from, rest, lanes()));
 }
 
 /// The maxima of `blocks` blocks of `block` values, a multiple of `lanes()`. `blocks` is below four

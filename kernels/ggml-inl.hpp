@@ -4,10 +4,12 @@
 //   S  scales and reciprocals, 4 to 16 blocks at a time
 //   B  quantize, pack, put the blocks together
 //
-// One division then serves as many blocks as a vector has lanes. A Format has block_values,
-// block_bytes, code_bytes and the two functions `scales` and `codes`.
+// One division then serves as many blocks as a vector has lanes. A block is f16 d, f16 m where the
+// format has a minimum, then code_bytes of codes. A Format has block_bytes, code_bytes, has_min and
+// the functions `scales`, `codes` and `values`.
 
 #include "kernels/fold-inl.hpp"
+#include "kernels/ggml_blocks.hpp"
 #include "kernels/pack-inl.hpp"
 
 #include <cstring>
@@ -24,27 +26,184 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 inline constexpr std::size_t ggml_batch = 64; ///< Blocks: 8 KiB of f32.
 
-/// The scales of a batch.
+/// The scales of a batch; `min` and `f16_min` only where the format has a minimum.
 struct ggml_scales {
   HWY_ALIGN float d[ggml_batch] = {};
   HWY_ALIGN float inverse[ggml_batch] = {};
   HWY_ALIGN std::uint16_t f16[ggml_batch] = {};
+  HWY_ALIGN float min[ggml_batch];
+  HWY_ALIGN std::uint16_t f16_min[ggml_batch];
 
   /// ggml_inverse and ggml_f16 of every d.
   HWY_INLINE void finish(std::size_t blocks) {
     const df32 tag;
     const auto infinity = hn::Set(tag, float_of(infinity_bits));
-    const auto largest = hn::Set(tag, 65504.0f);
     for (std::size_t b = 0; b < blocks; b += lanes()) {
       const auto v = hn::Load(tag, d + b);
       const auto reciprocal = hn::Div(hn::Set(tag, 1.0f), v);
       const auto usable = hn::Lt(hn::Abs(reciprocal), infinity); // false for 1 / 0 too
       hn::Store(hn::IfThenElseZero(usable, reciprocal), tag, inverse + b);
-      store_u16(f16_bits(hn::Max(hn::Min(v, largest), hn::Neg(largest))),
-                reinterpret_cast<std::byte*>(f16 + b));
+      store_f16(v, f16 + b);
     }
   }
+
+  /// ggml_f16 of `lanes()` values.
+  static HWY_INLINE void store_f16(vf32 v, std::uint16_t* out) {
+    const auto largest = hn::Set(df32(), 65504.0f);
+    store_u16(f16_bits(hn::Max(hn::Min(v, largest), hn::Neg(largest))),
+              reinterpret_cast<std::byte*>(out));
+  }
 };
+
+// -- scales -------------------------------------------------------------------------------------
+
+template <class Source>
+HWY_NOINLINE void ggml_settle_ties(Source from, const std::byte* in, std::size_t first,
+                                   std::size_t last, float factor, float* d) {
+  const matrix values{in, from.type, last, ggml_block_values};
+  for (std::size_t b = first; b < last; ++b)
+    d[b] = ggml_extreme(values, b * ggml_block_values) * factor;
+}
+
+/// d = extreme * factor, a power of two. The extremes of both signs come from integer maxima; where
+/// they tie, which of them stands first is looked up, block by block. False where a value is not
+/// finite.
+template <class Source>
+HWY_INLINE bool ggml_extreme_scales(Source from, const std::byte* HWY_RESTRICT in,
+                                    std::size_t blocks, float factor, ggml_scales& out) {
+  const di32 di;
+  const df32 d;
+  HWY_ALIGN std::int32_t positive[ggml_batch] = {};
+  HWY_ALIGN std::uint32_t negative[ggml_batch] = {};
+  fold_blocks<positive_fold>(from, in, ggml_block_values, blocks, positive);
+  fold_blocks<negative_fold>(from, in, ggml_block_values, blocks, negative);
+  auto largest = hn::Zero(di);
+  for (std::size_t b = 0; b < blocks; b += lanes()) {
+    const auto signed_bits = hn::BitCast(di, hn::Load(du32(), negative + b));
+    const auto above = hn::Max(hn::Load(di, positive + b), hn::Zero(di));
+    const auto below = hn::IfThenElseZero(hn::Lt(signed_bits, hn::Zero(di)),
+                                          hn::And(signed_bits, hn::Set(di, 0x7FFFFFFF)));
+    const auto extreme = hn::IfThenElse(hn::Gt(below, above), signed_bits, above);
+    largest = hn::Max(largest, hn::Max(above, below));
+    hn::Store(hn::Mul(hn::BitCast(d, extreme), hn::Set(d, factor)), d, out.d + b);
+    const auto tie = hn::And(hn::Eq(above, below), hn::Gt(above, hn::Zero(di)));
+    if (HWY_UNLIKELY(!hn::AllFalse(di, tie)))
+      ggml_settle_ties(from, in, b, std::min(blocks, b + lanes()), factor, out.d);
+  }
+  out.finish(blocks);
+  return hn::AllTrue(di, hn::Lt(largest, hn::Set(di, infinity_bits)));
+}
+
+template <class Source>
+HWY_NOINLINE void ggml_settle_zeros(Source from, const std::byte* in, std::size_t first,
+                                    std::size_t last, float* min) {
+  const matrix values{in, from.type, last, ggml_block_values};
+  for (std::size_t b = first; b < last; ++b)
+    min[b] = ggml_range_of(values, b * ggml_block_values).min;
+}
+
+/// d = (max - min) / steps, and the minimum. The sign of a minimum that is zero is that of the
+/// first zero, which is looked up. False where a value is not finite.
+template <class Source>
+HWY_INLINE bool ggml_range_scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
+                                  float steps, ggml_scales& out) {
+  const df32 d;
+  HWY_ALIGN std::int32_t amax[ggml_batch] = {};
+  HWY_ALIGN float lowest[ggml_batch] = {};
+  HWY_ALIGN float highest[ggml_batch] = {};
+  fold_blocks<magnitude_fold>(from, in, ggml_block_values, blocks, amax);
+  fold_blocks<lowest_fold>(from, in, ggml_block_values, blocks, lowest);
+  fold_blocks<highest_fold>(from, in, ggml_block_values, blocks, highest);
+  auto largest = hn::Zero(di32());
+  for (std::size_t b = 0; b < blocks; b += lanes()) {
+    largest = hn::Max(largest, hn::Load(di32(), amax + b));
+    const auto min = hn::Neg(hn::Load(d, lowest + b));
+    hn::Store(min, d, out.min + b);
+    if (HWY_UNLIKELY(!hn::AllFalse(d, hn::Eq(min, hn::Zero(d)))))
+      ggml_settle_zeros(from, in, b, std::min(blocks, b + lanes()), out.min);
+    const auto span = hn::Abs(hn::Sub(hn::Load(d, highest + b), min)); // no zero is negative
+    hn::Store(hn::Div(span, hn::Set(d, steps)), d, out.d + b);
+    out.store_f16(hn::Load(d, out.min + b), out.f16_min + b);
+  }
+  out.finish(blocks);
+  return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), infinity_bits)));
+}
+
+/// The steps of `x` above `min`, as ggml_above has it.
+HWY_INLINE vf32 ggml_steps(vf32 x, vf32 min, vf32 inverse) {
+  const auto largest = hn::Set(df32(), std::numeric_limits<float>::max());
+  return hn::Mul(hn::Min(hn::Sub(x, min), largest), inverse);
+}
+
+// -- codes --------------------------------------------------------------------------------------
+
+/// One byte per value: code(x, b) of every value of block b.
+template <class Source, class Code>
+HWY_INLINE void ggml_byte_codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
+                                std::uint8_t* HWY_RESTRICT out, const Code& code) {
+  constexpr std::size_t step = 4 * hn::MaxLanes(df32());
+  for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
+    vi32 q[4];
+    for (std::size_t k = 0; k < 4; ++k) {
+      const std::size_t at = i + k * lanes();
+      q[k] = code(load(from, in + at * from.bytes), at / ggml_block_values);
+    }
+    hn::Store(pack_u8(q[0], q[1], q[2], q[3]), du8(), out + i);
+  }
+}
+
+using d8x16 = hn::CappedTag<std::uint8_t, 16>;
+
+/// The low nibbles of a block's 32 codes: byte j holds value j below, value j + 16 above.
+HWY_INLINE void ggml_store_nibbles(const std::uint8_t* HWY_RESTRICT codes,
+                                   std::uint8_t* HWY_RESTRICT out) {
+  const d8x16 d;
+  const auto nibble = hn::Set(d, std::uint8_t{15});
+  const auto low = hn::And(hn::Load(d, codes), nibble);
+  const auto high = hn::And(hn::Load(d, codes + 16), nibble);
+  hn::StoreU(hn::Or(low, hn::ShiftLeft<4>(high)), d, out);
+}
+
+/// Bit 4 of a block's 32 codes as 4 bytes, value 0 in the lowest bit.
+HWY_INLINE void ggml_store_fifth_bits(const std::uint8_t* HWY_RESTRICT codes,
+                                      std::uint8_t* HWY_RESTRICT out) {
+  const d8x16 d;
+  for (std::size_t half = 0; half < 2; ++half) {
+    HWY_ALIGN std::uint8_t bits[8] = {}; // StoreMaskBits may write 8
+    const auto fifth = hn::Set(d, std::uint8_t{16});
+    hn::StoreMaskBits(d, hn::TestBit(hn::Load(d, codes + 16 * half), fifth), bits);
+    std::memcpy(out + 2 * half, bits, 2);
+  }
+}
+
+/// The 32 codes of a block as i32 vectors, in order: body(j, codes) for values j … j + lanes().
+template <class Body>
+HWY_INLINE void ggml_each_nibble(const std::uint8_t* HWY_RESTRICT nibbles, const Body& body) {
+  const hn::Rebind<std::uint8_t, df32> quarter;
+  constexpr std::size_t half = ggml_block_values / 2;
+  for (std::size_t j = 0; j < half; j += lanes()) {
+    const auto byte = hn::PromoteTo(di32(), hn::LoadU(quarter, nibbles + j));
+    body(j, hn::And(byte, hn::Set(di32(), 15)));
+    body(j + half, hn::ShiftRight<4>(byte));
+  }
+}
+
+/// The same with a fifth bit: `codes` are 4 bytes of those, then 16 of nibbles.
+template <class Body>
+HWY_INLINE void ggml_each_five_bits(const std::uint8_t* HWY_RESTRICT codes, const Body& body) {
+  std::uint32_t fifth = 0;
+  std::memcpy(&fifth, codes, sizeof fifth);
+  ggml_each_nibble(codes + sizeof fifth, [&](std::size_t j, vi32 nibble) {
+    HWY_ALIGN static constexpr std::int32_t bit_of_lane[16] = {
+        1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+        1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
+    const auto bits = hn::Set(di32(), static_cast<std::int32_t>(fifth >> j));
+    const auto set = hn::TestBit(bits, hn::Load(di32(), bit_of_lane));
+    body(j, hn::Or(nibble, hn::IfThenElseZero(set, hn::Set(di32(), 16))));
+  });
+}
+
+// -- blocks -------------------------------------------------------------------------------------
 
 /// Encodes `blocks` blocks, a multiple of four and at most a batch. False, where a value is not
 /// finite.
@@ -55,11 +214,13 @@ bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in, std::size_
   if (!Format::scales(from, in, blocks, scales))
     return false;
   HWY_ALIGN std::uint8_t codes[ggml_batch * Format::code_bytes];
-  Format::codes(from, in, blocks, scales.inverse, codes);
-  for (std::size_t b = 0; b < blocks; ++b) {
-    std::memcpy(out + b * Format::block_bytes, &scales.f16[b], 2);
-    std::memcpy(out + b * Format::block_bytes + 2, codes + b * Format::code_bytes,
-                Format::code_bytes);
+  Format::codes(from, in, blocks, scales, codes);
+  constexpr std::size_t header = Format::has_min ? 4 : 2;
+  for (std::size_t b = 0; b < blocks; ++b, out += Format::block_bytes) {
+    std::memcpy(out, &scales.f16[b], 2);
+    if constexpr (Format::has_min)
+      std::memcpy(out + 2, &scales.f16_min[b], 2);
+    std::memcpy(out + header, codes + b * Format::code_bytes, Format::code_bytes);
   }
   return true;
 }
@@ -68,7 +229,7 @@ bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in, std::size_
 template <class Format>
 status ggml_encode(const matrix& in, std::byte* out) {
   return with_source(in.type, [&](auto from) -> status {
-    constexpr std::size_t values = Format::block_values;
+    constexpr std::size_t values = ggml_block_values;
     const std::size_t blocks = in.values() / values;
     const std::size_t whole = blocks / 4 * 4;
     for (std::size_t b = 0; b < whole; b += ggml_batch)
@@ -90,28 +251,41 @@ status ggml_encode(const matrix& in, std::byte* out) {
   });
 }
 
-/// Decodes `blocks` blocks: Format::values(block, d, out) for each, d from its first two bytes.
+/// f32 of one f16 of the head of every block of a batch. Raises `largest` to the magnitudes' bits.
+HWY_INLINE void ggml_load_scales(const std::byte* HWY_RESTRICT in, std::size_t stride,
+                                 std::size_t blocks, vi32& largest, float* HWY_RESTRICT out) {
+  HWY_ALIGN std::uint16_t bits[ggml_batch] = {};
+  for (std::size_t b = 0; b < blocks; ++b)
+    std::memcpy(bits + b, in + b * stride, 2);
+  for (std::size_t b = 0; b < blocks; b += lanes()) {
+    const auto v = load(source<dtype::f16>{}, reinterpret_cast<const std::byte*>(bits + b));
+    largest = hn::Max(largest, hn::BitCast(di32(), hn::Abs(v)));
+    hn::Store(v, df32(), out + b);
+  }
+}
+
+/// Decodes `blocks` blocks: Format::values(codes, d, out) for each, or (codes, d, m, out).
 template <class Format>
 status ggml_decode(const std::byte* in, std::size_t blocks, float* out) {
-  const di32 di;
-  auto largest = hn::Zero(di);
+  auto largest = hn::Zero(di32());
   for (std::size_t b = 0; b < blocks; b += ggml_batch) {
     const std::size_t count = std::min(ggml_batch, blocks - b);
-    HWY_ALIGN std::uint16_t bits[ggml_batch] = {};
     HWY_ALIGN float d[ggml_batch];
-    for (std::size_t i = 0; i < count; ++i)
-      std::memcpy(bits + i, in + (b + i) * Format::block_bytes, 2);
-    for (std::size_t i = 0; i < count; i += lanes()) {
-      const auto v = load(source<dtype::f16>{}, reinterpret_cast<const std::byte*>(bits + i));
-      largest = hn::Max(largest, hn::BitCast(di, hn::Abs(v)));
-      hn::Store(v, df32(), d + i);
+    HWY_ALIGN float min[ggml_batch];
+    const auto* block = in + b * Format::block_bytes;
+    ggml_load_scales(block, Format::block_bytes, count, largest, d);
+    if constexpr (Format::has_min)
+      ggml_load_scales(block + 2, Format::block_bytes, count, largest, min);
+    for (std::size_t i = 0; i < count; ++i, block += Format::block_bytes) {
+      float* to = out + (b + i) * ggml_block_values;
+      if constexpr (Format::has_min)
+        Format::values(reinterpret_cast<const std::uint8_t*>(block + 4), d[i], min[i], to);
+      else
+        Format::values(reinterpret_cast<const std::uint8_t*>(block + 2), d[i], to);
     }
-    for (std::size_t i = 0; i < count; ++i)
-      Format::values(in + (b + i) * Format::block_bytes + 2, d[i],
-                     out + (b + i) * Format::block_values);
   }
-  const bool finite = hn::AllTrue(di, hn::Lt(largest, hn::Set(di, infinity_bits)));
-  return finite ? status{} : status{errc::malformed};
+  const auto finite = hn::Lt(largest, hn::Set(di32(), infinity_bits));
+  return hn::AllTrue(di32(), finite) ? status{} : status{errc::malformed};
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

@@ -26,11 +26,7 @@ void nf4_dq_decode_block(const std::byte* codes, float absmax, std::size_t count
 /// Largest magnitude's bits of `count` values.
 std::uint32_t nf4_dq_magnitude_max(const std::byte* in, dtype type, std::size_t count) {
   return with_source(type, [&](auto from) {
-    const std::size_t whole = count / lanes() * lanes();
-    HWY_ALIGN std::byte rest[hn::MaxLanes(df32()) * 4] = {};
-    copy_bytes(rest, in + whole * from.bytes, (count - whole) * from.bytes);
-    return static_cast<std::uint32_t>(std::max(fold_values<magnitude_fold>(from, in, whole),
-                                               fold_values<magnitude_fold>(from, rest, lanes())));
+    return static_cast<std::uint32_t>(fold_all<magnitude_fold>(from, in, count));
   });
 }
 

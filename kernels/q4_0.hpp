@@ -14,23 +14,12 @@
 //           + max|x| 2^-11 + 2^-21, while |d| <= 65504
 // Exactness reference and SIMD agree bit for bit on every target.
 
+#include "kernels/portability.hpp"
 #include "kernels/registry.hpp"
-#include "kernels/scalar.hpp"
 
 namespace viva::kernels::q4_0 {
 
-inline constexpr std::uint32_t block_values = 32;
 inline constexpr std::uint32_t block_bytes = 18;
-
-/// The value of largest magnitude among a block's; the first of equals.
-inline float extreme_of(const matrix& in, std::size_t first) noexcept {
-  float extreme = 0;
-  for (std::size_t j = 0; j < block_values; ++j) {
-    const float x = value_of(in, first + j);
-    extreme = magnitude(x) > magnitude(extreme) ? x : extreme;
-  }
-  return extreme;
-}
 
 /// The code of t = x * id, in [-8, 8] up to rounding.
 VIVA_HD constexpr std::uint8_t code_of(float t) noexcept {

@@ -1,7 +1,7 @@
 #include "kernels/q8_0.hpp"
 
 #include "kernels/blockwise.hpp"
-#include "kernels/ggml_scale.hpp"
+#include "kernels/ggml_blocks.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/q8_0.cpp"
@@ -14,15 +14,15 @@ namespace viva::kernels::HWY_NAMESPACE {
 namespace {
 
 struct q8_0_format {
-  static constexpr std::size_t block_values = q8_0::block_values;
   static constexpr std::size_t block_bytes = q8_0::block_bytes;
+  static constexpr bool has_min = false;
   static constexpr std::size_t code_bytes = 32;
 
   template <class Source>
   static HWY_INLINE bool scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
                                 ggml_scales& out) {
     HWY_ALIGN std::int32_t amax[ggml_batch] = {};
-    fold_blocks<magnitude_fold>(from, in, block_values, blocks, amax);
+    fold_blocks<magnitude_fold>(from, in, ggml_block_values, blocks, amax);
     auto largest = hn::Zero(di32());
     for (std::size_t b = 0; b < blocks; b += lanes()) {
       const auto bits = hn::Load(di32(), amax + b);
@@ -41,24 +41,24 @@ struct q8_0_format {
 
   template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                               const float* HWY_RESTRICT inverse, std::uint8_t* HWY_RESTRICT out) {
+                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
     constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // values of one packed vector
-    for (std::size_t i = 0; i < blocks * block_values; i += step) {
+    for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
       vi32 q[4];
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t at = i + k * lanes();
-        const auto scale = hn::Set(df32(), inverse[at / block_values]);
+        const auto scale = hn::Set(df32(), scales.inverse[at / ggml_block_values]);
         q[k] = rounded(hn::Mul(load(from, in + at * from.bytes), scale));
       }
       hn::StoreU(hn::BitCast(du8(), pack_i8(q[0], q[1], q[2], q[3])), du8(), out + i);
     }
   }
 
-  static HWY_INLINE void values(const std::byte* HWY_RESTRICT codes, float d,
+  static HWY_INLINE void values(const std::uint8_t* HWY_RESTRICT codes, float d,
                                 float* HWY_RESTRICT out) {
     const hn::Rebind<std::int8_t, df32> quarter;
     const auto* q = reinterpret_cast<const std::int8_t*>(codes);
-    for (std::size_t j = 0; j < block_values; j += lanes()) {
+    for (std::size_t j = 0; j < ggml_block_values; j += lanes()) {
       const auto wide = hn::PromoteTo(di32(), hn::LoadU(quarter, q + j));
       hn::StoreU(hn::Mul(hn::ConvertTo(df32(), wide), hn::Set(df32(), d)), df32(), out + j);
     }
@@ -86,54 +86,46 @@ HWY_EXPORT(q8_0_decode);
 
 namespace q8_0 {
 
+namespace {
+
+bool decode_block(const std::byte* block, float* out) noexcept {
+  const float d = f32_from_f16(load_as<std::uint16_t>(block));
+  for (std::size_t j = 0; j < ggml_block_values; ++j)
+    out[j] = static_cast<float>(load_as<std::int8_t>(block + 2 + j)) * d;
+  return is_finite(d);
+}
+
+} // namespace
+
 geometry shape(const recipe&, std::uint64_t) {
-  return ggml_geometry(block_values, block_bytes);
+  return ggml_geometry(ggml_block_values, block_bytes);
 }
 
 status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
-  if (in.cols % block_values != 0)
-    return {errc::bad_shape};
-  if (const auto finite = refuse_not_finite_reference(in); !finite)
-    return finite;
-  std::byte* block = out[0];
-  for (std::size_t first = 0; first < in.values(); first += block_values, block += block_bytes) {
-    const float d = magnitude_max(in, first, block_values) / 127.0f;
-    const float inverse = ggml_inverse(d);
-    store_as(ggml_f16(d), block);
-    for (std::size_t j = 0; j < block_values; ++j)
-      store_as(code_of(value_of(in, first + j) * inverse), block + 2 + j);
-  }
-  return {};
+  return ggml_encode_reference(
+      in, out[0], block_bytes, [&](std::size_t first, std::byte* block) noexcept {
+        const float d = magnitude_max(in, first, ggml_block_values) / 127.0f;
+        const float inverse = ggml_inverse(d);
+        store_as(ggml_f16(d), block);
+        for (std::size_t j = 0; j < ggml_block_values; ++j)
+          store_as(code_of(value_of(in, first + j) * inverse), block + 2 + j);
+      });
 }
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  const std::byte* block = in[0];
-  for (std::size_t first = 0; first < rows * cols; first += block_values, block += block_bytes) {
-    const float d = f32_from_f16(load_as<std::uint16_t>(block));
-    if (!is_finite(d))
-      return {errc::malformed};
-    for (std::size_t j = 0; j < block_values; ++j)
-      out[first + j] = static_cast<float>(load_as<std::int8_t>(block + 2 + j)) * d;
-  }
-  return {};
+  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, decode_block);
 }
 
 status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
                    std::span<std::byte* const> out) noexcept {
-  if (in.cols % block_values != 0)
-    return {errc::bad_shape};
-  return HWY_DYNAMIC_DISPATCH(q8_0_encode)(in, out[0]);
+  return ggml_encode_simd(in, out[0], HWY_DYNAMIC_DISPATCH(q8_0_encode));
 }
 
 status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  return HWY_DYNAMIC_DISPATCH(q8_0_decode)(in[0], rows * cols / block_values, out);
+  return ggml_decode_simd(in[0], rows, cols, out, HWY_DYNAMIC_DISPATCH(q8_0_decode));
 }
 
 } // namespace q8_0

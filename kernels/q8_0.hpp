@@ -21,7 +21,6 @@
 
 namespace viva::kernels::q8_0 {
 
-inline constexpr std::uint32_t block_values = 32;
 inline constexpr std::uint32_t block_bytes = 34;
 
 /// round(t), ties away from zero.

@@ -66,6 +66,10 @@ std::string recipe::name() const {
   return text;
 }
 
+std::uint64_t recipe::cols_multiple() const noexcept {
+  return row->rules.whole_blocks ? block : row->cols_multiple;
+}
+
 expected<recipe> parse_recipe(std::string_view text, dtype source) {
   const auto name = text.substr(0, text.find(':'));
   const method* row = find_method(name);

@@ -61,8 +61,7 @@ struct survey {
   void merge(const survey& other) noexcept;
 };
 
-/// The numbers a survey ends in, handed to every encode and decode of the tensor. What each means
-/// is the method's affair (nf4-dq: [0] is the offset; nvfp4: [0] is the global scale).
+/// The numbers a survey ends in, for every encode and decode of the tensor; a method's own affair.
 struct tensor_numbers {
   std::array<float, 2> values{};
   friend bool operator==(const tensor_numbers&, const tensor_numbers&) = default;
@@ -81,6 +80,7 @@ struct recipe {
   std::span<const float> channels = {};
 
   std::string name() const; ///< Canonical spelling, as `parse_recipe` takes it.
+  std::uint64_t cols_multiple() const noexcept; ///< Columns must divide by this.
 };
 
 /// What may follow a method's name after colons: one size and any of its flags.
@@ -92,6 +92,7 @@ struct option_rules {
   std::string_view size_key;            ///< "block"; empty where the size is fixed.
   std::span<const std::uint32_t> sizes; ///< Values for recipe::block, the default first.
   std::span<const flag> flags;
+  bool whole_blocks = false; ///< A row is whole blocks: columns must divide by the size.
 };
 
 /// Encodes rows into planes sized by `geometry`. `out[i]` points at the first byte of plane i for
@@ -111,7 +112,7 @@ struct method {
   std::string_view summary; ///< One line for --help and the README.
   std::string_view layouts; ///< Layouts it can be written in, space separated, default first.
   std::string_view options; ///< Option grammar for --help; empty where there is none.
-  std::uint64_t cols_multiple = 1; ///< Columns must divide by this.
+  std::uint64_t cols_multiple = 1; ///< Columns must divide by this, by its default options.
   double sqnr_db_normal;           ///< SQNR on N(0,1), 1024 x 512; tests hold it to this.
   option_rules rules;
   geometry (*shape)(const recipe&, std::uint64_t cols);
@@ -134,7 +135,6 @@ expected<recipe> parse_recipe(std::string_view text, dtype source);
 double bits_per_weight(const recipe&, std::uint64_t rows, std::uint64_t cols);
 
 struct error_sums;
-
 /// Encodes rows and, where `sums` is given, measures the error in the same pass: each run of rows
 /// is encoded, decoded and measured while it lies in cache, so the source is read from memory once.
 /// Scratch (a few hundred KiB, or one grain of rows) is thread-local and kept.

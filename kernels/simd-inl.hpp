@@ -129,6 +129,27 @@ HWY_INLINE vu32 f16_bits(vf32 x) {
   return hn::Or(h, sign);
 }
 
+/// rounded_to(x, f16), for numbers.
+HWY_INLINE vf32 f16_rounded(vf32 x) {
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  const hn::Rebind<hwy::float16_t, df32> dh;
+  return hn::PromoteTo(df32(), hn::DemoteTo(dh, x)); // vcvtps2ph rounds ties to even
+#else
+  return f32_from_f16_bits(f16_bits(x));
+#endif
+}
+
+/// rounded_to(x, Type), for numbers.
+template <dtype Type>
+HWY_INLINE vf32 rounded(source<Type>, vf32 x) {
+  if constexpr (Type == dtype::f32)
+    return x;
+  else if constexpr (Type == dtype::f16)
+    return f16_rounded(x);
+  else
+    return hn::BitCast(df32(), hn::ShiftLeft<16>(bf16_bits(x)));
+}
+
 /// Stores the low halves of the lanes.
 HWY_INLINE void store_u16(vu32 bits, std::byte* to) {
   const hn::Rebind<std::uint16_t, df32> d16;

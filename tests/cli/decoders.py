@@ -32,6 +32,47 @@ def int8_rows(tensors, name, shape):
     return codes.astype(np.float32) * scale.astype(np.float32), stored
 
 
+def int8_tensor(tensors, name, shape):
+    codes, scale = tensors[name], tensors[name + "_scale"]
+    assert codes.dtype == np.int8 and codes.shape == tuple(shape) and scale.shape == (1,)
+    return codes.astype(np.float32) * scale.astype(np.float32), codes.nbytes + scale.nbytes
+
+
+def llm_int8(tensors, name, shape):
+    module = name.removesuffix(".weight")
+    codes, scb, layout = tensors[name], tensors[module + ".SCB"], tensors[module + ".weight_format"]
+    assert codes.dtype == np.int8 and codes.shape == tuple(shape)
+    assert scb.dtype == np.float32 and scb.shape == (shape[0],)
+    assert layout.dtype == np.uint8 and layout.shape == () and layout == 0
+    # bitsandbytes multiplies by 1/127
+    values = codes.astype(np.float32) * scb[:, None] * np.float32(7.874015718698502e-3)
+    return values, codes.nbytes + scb.nbytes
+
+
+def unpack_words(words, bits):
+    """The unsigned numbers of each row of 32-bit words, lowest bits first."""
+    shifts = np.arange(0, 32, bits, dtype=np.uint32)
+    return (words.view(np.uint32)[..., None] >> shifts & (2**bits - 1)).reshape(words.shape[0], -1).astype(np.int32)
+
+
+def pack_quantized(bits):
+    def decode(tensors, name, shape):
+        packed, scale = tensors[name + "_packed"], tensors[name + "_scale"]
+        assert packed.dtype == np.int32 and packed.shape == (shape[0], shape[1] * bits // 32)
+        assert tensors[name + "_shape"].dtype == np.int64 and list(tensors[name + "_shape"]) == list(shape)
+        groups = scale.shape[1]
+        assert scale.shape[0] == shape[0] and shape[1] % groups == 0
+        zero, stored = np.int32(0), packed.nbytes + scale.nbytes
+        if name + "_zero_point" in tensors:  # packed along the rows
+            zeros = tensors[name + "_zero_point"]
+            assert zeros.dtype == np.int32 and zeros.shape == ((shape[0] * bits + 31) // 32, groups)
+            zero = unpack_words(np.ascontiguousarray(zeros.T), bits).T[:shape[0], :, None] - 2 ** (bits - 1)
+            stored += zeros.nbytes
+        codes = (unpack_words(packed, bits) - 2 ** (bits - 1)).reshape(shape[0], groups, -1)
+        return ((codes - zero).astype(np.float32) * scale.astype(np.float32)[:, :, None]).reshape(shape), stored
+    return decode
+
+
 def nf4(tensors, name, shape):
     state = json.loads(bytes(tensors[name + ".quant_state.bitsandbytes__nf4"]))
     assert state["quant_type"] == "nf4" and state["shape"] == list(shape)
@@ -65,6 +106,14 @@ def ggml_blocks(tensors, name, shape, block_bytes):
     return blocks, np.ascontiguousarray(blocks[:, :2]).view(np.float16).astype(np.float32), raw.nbytes
 
 
+def halves(packed):
+    return np.concatenate([packed & 15, packed >> 4], axis=1)
+
+
+def fifth_bits(raw):
+    return np.unpackbits(np.ascontiguousarray(raw), axis=1, bitorder="little")
+
+
 def q8_0(tensors, name, shape):
     blocks, scale, stored = ggml_blocks(tensors, name, shape, 34)
     codes = np.ascontiguousarray(blocks[:, 2:]).view(np.int8)
@@ -73,11 +122,32 @@ def q8_0(tensors, name, shape):
 
 def q4_0(tensors, name, shape):
     blocks, scale, stored = ggml_blocks(tensors, name, shape, 18)
-    codes = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1).astype(np.int8) - 8
+    codes = halves(blocks[:, 2:]).astype(np.int8) - 8
     return (codes.astype(np.float32) * scale).reshape(shape), stored
 
 
-DECODERS = {"int8": int8_rows, "nf4": nf4, "nf4-dq": nf4, "q8_0": q8_0, "q4_0": q4_0}
+def q4_1(tensors, name, shape):
+    blocks, scale, stored = ggml_blocks(tensors, name, shape, 20)
+    least = np.ascontiguousarray(blocks[:, 2:4]).view(np.float16).astype(np.float32)
+    return (halves(blocks[:, 4:]).astype(np.float32) * scale + least).reshape(shape), stored
+
+
+def q5_0(tensors, name, shape):
+    blocks, scale, stored = ggml_blocks(tensors, name, shape, 22)
+    codes = (halves(blocks[:, 6:]) | fifth_bits(blocks[:, 2:6]) << 4).astype(np.int8) - 16
+    return (codes.astype(np.float32) * scale).reshape(shape), stored
+
+
+def q5_1(tensors, name, shape):
+    blocks, scale, stored = ggml_blocks(tensors, name, shape, 24)
+    least = np.ascontiguousarray(blocks[:, 2:4]).view(np.float16).astype(np.float32)
+    codes = halves(blocks[:, 8:]) | fifth_bits(blocks[:, 4:8]) << 4
+    return (codes.astype(np.float32) * scale + least).reshape(shape), stored
+
+
+DECODERS = {"int8": int8_rows, "int8-tensor": int8_tensor, "int8-group": pack_quantized(8), "llm-int8": llm_int8,
+            "int4": pack_quantized(4), "nf4": nf4, "nf4-dq": nf4, "q8_0": q8_0, "q4_0": q4_0,
+            "q4_1": q4_1, "q5_0": q5_0, "q5_1": q5_1}
 
 
 def metrics(x, y):

@@ -18,6 +18,11 @@ import decoders
 VIVA, SCRATCH = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("VIVA_")}
 SMALL_SHARDS = ["--shard-bytes", "256KiB"]
+# What config.json says of a method's files; nothing where no engine loads them.
+ENGINES = {"int8": "compressed-tensors", "int8-tensor": "compressed-tensors", "int8-group": "compressed-tensors",
+           "int4": "compressed-tensors", "llm-int8": "bitsandbytes", "nf4": "bitsandbytes", "nf4-dq": "bitsandbytes"}
+# Options that change what lies in a file, beside every method by its defaults.
+OPTIONS = ["int4:asym", "int4:group=32:asym:search", "int4:search", "int8-group:group=64", "nf4-dq:block=128"]
 tally = {True: 0, False: 0}
 
 
@@ -91,7 +96,7 @@ def check_method(method, label, source):
     report = json.loads(report_file.read_text())
     was, coded = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
     back = load_file(plain / "model.safetensors")
-    decode, name_of = decoders.DECODERS[method], f"{method} of {label}"
+    decode, name_of = decoders.DECODERS[method.partition(":")[0]], f"{method} of {label}"
     unequal, wrong, bits, copies, encoded = [], [], [], [], 0
     for row in report["tensors"]:
         name, x = row["name"], was[row["name"]]
@@ -119,7 +124,7 @@ def check_method(method, label, source):
     check(worst == sorted(worst), f"{name_of}: the report is worst first")
     listed = {t["name"]: t["method"] for t in json.loads(must("inspect", out, "--json").stdout)["tensors"]}
     check(sum(m is not None for m in listed.values()) == encoded, f"{name_of}: inspect knows what is encoded")
-    wants_config = {"int8": "compressed-tensors", "nf4": "bitsandbytes", "nf4-dq": "bitsandbytes"}.get(method)
+    wants_config = ENGINES.get(method.partition(":")[0])
     config = json.loads((out / "config.json").read_text()).get("quantization_config", {})
     check(config.get("quant_method") == wants_config, f"{name_of}: config.json says so", config)
     check((out / "vocab.txt").read_bytes() == (source / "vocab.txt").read_bytes(), f"{name_of}: other files come along")
@@ -287,7 +292,7 @@ def main():
     methods = [m["name"] for m in json.loads(must("info", "--json").stdout)["methods"]]
     check(set(methods) == set(decoders.DECODERS), "every method has an independent decoder", methods)
     for label, source in sources(model).items():
-        for method in methods:
+        for method in methods + OPTIONS:
             check_method(method, label, source)
     for method in methods:
         check_same_bytes(method, model)

@@ -103,8 +103,37 @@ TEST_CASE("encoded: a block size other than the usual one is read back") {
   CHECK(read.front().recipe->name() == "nf4-dq:block=128");
 }
 
+TEST_CASE("encoded: options are read back, those that leave no trace from our note") {
+  for (const std::string method : {"int4:group=64", "int4:asym", "int4:group=32:asym:search",
+                                   "int4:search", "int4:absmax", "int8-group:group=32"}) {
+    const temporary_folder folder;
+    const auto made = quantize(folder, method, "BF16");
+    const auto bytes = get(folder / "out.safetensors");
+    const auto read = read_logical(open_checkpoint(folder / "out.safetensors").value()).value();
+    REQUIRE(read.front().name == "a.weight");
+    CHECK(read.front().recipe->name() == method);
+    std::vector<const std::byte*> planes;
+    for (const auto offset : read.front().planes)
+      planes.push_back(reinterpret_cast<const std::byte*>(bytes.data() + offset));
+    CHECK(decode_whole(*read.front().recipe, 64, 512, {}, planes) == made.decoded.at("a.weight"));
+  }
+}
+
+TEST_CASE("encoded: LLM.int8 without our note was f16") {
+  const temporary_folder folder;
+  quantize(folder, "llm-int8", "BF16");
+  auto bytes = get(folder / "out.safetensors");
+  replace(bytes, "\"viva\":\"{", "\"vivi\":\"{");
+  const auto read =
+      read_logical(open_checkpoint(put(folder / "foreign.safetensors", bytes)).value());
+  REQUIRE(read);
+  CHECK(read->front().recipe->name() == "llm-int8");
+  CHECK(read->front().dtype == "F16");
+}
+
 TEST_CASE("encoded: the engines' signs are enough, without our note") {
-  for (const std::string method : {"nf4", "nf4-dq", "int8", "awq"}) {
+  for (const std::string method :
+       {"nf4", "nf4-dq", "int8", "int8-tensor", "int8-group", "int4", "int4:asym", "awq"}) {
     const temporary_folder folder;
     quantize(folder, method, "BF16");
     auto bytes = get(folder / "out.safetensors");
@@ -189,7 +218,8 @@ TEST_CASE("encoded: parts that are missing or do not fit are refused by name") {
       return read ? std::string{} : read.error().text;
     };
     CHECK(scaled(tensor("a.weight_scale", "F16", {4, 1}), "").empty());
-    CHECK(has(scaled(tensor("a.weight_scale", "F16", {1}), ""), "1 scales for 4 rows"));
+    CHECK(scaled(tensor("a.weight_scale", "F16", {1}), "").empty());
+    CHECK(has(scaled(tensor("a.weight_scale", "F16", {2}), ""), "2 scales for 4 rows"));
     CHECK(has(scaled(tensor("a.weight_scale", "F64", {4, 1}), ""), "F64"));
     CHECK(
         has(scaled(tensor("a.weight_scale", "F16", {4, 1}), "a.weight_zero_point"), "zero point"));
@@ -205,6 +235,36 @@ TEST_CASE("encoded: parts that are missing or do not fit are refused by name") {
     CHECK(has(after("\\\"shape\\\":[64,512]", "\\\"shape\\\":[64,513]"), "cannot take"));
     CHECK(has(after("\\\"tensors\\\"", "\\\"tensorz\\\""), "no object tensors"));
     CHECK(has(after("\\\"method\\\"", "\\\"methog\\\""), "is missing"));
+  }
+}
+
+TEST_CASE("encoded: packed integers that do not fit are refused by name") {
+  const temporary_folder folder;
+  SECTION("pack-quantized") {
+    quantize(folder, "int4:asym", "BF16");
+    const auto after = [&](const std::string& old, const std::string& by) {
+      return read_after(folder, [&](std::string& bytes) { replace(bytes, old, by); });
+    };
+    CHECK(has(after("a.weight_scale", "x.weight_scale"), "whose tensors are missing"));
+    CHECK(has(after("a.weight_zero_point", "a.weight_zero_paint"), "is noted as 'int4:asym'"));
+    const auto shape = std::string("\x40\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0", 16);
+    auto other = shape;
+    other[0] = '\x41';
+    CHECK(has(after(shape, other), "needs"));
+    other = shape;
+    other[8] = '\x08';
+    CHECK(has(after(shape, other), "does not go with its shape"));
+    other[8] = '\0';
+    other[9] = '\0';
+    CHECK(has(after(shape, other), "does not go with its shape"));
+  }
+  SECTION("LLM.int8") {
+    quantize(folder, "llm-int8", "BF16");
+    const auto after = [&](const std::string& old, const std::string& by) {
+      return read_after(folder, [&](std::string& bytes) { replace(bytes, old, by); });
+    };
+    CHECK(has(after("\"a.SCB\"", "\"x.SCB\""), "whose tensors are missing"));
+    CHECK(has(after("a.weight_format", "x.weight_format"), "needs the tensor 'a.weight_format'"));
   }
 }
 

@@ -15,33 +15,75 @@ namespace viva::kernels::testing {
 struct stated_bound {
   std::size_t block; ///< Values that share a scale; 0: a row does.
   double (*of)(double amax, dtype source);
+  double amax_max = 1e300; ///< Above, a scale saturates and no bound is stated.
 };
 
 /// Roundings of products and sums in f32, a few ulp, that every header leaves unsaid.
 inline constexpr double slack = 1 + 0x1p-18;
 
-inline const std::map<std::string_view, stated_bound>& stated_bounds() {
-  static const std::map<std::string_view, stated_bound> bounds = {
-      {"int8",
-       {0,
-        [](double amax, dtype source) {
-          const double step = amax / 127.5;
-          const double rounding = source == dtype::bf16  ? 0x1p-8
-                                  : source == dtype::f16 ? 0x1p-11
-                                                         : 0x1p-22;
-          const double smallest_normal = source == dtype::f16 ? 0x1p-14 : 0x1p-126;
-          if (step < smallest_normal)
-            return amax;
-          return (0.5 * step * (1 + rounding) + amax * rounding) * slack;
-        }}},
-      {"nf4", {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
-      {"q8_0",
-       {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; }}},
-      {"q4_0",
-       {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; }}},
-      {"awq", {128, [](double amax, dtype) { return 0.6 * amax * slack + 1e-6; }}},
-  };
-  return bounds;
+/// What rounding a scale to the source's type may take from a value.
+inline double scale_rounding(dtype source) {
+  return source == dtype::bf16 ? 0x1p-8 : source == dtype::f16 ? 0x1p-11 : 0x1p-22;
+}
+
+/// True where a scale is too small to have its type's precision.
+inline bool scale_is_coarse(double scale, dtype source) {
+  return scale < (source == dtype::f16 ? 0x1p-14 : 0x1p-126);
+}
+
+inline double int8_bound(double amax, dtype source) {
+  const double step = amax / 127.5;
+  const double rounding = scale_rounding(source);
+  if (scale_is_coarse(step, source))
+    return amax;
+  return (0.5 * step * (1 + rounding) + amax * rounding) * slack;
+}
+
+/// Of a group whose scale is amax / steps, or with a zero point at most that.
+inline double int4_bound(double amax, double steps, dtype source) {
+  const double step = amax / steps;
+  const double rounding = scale_rounding(source);
+  if (scale_is_coarse(step / 16, source)) // with a zero point the scale may be much smaller
+    return 2 * amax;
+  return (0.5 * step * (1 + rounding) + 2 * amax * rounding) * slack;
+}
+
+inline const std::map<std::string_view, stated_bound>& stated_bounds(){
+    static const std::map<std::string_view, stated_bound> bounds =
+        {{"int8", {0, int8_bound}},
+         {"int8-group", {128, int8_bound}},
+         {"int8-group:group=32", {32, int8_bound}},
+         {"llm-int8",
+          {0,
+           [](double amax, dtype) { return (amax / 254 + amax * 3 * 0x1p-12 + 0x1p-25) * slack; },
+           65504.0}},
+         {"int4", {128, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
+         {"int4:absmax",
+          {128, [](double amax, dtype source) { return int4_bound(amax, 7.0, source); }}},
+         {"int4:group=32:asym",
+          {32, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
+         {"int4:search", {128, [](double amax, dtype) { return 2 * amax; }}},
+         {"nf4",
+          {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
+         {"q8_0",
+          {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; },
+           8 * 65504.0}},
+         {"q4_0",
+          {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; }}},
+         {"awq", {128, [](double amax, dtype) { return 0.6 * amax * slack + 1e-6; }, 7 * 65504.0}},
+         {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; },
+          8 * 65504.0}},
+    {"q4_1",
+     {32, [](double amax, dtype) { return (amax / 15 + amax * 3 * 0x1p-11 + 0x1p-20) * slack; },
+      65504.0}},
+    {"q5_0",
+     {32, [](double amax, dtype) { return (amax / 16 + amax * 0x1p-11 + 0x1p-20) * slack; },
+      16 * 65504.0}},
+    {"q5_1",
+     {32, [](double amax, dtype) { return (amax / 31 + amax * 3 * 0x1p-11 + 0x1p-19) * slack; },
+      65504.0}},
+};
+return bounds;
 }
 
 } // namespace viva::kernels::testing

@@ -91,7 +91,7 @@ void compare_paths(std::string_view text, const data_set& set, dtype type, std::
   for_each_target([&] { require_equal(with, source, numbers, encoded, decoded); });
 }
 
-/// A method's words with each of its options, one at a time.
+/// A method's words with each of its options, one at a time, and with all flags and the last size.
 std::vector<std::string> spellings(const method& row) {
   std::vector<std::string> all{std::string(row.name)};
   if (!row.rules.size_key.empty())
@@ -100,6 +100,12 @@ std::vector<std::string> spellings(const method& row) {
                     + std::to_string(size));
   for (const auto& flag : row.rules.flags)
     all.push_back(all.front() + ":" + std::string(flag.name));
+  if (row.rules.flags.size() > 1) {
+    auto together = row.rules.size_key.empty() ? all.front() : all[row.rules.sizes.size() - 1];
+    for (const auto& flag : row.rules.flags)
+      together.append(":").append(flag.name);
+    all.push_back(together);
+  }
   return all;
 }
 
@@ -111,18 +117,23 @@ TEST_CASE("every method encodes and decodes alike on every target, on data that 
     for (const auto& text : spellings(row))
       for (const auto type : dtypes)
         for (const auto& set : data_sets())
-          compare_paths(text, set, type, 3, 192 * row.cols_multiple);
+          compare_paths(text, set, type, 3, cols_of(row, 768));
 }
 
 TEST_CASE("every method encodes and decodes alike on every target, at every length",
           "[method][simd]") {
   for (const auto& row : methods())
-    for (const auto type : dtypes)
-      for (std::size_t cols = 0; cols <= 300; cols += row.cols_multiple) {
-        compare_paths(row.name, data_sets().front(), type, 1, cols);
-        if (cols % 7 == 0)
-          compare_paths(row.name, data_sets().front(), type, 5, cols);
-      }
+    for (const auto& text : spellings(row)) {
+      const auto step = static_cast<std::size_t>(recipe_of(text, dtype::f32).cols_multiple());
+      if (text != row.name && step == row.cols_multiple)
+        continue; // the lengths of the default options say as much
+      for (const auto type : dtypes)
+        for (std::size_t cols = 0; cols <= 300; cols += step) {
+          compare_paths(text, data_sets().front(), type, 1, cols);
+          if (cols % 7 == 0 || step > 1)
+            compare_paths(text, data_sets().front(), type, 5, cols);
+        }
+    }
 }
 
 TEST_CASE("every method encodes and decodes alike across its batches", "[method][simd]") {
@@ -137,7 +148,7 @@ TEST_CASE("every method finds NaN and infinity wherever they stand, and says the
           "[method][edge]") {
   constexpr std::size_t rows = 3;
   for (const auto& row : methods()) {
-    const std::size_t cols = 64 * row.cols_multiple + (row.cols_multiple == 1 ? 5 : 0);
+    const std::size_t cols = cols_of(row, 69);
     for (const auto type : dtypes) {
       const auto with = recipe_of(row.name, type);
       const auto clean = values_of(data_sets().front(), rows * cols, type, 5);
@@ -170,7 +181,7 @@ TEST_CASE("every method finds NaN on every target", "[method][edge]") {
   for (const auto& row : methods())
     for (const auto type : dtypes)
       for_each_target([&] {
-        const std::size_t cols = 96 * row.cols_multiple;
+        const std::size_t cols = cols_of(row, 96);
         const auto with = recipe_of(row.name, type);
         auto values = values_of(data_sets().front(), cols, type, 5);
         for (std::size_t at = cols; at-- > 0; at -= std::min<std::size_t>(at, 10)) {
@@ -188,7 +199,7 @@ TEST_CASE("every method finds NaN on every target", "[method][edge]") {
 TEST_CASE("encoding a tensor run by run gives the bytes of encoding it whole", "[method][runs]") {
   for (const auto& row : methods())
     for (const auto& text : spellings(row)) {
-      const std::size_t cols = 96 * row.cols_multiple;
+      const std::size_t cols = cols_of(row, 96);
       const auto with = recipe_of(text, dtype::bf16);
       const auto grain = static_cast<std::size_t>(row.shape(with, cols).rows_grain);
       const std::size_t rows = 2 * grain + 3;
@@ -215,7 +226,7 @@ TEST_CASE("encode_and_measure writes encode's bytes and the errors of decode",
           "[method][metrics]") {
   for (const auto& row : methods())
     for (const auto type : dtypes) {
-      const std::size_t cols = 128 * row.cols_multiple;
+      const std::size_t cols = cols_of(row, 128);
       const std::size_t rows = (std::size_t{100} << 10) / cols + 1;
       const auto with = recipe_of(row.name, type);
       const auto values = values_of(data_sets().front(), rows * cols, type, 3);

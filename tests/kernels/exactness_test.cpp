@@ -184,6 +184,39 @@ TEST_CASE("GGUF blocks: scales that f16 or f32 cannot take are defined", "[ggml]
     }
 }
 
+TEST_CASE("GGUF blocks with a minimum: spans and minima that f16 or f32 cannot take are defined",
+          "[ggml][edge]") {
+  struct expectation {
+    float low, high;
+    std::uint16_t d, m;
+  };
+  for (const std::string_view name : {"q4_1", "q5_1"})
+    for (const auto& [low, high, d, m] : {
+             expectation{1e38f, 1e38f, 0, 0x7BFF},       // no span, m is 65504
+             expectation{-3e38f, 3e38f, 0x7BFF, 0xFBFF}, // a span beyond f32
+             expectation{0.0f, 1e-38f, 0, 0},            // 1 / d beyond f32
+             expectation{-0.0f, 1.0f, 0, 0x8000},        // the sign of a zero is kept
+             expectation{-0.0f, 0.0f, 0, 0x8000},        // and is the first one's
+         }) {
+      const auto with = recipe_of(name, dtype::f32);
+      std::vector<float> values(64, high);
+      values[0] = values[40] = low;
+      const auto source = make_tensor(values, dtype::f32, 1, 64);
+      for (const auto encode : {with.row->encode_reference, with.row->encode_simd}) {
+        planes out(with, 1, 64);
+        INFO(name << " from " << low << " to " << high);
+        REQUIRE(encode(with, source.view(), {}, out.pointers()) == status{});
+        const auto* block = out.each[0].data();
+        if (low != 0 || high != 1.0f) {
+          REQUIRE(load_as<std::uint16_t>(block) == d);
+          const auto* codes = block + (name == "q4_1" ? 4 : 8);
+          REQUIRE(std::all_of(codes, codes + 16, [](std::byte b) { return b == std::byte{0}; }));
+        }
+        REQUIRE(load_as<std::uint16_t>(block + 2) == m);
+      }
+    }
+}
+
 TEST_CASE("a scale that is no number makes the bytes malformed", "[method][edge]") {
   const auto refused = [](std::string_view name, std::size_t plane, std::uint32_t bits,
                           std::size_t bytes) {
@@ -203,10 +236,13 @@ TEST_CASE("a scale that is no number makes the bytes malformed", "[method][edge]
   refused("nf4-dq", 2, 0xFF800000, 4);
   refused("q8_0", 0, 0x7E00, 2);
   refused("q4_0", 0, 0xFC00, 2);
+  refused("q4_1", 0, 0x7E003C00, 4); // the minimum
+  refused("q5_0", 0, 0x7C00, 2);
+  refused("q5_1", 0, 0xFC003C00, 4);
 }
 
 TEST_CASE("GGUF blocks refuse rows that are not whole blocks", "[ggml][edge]") {
-  for (const std::string_view name : {"q8_0", "q4_0"}) {
+  for (const std::string_view name : {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1"}) {
     const auto with = recipe_of(name, dtype::f32);
     const auto source = make_tensor(std::vector<float>(66, 1.0f), dtype::f32, 2, 33);
     std::vector<std::byte> block(200);

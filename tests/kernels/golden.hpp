@@ -76,6 +76,12 @@ struct planes {
   friend bool operator==(const planes&, const planes&) = default;
 };
 
+/// The fewest columns, at least `wanted`, that a method takes.
+inline std::size_t cols_of(const method& row, std::size_t wanted) {
+  const auto multiple = static_cast<std::size_t>(row.cols_multiple);
+  return (wanted + multiple - 1) / multiple * multiple;
+}
+
 inline recipe recipe_of(std::string_view text, dtype source) {
   auto parsed = parse_recipe(text, source);
   if (!parsed)

@@ -1,6 +1,6 @@
 // Published bytes: every method writes what the engines' own quantizers write. The hashes come from
 // running ggml (built without FMA) and bitsandbytes' CPU path on the values of `generate`, those of
-// int8 from an independent implementation of compressed-tensors' rule.
+// int8, llm-int8 and int4 from an independent implementation of the engines' rules.
 
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
@@ -67,6 +67,9 @@ TEST_CASE("GGUF blocks have ggml's bytes", "[golden][ggml]") {
   const auto which = GENERATE(path::reference, path::simd);
   const auto [name, hash] = GENERATE(table<std::string, std::uint64_t>({
       {"q4_0", 0x47833542edb68854u},
+      {"q4_1", 0x51e2c73103aa7efeu},
+      {"q5_0", 0x9fa7591629c14413u},
+      {"q5_1", 0x584a3799b2cae4deu},
       {"q8_0", 0x6f36a741c5a7c87eu},
   }));
   CAPTURE(name, name_of(which));
@@ -100,6 +103,38 @@ TEST_CASE("awq writes AutoAWQ's words, which a file holds transposed", "[golden]
   REQUIRE(golden_hash(qweight) == 0x6b23fd0e914cfebbu);
   REQUIRE(golden_hash(transposed(made.bytes.each[1], 2, 4)) == 0x72e627a42543f79cu);
   REQUIRE(golden_hash(transposed(made.bytes.each[2], 4, 4)) == 0x6ae491e4a1bf878eu);
+}
+
+TEST_CASE("llm-int8 writes bitsandbytes' bytes", "[golden][int8]") {
+  const auto which = GENERATE(path::reference, path::simd);
+  const auto made = encode("llm-int8", bf16_source(), which);
+  REQUIRE(golden_hash(made.bytes.each[0]) == 0x6b52eef0575a1cc8u);
+  const std::uint32_t scb[4] = {0x3e800000, 0x3e800000, 0x3e7d0000, 0x3e7d0000};
+  for (std::size_t r = 0; r < 4; ++r)
+    REQUIRE(at<std::uint32_t>(made.bytes.each[1], r) == scb[r]);
+}
+
+TEST_CASE("int4 writes the compressed-tensors W4A16 bytes", "[golden][int4]") {
+  const auto which = GENERATE(path::reference, path::simd);
+  const auto made = encode("int4", bf16_source(), which);
+  REQUIRE(golden_hash(made.bytes.each[0]) == 0xeb6d3a35690364a4u);
+  const std::uint32_t words[4] = {0xd9f888b1, 0xc589a5b5, 0x8e978938, 0xf8886188};
+  const std::uint16_t scales[4] = {0x3d01, 0x3d09, 0x3d02, 0x3d07};
+  for (std::size_t i = 0; i < 4; ++i) {
+    REQUIRE(at<std::uint32_t>(made.bytes.each[0], i) == words[i]);
+    REQUIRE(at<std::uint16_t>(made.bytes.each[1], i) == scales[i]);
+  }
+}
+
+TEST_CASE("int4:asym writes the compressed-tensors W4A16 bytes with zero points",
+          "[golden][int4]") {
+  const auto which = GENERATE(path::reference, path::simd);
+  const auto made = encode("int4:asym", bf16_source(), which);
+  REQUIRE(golden_hash(made.bytes.each[0]) == 0x064dcf4935cb652fu);
+  REQUIRE(golden_hash(made.bytes.each[2]) == 0x3726c48baf493c9bu);
+  const std::uint32_t zeros[4] = {0x77787877, 0x88778877, 0x77888788, 0x77888787};
+  for (std::size_t i = 0; i < 4; ++i)
+    REQUIRE(at<std::uint32_t>(made.bytes.each[2], i) == zeros[i]);
 }
 
 TEST_CASE("nf4 writes bitsandbytes' bytes", "[golden][nf4]") {

@@ -26,16 +26,34 @@ double sqnr_db_of(const recipe& with, std::uint32_t seed) {
   return finish(sums).snr_db;
 }
 
+double mean_sqnr_db(const recipe& with) {
+  return (sqnr_db_of(with, 1) + sqnr_db_of(with, 2) + sqnr_db_of(with, 3)) / 3;
+}
+
 } // namespace
 
 TEST_CASE("every method reaches its SQNR on N(0,1)", "[quality]") {
   for (const auto& row : methods()) {
     const auto with = recipe_of(row.name, dtype::f32);
-    const double mean = (sqnr_db_of(with, 1) + sqnr_db_of(with, 2) + sqnr_db_of(with, 3)) / 3;
+    const double mean = mean_sqnr_db(with);
     INFO(row.name << ": " << mean << " dB");
     const bool scale_of_a_maximum = row.name.starts_with("int8");
     REQUIRE(mean == Approx(row.sqnr_db_normal).margin(scale_of_a_maximum ? 0.1 : 0.05));
   }
+}
+
+TEST_CASE("int4's options reach their SQNR on N(0,1)", "[quality][int4]") {
+  const auto [words, wanted] = GENERATE(table<std::string, double>({
+      {"int4:absmax", 18.59},
+      {"int4:search", 19.91},
+      {"int4:asym", 19.94},
+      {"int4:asym:search", 20.44},
+      {"int4:group=32", 20.46},
+      {"int4:group=32:search", 21.3},
+  }));
+  const double mean = mean_sqnr_db(recipe_of(words, dtype::f32));
+  INFO(words << ": " << mean << " dB");
+  CHECK(mean == Approx(wanted).margin(0.05));
 }
 
 } // namespace viva::kernels::testing

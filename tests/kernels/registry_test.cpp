@@ -28,7 +28,9 @@ TEST_CASE("every row of the registry is whole", "[registry]") {
 }
 
 TEST_CASE("a recipe's name is parsed back to the same recipe", "[registry][recipe]") {
-  for (const std::string text : {"int8", "nf4", "nf4:block=32", "nf4-dq:block=4096", "q8_0"}) {
+  for (const std::string text :
+       {"int8", "nf4", "nf4:block=32", "nf4-dq:block=4096", "q8_0", "int4",
+        "int4:group=32:asym:search", "int4:search", "int8-group:group=64"}) {
     const auto parsed = parse_recipe(text, dtype::bf16);
     REQUIRE(parsed);
     REQUIRE(parsed->name() == text);
@@ -89,10 +91,8 @@ TEST_CASE("offsets and bytes of planes fit together for every cut", "[registry][
 
 TEST_CASE("a unit of several rows counts whole where the last of them are missing",
           "[registry][plane]") {
-  const plane zeros{.name = "zeros",
-                    .unit = plane::unit_kind::row,
-                    .unit_bytes = 12,
-                    .unit_rows = 8};
+  const plane zeros{
+      .name = "zeros", .unit = plane::unit_kind::row, .unit_bytes = 12, .unit_rows = 8};
   REQUIRE(zeros.offset(16, 100) == 24);
   REQUIRE(zeros.bytes(0, 16, 100) == 24);
   REQUIRE(zeros.bytes(8, 9, 100) == 24);
@@ -111,6 +111,11 @@ TEST_CASE("bits per weight count every plane", "[registry][plane]") {
   REQUIRE(bits("nf4-dq", dtype::f32) == Approx(4.127).epsilon(0.0001));
   REQUIRE(bits("q8_0", dtype::f32) == 8.5);
   REQUIRE(bits("q4_0", dtype::f32) == 4.5);
+  REQUIRE(bits("int8-tensor", dtype::f32) == Approx(8.0001).epsilon(1e-5));
+  REQUIRE(bits("llm-int8", dtype::bf16) == 8.0625);
+  REQUIRE(bits("int4", dtype::bf16) == 4.125);
+  REQUIRE(bits("int4:asym", dtype::bf16) == 4.15625);
+  REQUIRE(bits("int8-group", dtype::bf16) == 8.125);
   REQUIRE(bits_per_weight(recipe_of("nf4", dtype::f32), 0, 512) == 0);
   // Odd sizes: the last code byte and the last scale are whole.
   REQUIRE(bits_per_weight(recipe_of("nf4", dtype::f32), 1, 65) == 8.0 * (33 + 8) / 65);
@@ -128,6 +133,15 @@ TEST_CASE("a run's first row is where its first block starts", "[registry][plane
   REQUIRE(grain("nf4-dq", 512) == 32);
   REQUIRE(grain("nf4-dq", 16384) == 1);
   REQUIRE(grain("q4_0", 32) == 1);
+  REQUIRE(grain("int4", 128) == 1);
+  REQUIRE(grain("int4:asym", 128) == 8);
+}
+
+TEST_CASE("columns must divide by the group of a recipe, not of its method", "[registry]") {
+  REQUIRE(recipe_of("int4", dtype::f32).cols_multiple() == 128);
+  REQUIRE(recipe_of("int4:group=32", dtype::f32).cols_multiple() == 32);
+  REQUIRE(recipe_of("nf4:block=32", dtype::f32).cols_multiple() == 1);
+  REQUIRE(recipe_of("q8_0", dtype::f32).cols_multiple() == 32);
 }
 
 TEST_CASE("every error has a name of its own", "[errors]") {

@@ -1,0 +1,246 @@
+#include "kernels/int4.hpp"
+
+#include "kernels/scalar.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/int4.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/int4-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+namespace {
+
+/// Codes in [-8, 7] as nibbles, code + 8, the first of two in the low one; `count` is a multiple of
+/// 128.
+HWY_INLINE void int4_pack(const std::int8_t* HWY_RESTRICT codes, std::size_t count,
+                          std::uint8_t* HWY_RESTRICT out) {
+  constexpr std::size_t step = hn::MaxLanes(du8());
+  const auto nibbles = [&](const std::int8_t* at) {
+    const auto low = hn::Set(di8(), std::int8_t{-8});
+    const auto high = hn::Set(di8(), std::int8_t{7});
+    const auto code = hn::Min(hn::Max(hn::Load(di8(), at), low), high);
+    return pair_nibbles_low_first(hn::BitCast(du8(), hn::Sub(code, low)));
+  };
+  for (std::size_t i = 0; i < count; i += 2 * step)
+    hn::Store(pack_u16(nibbles(codes + i), nibbles(codes + i + step)), du8(), out + i / 2);
+}
+
+/// Sets the nibbles of zero points: of flat groups [first, first + count), `row_groups` in a row.
+inline void int4_put_zeros(const float* zero, std::size_t first, std::size_t count,
+                           std::size_t row_groups, std::byte* plane) {
+  for (std::size_t g = 0; g < count; ++g)
+    int4::put_zero(static_cast<int>(zero[g]), (first + g) / row_groups, (first + g) % row_groups,
+                   row_groups, plane);
+}
+
+} // namespace
+
+status int4_encode(const recipe& with, const matrix& in, std::span<std::byte* const> out) {
+  return with_source(in.type, [&](auto from) {
+    const auto encode = [&](const std::byte* at, std::size_t first, std::size_t groups,
+                            std::size_t whole) {
+      group_scales by;
+      if (!int4_group_scales(from, at, with.block, groups, with.flags, by))
+        return false;
+      HWY_ALIGN std::int8_t codes[group_batch_values];
+      HWY_ALIGN std::uint8_t packed[group_batch_values / 2];
+      group_codes(from, at, with.block, groups, by, codes);
+      int4_pack(codes, groups * with.block, packed);
+      std::memcpy(out[0] + first * with.block / 2, packed, whole * with.block / 2);
+      put_group_scales(by, whole, from.type, out[1], first);
+      if ((with.flags & int4::asym) != 0)
+        int4_put_zeros(by.zero, first, whole, in.cols / with.block, out[2]);
+      return true;
+    };
+    return each_group_batch(from, in, with.block, encode);
+  });
+}
+
+void int4_decode_group(const std::byte* codes, std::size_t count, int4::group_scale by,
+                       float* out) {
+  const auto scale = hn::Set(df32(), by.scale);
+  const auto offset = hn::Set(di32(), 8 + by.zero);
+  for (std::size_t i = 0; i < count; i += lanes()) {
+    const auto u = hn::And(nibbles_low_first(codes + i / 2), hn::Set(di32(), 15));
+    hn::StoreU(hn::Mul(hn::ConvertTo(df32(), hn::Sub(u, offset)), scale), df32(), out + i);
+  }
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(int4_encode);
+HWY_EXPORT(int4_decode_group);
+
+namespace int4 {
+
+namespace {
+
+bool is_asym(const recipe& with) {
+  return (with.flags & asym) != 0;
+}
+
+std::byte* zero_byte(std::size_t row, std::size_t group, std::size_t row_groups,
+                     std::byte* plane) noexcept {
+  return plane + (row / 8 * row_groups + group) * 4 + row % 8 / 2;
+}
+
+int get_zero(std::size_t row, std::size_t group, std::size_t row_groups,
+             const std::byte* plane) noexcept {
+  const auto byte = static_cast<int>(plane[(row / 8 * row_groups + group) * 4 + row % 8 / 2]);
+  return (row % 2 == 0 ? byte & 15 : byte >> 4) - 8;
+}
+
+using decode_group_fn = void(const std::byte* codes, std::size_t count, group_scale by, float* out);
+
+status decode_groups(const recipe& with, std::size_t rows, std::size_t cols,
+                     std::span<const std::byte* const> in, float* out,
+                     decode_group_fn* decode_group) {
+  if (cols % with.block != 0)
+    return {errc::bad_shape};
+  const std::size_t row_groups = cols / with.block;
+  for (std::size_t g = 0; g < rows * row_groups; ++g) {
+    const float scale = value_of(in[1], with.source, g);
+    if (!is_finite(scale))
+      return {errc::malformed};
+    const int zero =
+        is_asym(with) ? get_zero(g / row_groups, g % row_groups, row_groups, in[2]) : 0;
+    decode_group(in[0] + g * with.block / 2, with.block, {scale, zero}, out + g * with.block);
+  }
+  return {};
+}
+
+/// a = sum x k and b = sum k k of the levels at one factor.
+void sums_of(const float* x, std::size_t count, group_scale by, float inverse_factor, float& a,
+             float& b) noexcept {
+  const float inverse = inverse_factor * (1.0f / by.scale);
+  const auto low = static_cast<float>(-8 - by.zero);
+  const auto high = static_cast<float>(7 - by.zero);
+  a = b = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const float t = x[i] * inverse;
+    const float k = std::rint(t < low ? low : t > high ? high : t);
+    const float xk = x[i] * k;
+    const float kk = k * k;
+    a += xk;
+    b += kk;
+  }
+}
+
+} // namespace
+
+void put_zero(int zero, std::size_t row, std::size_t group, std::size_t row_groups,
+              std::byte* plane) noexcept {
+  auto* byte = zero_byte(row, group, row_groups, plane);
+  if (row % 8 == 0)
+    store_as(std::uint32_t{0}, byte); // rows that do not come leave zeros
+  *byte |= static_cast<std::byte>((zero + 8) << (row % 2 * 4));
+}
+
+float best_scale(const float* a, const float* b, group_scale by, dtype source) noexcept {
+  float best = 0;
+  float scale = by.scale;
+  for (std::size_t j = 0; j < factors_count; ++j) {
+    const float score = a[j] * a[j] / b[j];
+    if (b[j] > 0 && score > best) {
+      best = score;
+      scale = rounded_to(a[j] / b[j], source);
+    }
+  }
+  return scale > 0 && is_finite(scale) ? scale : by.scale;
+}
+
+group_scale group_scale_reference(const float* x, std::size_t count, std::uint32_t flags,
+                                  dtype source) noexcept {
+  float min = 0;
+  float max = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    min = x[i] < min ? x[i] : min;
+    max = x[i] > max ? x[i] : max;
+  }
+  const float amax = max > -min ? max : -min;
+  auto by = (flags & asym) != 0 ? asymmetric(min, max, source)
+                                : symmetric(amax, (flags & absmax) != 0 ? 7.0f : 7.5f, source);
+  if ((flags & search) == 0 || !searchable(amax))
+    return by;
+  std::array<float, factors_count> a;
+  std::array<float, factors_count> b;
+  for (std::size_t j = 0; j < factors_count; ++j)
+    sums_of(x, count, by, inverse_factors[j], a[j], b[j]);
+  by.scale = best_scale(a.data(), b.data(), by, source);
+  return by;
+}
+
+geometry shape(const recipe& with, std::uint64_t cols) {
+  using kind = plane::unit_kind;
+  const auto scale_bytes = static_cast<std::uint32_t>(bytes_of(with.source));
+  geometry made{.planes = {plane{"codes", kind::values, 2, 1},
+                           plane{"scales", kind::values, with.block, scale_bytes}},
+                .planes_count = 2};
+  if (is_asym(with)) {
+    made.planes[2] = {.name = "zeros",
+                      .unit = kind::row,
+                      .unit_bytes = static_cast<std::uint32_t>(4 * (cols / with.block)),
+                      .unit_rows = 8};
+    made.planes_count = 3;
+    made.rows_grain = 8;
+  }
+  return made;
+}
+
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
+                        std::span<std::byte* const> out) noexcept {
+  if (in.cols % with.block != 0)
+    return {errc::bad_shape};
+  if (const auto finite = refuse_not_finite_reference(in); !finite)
+    return finite;
+  const std::size_t row_groups = in.cols / with.block;
+  for (std::size_t g = 0; g < in.rows * row_groups; ++g) {
+    const std::size_t first = g * with.block;
+    std::array<float, 128> x;
+    for (std::size_t i = 0; i < with.block; ++i)
+      x[i] = value_of(in, first + i);
+    const auto by = group_scale_reference(x.data(), with.block, with.flags, in.type);
+    put_value(by.scale, in.type, out[1], g);
+    if (is_asym(with))
+      put_zero(by.zero, g / row_groups, g % row_groups, row_groups, out[2]);
+    for (std::size_t i = 0; i < with.block; i += 2)
+      out[0][(first + i) / 2] =
+          static_cast<std::byte>((code_of(x[i], by) + 8) | (code_of(x[i + 1], by) + 8) << 4);
+  }
+  return {};
+}
+
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
+                   std::span<std::byte* const> out) noexcept {
+  if (in.cols % with.block != 0)
+    return {errc::bad_shape};
+  return HWY_DYNAMIC_DISPATCH(int4_encode)(with, in, out);
+}
+
+status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
+                        const tensor_numbers&, std::span<const std::byte* const> in,
+                        float* out) noexcept {
+  return decode_groups(with, rows, cols, in, out,
+                       [](const std::byte* codes, std::size_t count, group_scale by, float* to) {
+                         for (std::size_t i = 0; i < count; ++i) {
+                           const auto byte = static_cast<int>(codes[i / 2]);
+                           const int code = (i % 2 == 0 ? byte & 15 : byte >> 4) - 8;
+                           to[i] = static_cast<float>(code - by.zero) * by.scale;
+                         }
+                       });
+}
+
+status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  return decode_groups(with, rows, cols, in, out, HWY_DYNAMIC_DISPATCH(int4_decode_group));
+}
+
+} // namespace int4
+} // namespace viva::kernels
+#endif

@@ -1,0 +1,115 @@
+#pragma once
+
+// INT4 per group: 4-bit integers, one scale and with `asym` one zero point for each group of 128,
+// 64 or 32 columns; 4.125 bits per value at 128 from 16-bit sources.
+//
+// Source    compressed-tensors' pack-quantized W4A16 and W4A16_ASYM
+// Planes    codes u8, two values per byte, the first in the low nibble, code + 8 · scales
+//           (rows, cols / group) in the type of the source · with `asym` zeros u32
+//           (ceil(rows / 8), cols / group), row 8 i + k in the nibble k from below, zero + 8
+// Encode    scale = max|x| / 7.5; with `absmax` max|x| / 7, which no value exceeds; with `asym`
+//           (max - min) / 15, where min and max are of the group and 0. Rounded to the source's
+//           type; a zero becomes that type's epsilon.
+//           zero = 0; with `asym` rint(clamp(-8 - min / scale, -8, 7)), by the rounded scale
+//           code = rint(clamp(x / scale + zero, -8, 7)), ties to even
+// Search    with `search` the scale is refitted. For each of 16 factors f = 34/32, 33/32 … 19/32
+// the
+//           levels k = rint(clamp(x * (1/f * (1/scale)), -8 - zero, 7 - zero)) and the sums
+//           a = sum x k, b = sum k k, in the order of the values. The first f of largest a a / b
+//           wins: its levels have the least squared error at the scale a / b, which rounded to the
+//           source's type becomes the scale. Groups whose max|x| is not within [2^-50, 2^50] keep
+//           theirs.
+// Decode    x' = (code - zero) * scale, one f32 product
+// Bound     |x - x'| <= scale (1/2 + 2^-7) without search; where the rounded scale is below the
+//           exact one, the extremes clamp: + max|x| 2^-7 (bf16), 2^-10 (f16). With `absmax` and
+//           `asym` half the scale and the same rounding. Scales that are subnormal in their type
+//           have no relative bound: |x - x'| <= 2 max|x|. With `search` |x - x'| <= max|x|, and
+//           the squared error of a group is at most that of any of its factors but for the
+//           rounding of the scale. A magnitude within 7 % of the largest f32 may decode to
+//           infinity.
+// Exactness reference and SIMD agree bit for bit on every target.
+
+#include "kernels/convert.hpp"
+#include "kernels/int8.hpp"
+#include "kernels/registry.hpp"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+
+namespace viva::kernels::int4 {
+
+/// Bits of recipe::flags.
+inline constexpr std::uint32_t asym = 1, search = 2, absmax = 4;
+
+/// What the codes of a group stand for: x' = (code - zero) * scale.
+struct group_scale {
+  float scale = 0;
+  int zero = 0; ///< In [-8, 7].
+};
+
+/// `exact` rounded to the source's type and never zero.
+VIVA_HD constexpr float rounded_scale(float exact, dtype source) noexcept {
+  const float scale = rounded_to(exact, source);
+  return scale > 0 ? scale : int8::zero_scale(source);
+}
+
+VIVA_HD constexpr group_scale symmetric(float amax, float steps, dtype source) noexcept {
+  return {rounded_scale(amax / steps, source), 0};
+}
+
+/// (max - min) / 15 for min <= 0 <= max; a span beyond f32 is halved on the way.
+VIVA_HD constexpr float span_scale(float min, float max) noexcept {
+  const float span = max - min;
+  return is_finite(span) ? span / 15.0f : (max * 0.5f - min * 0.5f) / 7.5f;
+}
+
+/// The zero point of a group whose smallest value, or 0, is `min`.
+VIVA_HD inline int zero_of(float min, float scale) noexcept {
+  const float zero = -8.0f - min / scale;
+  return static_cast<int>(std::rint(zero < -8.0f ? -8.0f : zero > 7.0f ? 7.0f : zero));
+}
+
+VIVA_HD inline group_scale asymmetric(float min, float max, dtype source) noexcept {
+  const float scale = rounded_scale(span_scale(min, max), source);
+  return {scale, zero_of(min, scale)};
+}
+
+/// The code of `x`, in [-8, 7].
+VIVA_HD inline int code_of(float x, group_scale by) noexcept {
+  const float q = x / by.scale + static_cast<float>(by.zero);
+  return static_cast<int>(std::rint(q < -8.0f ? -8.0f : q > 7.0f ? 7.0f : q));
+}
+
+/// 1 / f of the factors that `search` tries.
+inline constexpr std::size_t factors_count = 16;
+inline constexpr std::array<float, factors_count> inverse_factors = [] {
+  std::array<float, factors_count> all{};
+  for (std::size_t j = 0; j < factors_count; ++j)
+    all[j] = 32.0f / static_cast<float>(34 - j);
+  return all;
+}();
+
+/// True where the sums of a search neither overflow nor vanish.
+VIVA_HD constexpr bool searchable(float amax) noexcept {
+  return amax >= 0x1p-50f && amax <= 0x1p50f;
+}
+
+/// The refitted scale among the sums of every factor; `by.scale` where none is better.
+float best_scale(const float* a, const float* b, group_scale by, dtype source) noexcept;
+
+/// One group by the rules above, whatever its length: for methods that keep the codes in another
+/// way. `flags` are those of the recipe.
+group_scale group_scale_reference(const float* x, std::size_t count, std::uint32_t flags,
+                                  dtype source) noexcept;
+
+/// Sets the zero point of a row's group in a plane of zeros. Row 8 i clears those of the seven
+/// after it.
+void put_zero(int zero, std::size_t row, std::size_t group, std::size_t row_groups,
+              std::byte* plane) noexcept;
+
+geometry shape(const recipe&, std::uint64_t cols);
+encode_fn encode_reference, encode_simd;
+decode_fn decode_reference, decode_simd;
+
+} // namespace viva::kernels::int4

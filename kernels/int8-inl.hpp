@@ -1,0 +1,83 @@
+// The codes of int8 by one scale: exact quotients at the price of products.
+
+#include "kernels/fold-inl.hpp"
+#include "kernels/pack-inl.hpp"
+
+#if defined(VIVA_KERNELS_INT8_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef VIVA_KERNELS_INT8_INL
+#undef VIVA_KERNELS_INT8_INL
+#else
+#define VIVA_KERNELS_INT8_INL
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+/// Values of one step: four vectors become one vector of codes.
+constexpr std::size_t int8_step = 4 * hn::MaxLanes(df32());
+
+/// A quotient's distance to the nearest integer up to which a product by the reciprocal has the
+/// same code. The product is off by less than 1.5 ulp, 256 2^-23 1.5 < 5e-5 where codes do not
+/// saturate.
+constexpr float int8_safe_distance = 0.4999f;
+
+/// Codes of one step. Multiplies by the reciprocal and divides only where a quotient lies so near
+/// the middle of two codes that the product could have fallen on the other side.
+template <class Source>
+HWY_INLINE vi8 int8_codes(Source from, const std::byte* HWY_RESTRICT in, vf32 scale, vf32 inverse) {
+  const df32 d;
+  vf32 x[4];
+  vi32 q[4];
+  auto distance = hn::Zero(d);
+  for (std::size_t k = 0; k < 4; ++k) {
+    x[k] = load(from, in + k * lanes() * from.bytes);
+    const auto t = hn::Mul(x[k], inverse);
+    q[k] = nearest_i32(t);
+    distance = hn::Max(distance, hn::Abs(hn::Sub(t, hn::ConvertTo(d, q[k]))));
+  }
+  if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Le(distance, hn::Set(d, int8_safe_distance)))))
+    for (std::size_t k = 0; k < 4; ++k)
+      q[k] = nearest_i32(hn::Div(x[k], scale));
+  return pack_i8(q[0], q[1], q[2], q[3]); // saturates as the clamp does
+}
+
+/// Codes of `count` finite values by one scale.
+template <class Source>
+HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in, std::size_t count,
+                                   float scale, std::byte* HWY_RESTRICT codes) {
+  const std::size_t whole = count / int8_step * int8_step;
+  // A reciprocal that overflows makes every distance NaN or infinite, so every step divides.
+  const auto scales = hn::Set(df32(), scale);
+  const auto inverse = hn::Set(df32(), 1.0f / scale);
+  auto* out = reinterpret_cast<std::int8_t*>(codes);
+  for (std::size_t i = 0; i < whole; i += int8_step)
+    hn::StoreU(int8_codes(from, in + i * from.bytes, scales, inverse), di8(), out + i);
+  HWY_ALIGN std::byte rest_in[int8_step * 4] = {};
+  HWY_ALIGN std::byte rest_out[int8_step];
+  copy_bytes(rest_in, in + whole * from.bytes, (count - whole) * from.bytes);
+  hn::Store(int8_codes(from, rest_in, scales, inverse), di8(),
+            reinterpret_cast<std::int8_t*>(rest_out));
+  copy_bytes(codes + whole, rest_out, count - whole);
+}
+
+/// code * scale of `count` codes.
+HWY_INLINE void int8_decode_values(const std::byte* HWY_RESTRICT in, std::size_t count, float scale,
+                                   float* HWY_RESTRICT out) {
+  const hn::Rebind<std::int8_t, df32> quarter;
+  const auto* codes = reinterpret_cast<const std::int8_t*>(in);
+  const auto scales = hn::Set(df32(), scale);
+  const auto decode = [&](const std::int8_t* at, float* to) {
+    const auto q = hn::PromoteTo(di32(), hn::LoadU(quarter, at));
+    hn::StoreU(hn::Mul(hn::ConvertTo(df32(), q), scales), df32(), to);
+  };
+  std::size_t i = 0;
+  for (; i + lanes() <= count; i += lanes())
+    decode(codes + i, out + i);
+  for (; i < count; ++i)
+    out[i] = static_cast<float>(codes[i]) * scale;
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,129 @@
+#include "kernels/int8_group.hpp"
+
+#include "kernels/int8.hpp"
+#include "kernels/scalar.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/int8_group.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/group-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+status int8_group_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte* scales) {
+  return with_source(in.type, [&](auto from) {
+    const auto encode = [&](const std::byte* at, std::size_t first, std::size_t groups,
+                            std::size_t whole) {
+      group_scales by;
+      HWY_ALIGN float amax[group_batch];
+      if (!fold_group_magnitudes(from, at, block, groups, amax))
+        return false;
+      for (std::size_t g = 0; g < groups; g += lanes())
+        store_group_scale(from, hn::Div(hn::Load(df32(), amax + g), hn::Set(df32(), 127.5f)), g,
+                          by);
+      HWY_ALIGN std::int8_t bytes[group_batch_values];
+      group_codes(from, at, block, groups, by, bytes);
+      for (std::size_t i = 0; i < groups * block; i += hn::MaxLanes(di8())) {
+        const auto sign = hn::Set(di8(), std::int8_t{-128});
+        hn::Store(hn::Xor(hn::Load(di8(), bytes + i), sign), di8(), bytes + i); // code + 128
+      }
+      std::memcpy(codes + first * block, bytes, whole * block);
+      put_group_scales(by, whole, from.type, scales, first);
+      return true;
+    };
+    return each_group_batch(from, in, block, encode);
+  });
+}
+
+void int8_group_decode_group(const std::byte* in, std::size_t count, float scale, float* out) {
+  const hn::Rebind<std::uint8_t, df32> quarter;
+  const auto* codes = reinterpret_cast<const std::uint8_t*>(in);
+  for (std::size_t i = 0; i < count; i += lanes()) {
+    const auto u = hn::PromoteTo(di32(), hn::LoadU(quarter, codes + i));
+    const auto q = hn::ConvertTo(df32(), hn::Sub(u, hn::Set(di32(), 128)));
+    hn::StoreU(hn::Mul(q, hn::Set(df32(), scale)), df32(), out + i);
+  }
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(int8_group_encode);
+HWY_EXPORT(int8_group_decode_group);
+
+namespace int8_group {
+
+namespace {
+
+using decode_group_fn = void(const std::byte* codes, std::size_t count, float scale, float* out);
+
+status decode_groups(const recipe& with, std::size_t values, std::span<const std::byte* const> in,
+                     float* out, decode_group_fn* decode_group) {
+  for (std::size_t first = 0; first < values; first += with.block) {
+    const float scale = value_of(in[1], with.source, first / with.block);
+    if (!is_finite(scale))
+      return {errc::malformed};
+    decode_group(in[0] + first, with.block, scale, out + first);
+  }
+  return {};
+}
+
+} // namespace
+
+geometry shape(const recipe& with, std::uint64_t) {
+  using kind = plane::unit_kind;
+  const auto scale_bytes = static_cast<std::uint32_t>(bytes_of(with.source));
+  return {.planes = {plane{"codes", kind::values, 1, 1},
+                     plane{"scales", kind::values, with.block, scale_bytes}},
+          .planes_count = 2};
+}
+
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
+                        std::span<std::byte* const> out) noexcept {
+  if (in.cols % with.block != 0)
+    return {errc::bad_shape};
+  if (const auto finite = refuse_not_finite_reference(in); !finite)
+    return finite;
+  for (std::size_t first = 0; first < in.values(); first += with.block) {
+    const float scale = int8::scale_of(magnitude_max(in, first, with.block), in.type);
+    put_value(scale, in.type, out[1], first / with.block);
+    for (std::size_t i = first; i < first + with.block; ++i)
+      out[0][i] = static_cast<std::byte>(int8::code_of(value_of(in, i), scale) + 128);
+  }
+  return {};
+}
+
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
+                   std::span<std::byte* const> out) noexcept {
+  if (in.cols % with.block != 0)
+    return {errc::bad_shape};
+  return HWY_DYNAMIC_DISPATCH(int8_group_encode)(in, with.block, out[0], out[1]);
+}
+
+status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
+                        const tensor_numbers&, std::span<const std::byte* const> in,
+                        float* out) noexcept {
+  if (cols % with.block != 0)
+    return {errc::bad_shape};
+  return decode_groups(with, rows * cols, in, out,
+                       [](const std::byte* codes, std::size_t count, float scale, float* to) {
+                         for (std::size_t i = 0; i < count; ++i)
+                           to[i] = static_cast<float>(static_cast<int>(codes[i]) - 128) * scale;
+                       });
+}
+
+status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  if (cols % with.block != 0)
+    return {errc::bad_shape};
+  return decode_groups(with, rows * cols, in, out, HWY_DYNAMIC_DISPATCH(int8_group_decode_group));
+}
+
+} // namespace int8_group
+} // namespace viva::kernels
+#endif

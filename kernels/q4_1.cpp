@@ -1,0 +1,129 @@
+#include "kernels/q4_1.hpp"
+
+#include "kernels/blockwise.hpp"
+#include "kernels/ggml_blocks.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/q4_1.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/ggml-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+namespace {
+
+struct q4_1_format {
+  static constexpr std::size_t block_bytes = q4_1::block_bytes;
+  static constexpr bool has_min = true;
+  static constexpr std::size_t code_bytes = 16;
+
+  template <class Source>
+  static HWY_INLINE bool scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
+                                ggml_scales& out) {
+    return ggml_range_scales(from, in, blocks, 15.0f, out);
+  }
+
+  template <class Source>
+  static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
+                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
+    HWY_ALIGN std::uint8_t bytes[ggml_batch * ggml_block_values];
+    ggml_byte_codes(from, in, blocks, bytes, [&](vf32 x, std::size_t b) {
+      const auto t =
+          ggml_steps(x, hn::Set(df32(), scales.min[b]), hn::Set(df32(), scales.inverse[b]));
+      return truncated_i32(hn::Min(hn::Add(t, hn::Set(df32(), 0.5f)), hn::Set(df32(), 15.5f)));
+    });
+    for (std::size_t b = 0; b < blocks; ++b, out += code_bytes) {
+      ggml_store_nibbles(bytes + b * ggml_block_values, out);
+    }
+  }
+
+  static HWY_INLINE void values(const std::uint8_t* HWY_RESTRICT codes, float d, float min,
+                                float* HWY_RESTRICT out) {
+    ggml_each_nibble(codes, [&](std::size_t j, vi32 code) {
+      const auto scaled = hn::Mul(hn::ConvertTo(df32(), code), hn::Set(df32(), d));
+      hn::StoreU(hn::Add(scaled, hn::Set(df32(), min)), df32(), out + j); // rounds twice
+    });
+  }
+};
+
+} // namespace
+
+status q4_1_encode(const matrix& in, std::byte* out) {
+  return ggml_encode<q4_1_format>(in, out);
+}
+
+status q4_1_decode(const std::byte* in, std::size_t blocks, float* out) {
+  return ggml_decode<q4_1_format>(in, blocks, out);
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(q4_1_encode);
+HWY_EXPORT(q4_1_decode);
+
+namespace q4_1 {
+
+namespace {
+
+constexpr std::size_t half = ggml_block_values / 2;
+
+void encode_block(const matrix& in, std::size_t first, std::byte* block) noexcept {
+  const auto [min, max] = ggml_range_of(in, first);
+  const float d = (max - min) / 15.0f;
+  const float inverse = ggml_inverse(d);
+  store_as(ggml_f16(d), block);
+  store_as(ggml_f16(min), block + 2);
+  for (std::size_t j = 0; j < half; ++j) {
+    const auto low = code_of(ggml_above(value_of(in, first + j), min) * inverse);
+    const auto high = code_of(ggml_above(value_of(in, first + j + half), min) * inverse);
+    block[4 + j] = static_cast<std::byte>(low | high << 4);
+  }
+}
+
+bool decode_block(const std::byte* block, float* out) noexcept {
+  const float d = f32_from_f16(load_as<std::uint16_t>(block));
+  const float min = f32_from_f16(load_as<std::uint16_t>(block + 2));
+  for (std::size_t j = 0; j < half; ++j) {
+    const auto byte = static_cast<int>(block[4 + j]);
+    out[j] = static_cast<float>(byte & 15) * d + min;
+    out[j + half] = static_cast<float>(byte >> 4) * d + min;
+  }
+  return is_finite(d) && is_finite(min);
+}
+
+} // namespace
+
+geometry shape(const recipe&, std::uint64_t) {
+  return ggml_geometry(ggml_block_values, block_bytes);
+}
+
+status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
+                        std::span<std::byte* const> out) noexcept {
+  return ggml_encode_reference(
+      in, out[0], block_bytes,
+      [&](std::size_t first, std::byte* block) noexcept { encode_block(in, first, block); });
+}
+
+status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                        std::span<const std::byte* const> in, float* out) noexcept {
+  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, decode_block);
+}
+
+status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
+                   std::span<std::byte* const> out) noexcept {
+  return ggml_encode_simd(in, out[0], HWY_DYNAMIC_DISPATCH(q4_1_encode));
+}
+
+status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  return ggml_decode_simd(in[0], rows, cols, out, HWY_DYNAMIC_DISPATCH(q4_1_decode));
+}
+
+} // namespace q4_1
+} // namespace viva::kernels
+#endif

@@ -1,0 +1,32 @@
+#pragma once
+
+// Q5_0: GGUF's 5-bit blocks, 5.5 bits per value.
+//
+// Source    ggml, quantize_row_q5_0_ref.
+// Plane     blocks: each 32 values of a row are d:f16le qh:u32le qs:u8[16], 22 bytes without
+//           padding; qs[j] holds the low nibbles of value j below and of value j + 16 above, bit j
+//           of qh the fifth bit of value j.
+// Encode    as Q4_0 (q4_0.hpp) with d = m / -16 and q = min(31, trunc(x * id + 16.5))
+// Decode    x' = (q - 16) * f32(d)
+// Bound     |x - x'| <= |d| (half a step; a whole one at -m, where q = 32 is cut to 31)
+//           + max|x| 2^-11 + 2^-20, while |d| <= 65504
+// Exactness reference and SIMD agree bit for bit on every target.
+
+#include "kernels/portability.hpp"
+#include "kernels/registry.hpp"
+
+namespace viva::kernels::q5_0 {
+
+inline constexpr std::uint32_t block_bytes = 22;
+
+/// The code of t = x * id, in [-16, 16] up to rounding.
+VIVA_HD constexpr std::uint8_t code_of(float t) noexcept {
+  const int q = static_cast<int>(t + 16.5f);
+  return static_cast<std::uint8_t>(q < 31 ? q : 31);
+}
+
+geometry shape(const recipe&, std::uint64_t cols);
+encode_fn encode_reference, encode_simd;
+decode_fn decode_reference, decode_simd;
+
+} // namespace viva::kernels::q5_0

@@ -43,7 +43,7 @@ expected<void> claim_weight(file_parts& parts, const tensor_entry& codes, const 
                                       type.value_or(kernels::dtype::f16));
   if (!recipe)
     return fail(errc::unsupported, parts.at(codes.name) + recipe.error().text);
-  if (note != notes.end())
+  if (note != parts.notes.end())
     if (const auto noted = kernels::parse_recipe(note->second.method, recipe->source);
         noted && noted->row == recipe->row)
       recipe->flags = noted->flags;

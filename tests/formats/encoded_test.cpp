@@ -223,7 +223,8 @@ TEST_CASE("encoded: parts that are missing or do not fit are refused by name") {
       return read ? std::string{} : read.error().text;
     };
     CHECK(scaled(tensor("a.weight_scale", "F16", {4, 1}), "").empty());
-    CHECK(has(scaled(tensor("a.weight_scale", "F16", {1}), ""), "1 scales for 4 rows"));
+    CHECK(scaled(tensor("a.weight_scale", "F16", {1}), "").empty());
+    CHECK(has(scaled(tensor("a.weight_scale", "F16", {2}), ""), "2 scales for 4 rows"));
     CHECK(has(scaled(tensor("a.weight_scale", "F64", {4, 1}), ""), "F64"));
     CHECK(
         has(scaled(tensor("a.weight_scale", "F16", {4, 1}), "a.weight_zero_point"), "zero point"));
@@ -265,6 +266,36 @@ TEST_CASE("encoded: parts that are missing or do not fit are refused by name") {
     CHECK(has(after("\\\"shape\\\":[64,512]", "\\\"shape\\\":[64,513]"), "cannot take"));
     CHECK(has(after("\\\"tensors\\\"", "\\\"tensorz\\\""), "no object tensors"));
     CHECK(has(after("\\\"method\\\"", "\\\"methog\\\""), "is missing"));
+  }
+}
+
+TEST_CASE("encoded: packed integers that do not fit are refused by name") {
+  const temporary_folder folder;
+  SECTION("pack-quantized") {
+    quantize(folder, "int4:asym", "BF16");
+    const auto after = [&](const std::string& old, const std::string& by) {
+      return read_after(folder, [&](std::string& bytes) { replace(bytes, old, by); });
+    };
+    CHECK(has(after("a.weight_scale", "x.weight_scale"), "whose tensors are missing"));
+    CHECK(has(after("a.weight_zero_point", "a.weight_zero_paint"), "is noted as 'int4:asym'"));
+    const auto shape = std::string("\x40\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0", 16);
+    auto other = shape;
+    other[0] = '\x41';
+    CHECK(has(after(shape, other), "needs"));
+    other = shape;
+    other[8] = '\x08';
+    CHECK(has(after(shape, other), "does not go with its shape"));
+    other[8] = '\0';
+    other[9] = '\0';
+    CHECK(has(after(shape, other), "does not go with its shape"));
+  }
+  SECTION("LLM.int8") {
+    quantize(folder, "llm-int8", "BF16");
+    const auto after = [&](const std::string& old, const std::string& by) {
+      return read_after(folder, [&](std::string& bytes) { replace(bytes, old, by); });
+    };
+    CHECK(has(after("\"a.SCB\"", "\"x.SCB\""), "whose tensors are missing"));
+    CHECK(has(after("a.weight_format", "x.weight_format"), "needs the tensor 'a.weight_format'"));
   }
 }
 

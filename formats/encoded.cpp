@@ -168,6 +168,10 @@ expected<std::vector<logical_tensor>> read_logical(const checkpoint& c) {
     std::ranges::move(parts.found, std::back_inserter(all));
   }
   std::ranges::sort(all, {}, &logical_tensor::name);
+  if (const auto twice = std::ranges::adjacent_find(all, {}, &logical_tensor::name);
+      twice != all.end())
+    return fail(errc::malformed, shown(c.root) + ": tensor " + shown(twice->name)
+                                   + ": is there encoded and plain; write the checkpoint again");
   return all;
 }
 

@@ -73,6 +73,9 @@ bool quantizable(const tensor_entry&) noexcept;
 expected<out_checkpoint> lay_out(const checkpoint&, std::span<const choice>,
                                  std::string_view layout, std::string_view version);
 
+/// The index of an output's files, as transformers writes it.
+std::string index_text(std::span<const out_file>);
+
 /// The bytes of an `out_tensor` of kind `numbers`, exactly entry.bytes() long.
 std::string numbers_text(const out_tensor&, const kernels::recipe&, const tensor_entry& source,
                          const kernels::tensor_numbers&);

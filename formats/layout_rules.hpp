@@ -83,7 +83,4 @@ expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choic
 expected<std::string> edited_config(const checkpoint&, const layout_rules&,
                                     std::span<const choice>);
 
-/// The index of the output's files, as transformers writes it.
-std::string index_text(std::span<const out_file>);
-
 } // namespace viva::formats

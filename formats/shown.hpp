@@ -17,4 +17,8 @@ inline std::string shown(const std::string& name) { // a string is both of the a
   return shown(std::string_view(name));
 }
 
+/// The same for a table or a whole line: no quotes, not cut, and what is printable already, quotes
+/// and backslashes among it, stays as it is. Doing it twice changes nothing.
+std::string printable(std::string_view text);
+
 } // namespace viva::formats

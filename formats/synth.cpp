@@ -1,105 +1,21 @@
 #include "formats/synth.hpp"
 
-#include "formats/layout_rules.hpp"
-#include "formats/shown.hpp"
+#include "formats/layout.hpp"
+#include "formats/synth_folder.hpp"
 #include "formats/synth_model.hpp"
 #include "formats/synth_values.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <thread>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 namespace viva::formats {
-
-namespace fs = std::filesystem;
 
 namespace {
 
 constexpr std::uint64_t bytes_min = 1ull << 20, bytes_max = 4ull << 40;
 constexpr std::uint64_t chunk_bytes = 2ull << 20; // of one write
 constexpr unsigned threads_max = 16;
-
-tl::unexpected<error> cannot(std::string_view doing, const fs::path& path, int code) {
-  const bool full = code == ENOSPC || code == EDQUOT;
-  return fail(full ? errc::disk_full : errc::cannot_write,
-              shown(path) + ": cannot " + std::string(doing) + ": "
-                  + std::generic_category().message(code)
-                  + (full ? "; free some space, or ask for a smaller --size"
-                          : "; check the path and its permissions"));
-}
-
-/// A file that grows under NAME.partial. Closes itself; removes itself where it was not published.
-class partial_file {
-public:
-  explicit partial_file(fs::path final_name) : x_final(std::move(final_name)) {}
-  partial_file(partial_file&& other) noexcept
-      : x_final(std::move(other.x_final)), x_descriptor(std::exchange(other.x_descriptor, -1)),
-        x_made(std::exchange(other.x_made, false)) {}
-  partial_file& operator=(partial_file&&) = delete;
-  ~partial_file() {
-    if (x_descriptor >= 0)
-      ::close(x_descriptor);
-    if (x_made)
-      ::unlink(partial().c_str());
-  }
-
-  /// Makes the file and reserves its space, so that a full disk shows now.
-  expected<void> make(std::uint64_t bytes) {
-    x_descriptor = ::open(partial().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (x_descriptor < 0)
-      return cannot("create it", partial(), errno);
-    x_made = true;
-    const int code = bytes == 0 ? 0 : ::posix_fallocate(x_descriptor, 0, static_cast<off_t>(bytes));
-    if (code != 0 && code != EOPNOTSUPP && code != EINVAL)
-      return cannot("reserve " + std::to_string(bytes) + " bytes", partial(), code);
-    return {};
-  }
-
-  /// 0, or what the system said. From any thread.
-  int write(std::uint64_t offset, const char* from, std::uint64_t count) const noexcept {
-    while (count > 0) {
-      const auto put = ::pwrite(x_descriptor, from, count, static_cast<off_t>(offset));
-      if (put < 0 && errno == EINTR)
-        continue;
-      if (put < 0)
-        return errno;
-      const auto done = static_cast<std::uint64_t>(put);
-      offset += done, from += done, count -= done;
-    }
-    return 0;
-  }
-
-  expected<void> sync() const {
-    if (::fsync(x_descriptor) != 0)
-      return cannot("make it durable", partial(), errno);
-    return {};
-  }
-
-  expected<void> publish() {
-    if (std::rename(partial().c_str(), x_final.c_str()) != 0)
-      return cannot("rename it", partial(), errno);
-    x_made = false;
-    return {};
-  }
-
-  fs::path partial() const {
-    return x_final.native() + ".partial";
-  }
-  const fs::path& final_name() const noexcept {
-    return x_final;
-  }
-
-private:
-  fs::path x_final;
-  int x_descriptor = -1;
-  bool x_made = false;
-};
 
 /// One write: some rows of a tensor.
 struct chunk {
@@ -158,11 +74,21 @@ layout_of_synth lay(const synth_options& options, std::vector<synth_tensor> tens
 
 /// What the threads share while values are written.
 struct writing {
+  const std::atomic<bool>* interrupted = nullptr;
   std::atomic<std::size_t> next{0}; ///< Chunk.
   std::atomic<std::uint64_t> bytes{0};
   std::atomic<int> code{0}; ///< Of the first failure.
   std::atomic<std::uint32_t> failed_file{0};
+
+  bool stopped() const {
+    return code.load(std::memory_order_relaxed) != 0
+           || (interrupted != nullptr && interrupted->load(std::memory_order_relaxed));
+  }
 };
+
+tl::unexpected<error> interruption() {
+  return fail(errc::interrupted, "interrupted; nothing was left behind");
+}
 
 /// Takes chunks until none are left or one failed; `after` is called after each.
 template <class After>
@@ -171,7 +97,7 @@ void write_chunks(const layout_of_synth& all, const std::vector<partial_file>& f
   std::vector<std::byte> buffer;
   for (;;) {
     const auto at = shared.next.fetch_add(1, std::memory_order_relaxed);
-    if (at >= all.chunks.size() || shared.code.load(std::memory_order_relaxed) != 0)
+    if (at >= all.chunks.size() || shared.stopped())
       return;
     const auto& part = all.chunks[at];
     const auto& tensor = all.tensors[part.tensor];
@@ -189,8 +115,10 @@ void write_chunks(const layout_of_synth& all, const std::vector<partial_file>& f
 }
 
 expected<void> write_values(const layout_of_synth& all, const std::vector<partial_file>& files,
-                            const std::function<void(std::uint64_t, std::uint64_t)>& on_progress) {
+                            const std::function<void(std::uint64_t, std::uint64_t)>& on_progress,
+                            const std::atomic<bool>* interrupted) {
   writing shared;
+  shared.interrupted = interrupted;
   {
     const auto threads = std::clamp<std::size_t>(
         std::min<std::size_t>(std::thread::hardware_concurrency(), all.chunks.size()), 1,
@@ -205,41 +133,11 @@ expected<void> write_values(const layout_of_synth& all, const std::vector<partia
   }
   if (shared.code != 0)
     return cannot("write", files[shared.failed_file].partial(), shared.code);
+  if (shared.stopped())
+    return interruption();
   if (on_progress)
     on_progress(all.bytes, all.bytes);
   return {};
-}
-
-/// True for the names that `synthesize` itself gives, under any sharding.
-bool is_ours(const std::string& name) {
-  return name == "model.safetensors" || name == "model.safetensors.index.json"
-         || (name.starts_with("model-") && name.ends_with(".safetensors"));
-}
-
-expected<void> make_folder(const synth_options& options) {
-  std::error_code why;
-  if (const auto found = fs::status(options.output, why);
-      fs::exists(found) && !fs::is_directory(found))
-    return fail(errc::cannot_write, shown(options.output) + ": is no folder; name another output");
-  if (!options.overwrite && fs::exists(options.output, why) && !fs::is_empty(options.output, why)
-      && !why)
-    return fail(errc::output_exists, shown(options.output)
-                                         + ": is there already and not empty; say --overwrite to "
-                                           "replace its checkpoint, or name another output");
-  fs::create_directories(options.output, why);
-  return why ? expected<void>(cannot("create it", options.output, why.value())) : expected<void>();
-}
-
-/// Removes the weights of an earlier checkpoint that the new one does not replace.
-void remove_stale(const fs::path& folder, const std::vector<partial_file>& files) {
-  std::error_code ignored; // what cannot be removed is no fault of the new checkpoint
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(folder, ignored))
-    if (is_ours(entry.path().filename().string())
-        && std::ranges::find(files, entry.path(), &partial_file::final_name) == files.end())
-      stale.push_back(entry.path());
-  for (const auto& path : stale)
-    fs::remove(path, ignored);
 }
 
 expected<void> check(const synth_options& options, std::size_t tensors) {
@@ -257,14 +155,16 @@ expected<void> check(const synth_options& options, std::size_t tensors) {
 } // namespace
 
 expected<void> synthesize(const synth_options& options,
-                          std::function<void(std::uint64_t, std::uint64_t)> on_progress) {
+                          std::function<void(std::uint64_t, std::uint64_t)> on_progress,
+                          const std::atomic<bool>* interrupted) {
   const auto model =
       shape_for(std::clamp(options.bytes, bytes_min, bytes_max) / kernels::bytes_of(options.dtype));
   auto tensors = tensors_of(model, options.dtype, std::max(1u, options.shards));
   if (auto good = check(options, tensors.size()); !good)
     return good;
-  if (auto made = make_folder(options); !made)
-    return made;
+  auto folder = synth_folder::take(options.output, options.overwrite);
+  if (!folder)
+    return tl::unexpected(folder.error());
   const auto all = lay(options, std::move(tensors));
 
   std::vector<text_file> texts = {{"config.json", config_text(model, options.dtype)},
@@ -285,16 +185,15 @@ expected<void> synthesize(const synth_options& options,
     if (const int code = files[f].write(0, text.data(), text.size()); code != 0)
       return cannot("write", files[f].partial(), code);
   }
-  if (auto written = write_values(all, files, on_progress); !written)
+  if (auto written = write_values(all, files, on_progress, interrupted); !written)
     return written;
-  for (const auto& file : files)
+  for (const auto& file : files) {
+    if (interrupted != nullptr && *interrupted)
+      return interruption();
     if (auto durable = file.sync(); !durable)
       return durable;
-  remove_stale(options.output, files);
-  for (auto& file : files)
-    if (auto published = file.publish(); !published)
-      return published;
-  return {};
+  }
+  return folder->publish(files);
 }
 
 } // namespace viva::formats

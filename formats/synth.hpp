@@ -11,6 +11,7 @@
 #include "kernels/dtype.hpp"
 #include "kernels/error.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -28,9 +29,11 @@ struct synth_options {
 };
 
 /// Writes config.json, generation_config.json and the weights under *.partial names and renames
-/// them at the end. `on_progress(bytes done, bytes in all)` is called from the calling thread and
-/// may be empty. Errors: bad_option, output_exists, cannot_write, disk_full.
+/// them once they are durable; without success nothing is left behind. `on_progress(bytes done,
+/// bytes in all)` is called from the calling thread and may be empty; `interrupted` may be set from
+/// a signal handler. Errors: bad_option, output_exists, cannot_write, disk_full, interrupted.
 expected<void> synthesize(const synth_options&,
-                          std::function<void(std::uint64_t, std::uint64_t)> on_progress);
+                          std::function<void(std::uint64_t, std::uint64_t)> on_progress,
+                          const std::atomic<bool>* interrupted = nullptr);
 
 } // namespace viva::formats

@@ -196,6 +196,9 @@ TEST_CASE("safetensors: a name cannot command a terminal") {
   CHECK(shown(std::string_view("\xe2\x80\xae")) == "'\\xe2\\x80\\xae'"); // right-to-left override
   CHECK(shown(std::string_view("caf\xc3\xa9")) == "'caf\xc3\xa9'");
   CHECK(shown(std::string_view("\xff\xc3")) == "'\\xff\\xc3'");
+  CHECK(shown(std::string_view("\xe0\x80\x9b")) == "'\\xe0\\x80\\x9b'"); // 1b spelled too long
+  CHECK(printable("it's \x1b[2J\n\\ \xe2\x80\xa6") == "it's \\x1b[2J\\x0a\\ \xe2\x80\xa6");
+  CHECK(printable(printable("\x07\\")) == "\\x07\\");
   const temporary_folder folder;
   const auto json = "{" + entry("\\u001b]0;x\\u0007", "F32", "[3]", "[0,8]") + "}";
   const auto header = read_header(put(folder / "x.safetensors", file_of(json, 8)));

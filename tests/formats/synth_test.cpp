@@ -12,6 +12,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
+#include <utility>
+
+#include <sys/resource.h>
 
 using namespace viva;
 using namespace viva::formats;
@@ -41,6 +45,10 @@ std::vector<float> values_of(const synth_tensor& tensor, bool outliers) {
   std::vector<float> values(bytes.size() / 2);
   kernels::load_f32_reference(bytes.data(), kernels::dtype::bf16, values.size(), values.data());
   return values;
+}
+
+bool exits_as_output(errc code) {
+  return code == errc::disk_full || code == errc::cannot_write;
 }
 
 synth_tensor matrix_of(std::uint64_t rows, std::uint64_t cols) {
@@ -243,4 +251,72 @@ TEST_CASE("synth: a file that cannot be made is an error, and nothing is left be
   std::filesystem::directory_iterator left(folder / "x");
   CHECK(left->path().filename() == "model.safetensors.partial"); // the obstacle, and nothing else
   CHECK(++left == std::filesystem::directory_iterator());
+}
+
+TEST_CASE("synth: what a killed run left is taken up, what anybody else left is not") {
+  const temporary_folder folder;
+  REQUIRE(synthesize(small(folder / "undisturbed"), {}));
+  for (const char* name : {"model.safetensors.partial", "model-00001-of-00002.safetensors.partial",
+                           "config.json.partial"})
+    put(folder / "x" / name, "half");
+  REQUIRE(synthesize(small(folder / "x"), {}));
+  CHECK(content(folder / "x") == content(folder / "undisturbed"));
+  put(folder / "y/model.safetensors.partial", "half");
+  put(folder / "y/thesis.partial", "mine");
+  CHECK(synthesize(small(folder / "y"), {}).error().code == errc::output_exists);
+  CHECK(content(folder / "y").size() == 2);
+}
+
+TEST_CASE("synth: interrupted, it leaves neither files nor the folders it made") {
+  const temporary_folder folder;
+  std::atomic<bool> interrupted{false};
+  auto options = small(folder / "a/b/c");
+  options.bytes = 64 << 20;
+  std::uint64_t seen = 0;
+  const auto stop = [&](std::uint64_t done, std::uint64_t) {
+    seen = done;
+    interrupted = true;
+  };
+  const auto stopped = synthesize(options, stop, &interrupted);
+  REQUIRE_FALSE(stopped);
+  CHECK(stopped.error().code == errc::interrupted);
+  CHECK(seen > 0);
+  CHECK(seen < options.bytes / 2);
+  CHECK_FALSE(std::filesystem::exists(folder / "a"));
+  std::filesystem::create_directory(folder / "mine");
+  options.output = folder / "mine";
+  CHECK_FALSE(synthesize(options, stop, &interrupted));
+  CHECK(std::filesystem::is_empty(folder / "mine")); // made by another, so it stays
+}
+
+TEST_CASE("synth: a disk that is full leaves no folder") {
+  const temporary_folder folder;
+  auto options = small(folder / "x");
+  options.bytes = 4ull << 40; // no place has so much; reserving it says so before any value
+  rlimit unlimited{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &unlimited) == 0);
+  const rlimit low{1 << 20, unlimited.rlim_max};
+  std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &low) == 0); // EFBIG even where the disk is large
+  const auto done = synthesize(options, {});
+  ::setrlimit(RLIMIT_FSIZE, &unlimited);
+  REQUIRE_FALSE(done);
+  INFO(done.error().text);
+  CHECK(exits_as_output(done.error().code));
+  CHECK_FALSE(std::filesystem::exists(options.output));
+}
+
+TEST_CASE("synth: two runs into one folder do not mix") {
+  const temporary_folder folder;
+  auto options = small(folder / "x");
+  expected<void> other;
+  bool asked = false;
+  REQUIRE(synthesize(options, [&](std::uint64_t, std::uint64_t) {
+    if (!std::exchange(asked, true))
+      other = synthesize(options, {});
+  }));
+  REQUIRE_FALSE(other);
+  CHECK(other.error().code == errc::output_exists);
+  CHECK(has(other.error().text, "another process"));
+  CHECK(open_checkpoint(options.output));
 }

@@ -215,6 +215,7 @@ tensor_report report_of(const work_tensor& t) {
   r.dtype = t.dtype;
   r.shape = t.shape;
   r.note = t.note;
+  r.unmatched = t.unmatched;
   std::uint64_t values = 1;
   for (const auto n : t.shape)
     values *= n;

@@ -60,7 +60,7 @@ struct quantize_spec {
   std::filesystem::path source, output;
   std::string method;              ///< "nf4", "int8", …
   std::string layout;              ///< Empty: the method's default.
-  std::vector<std::string> include, exclude; ///< Regular expressions (ECMAScript) on tensor names.
+  std::vector<std::string> include, exclude; ///< Regular expressions (RE2) on tensor names.
   std::vector<std::pair<std::string, std::string>>
       rules; ///< RE, method; first match wins; "copy" keeps.
   nan_policy on_nan = nan_policy::fail;
@@ -88,6 +88,7 @@ struct tensor_report {
   double bits_per_weight = 0;
   std::optional<kernels::metrics> errors; ///< None for copies and in a dry run.
   std::string note;                       ///< "kept: NaN at [3, 17]", …
+  bool unmatched = false; ///< compare: missing on one side, or of another shape; `note` says which.
 };
 
 struct lane_report {

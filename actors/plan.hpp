@@ -53,6 +53,7 @@ struct work_tensor {
   std::uint64_t output_bytes = 0;
   std::uint32_t group = no_group;
   std::string note;
+  bool unmatched = false; ///< compare: the other side has no such tensor, or of another shape.
 
   static constexpr std::uint32_t no_group = ~0u;
 };

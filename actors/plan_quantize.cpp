@@ -1,60 +1,14 @@
 #include "actors/plan.hpp"
+#include "actors/selection.hpp"
 #include "actors/version.hpp"
 #include "formats/shown.hpp"
 
 #include <algorithm>
-#include <regex>
 
 namespace viva::actors {
 namespace {
 
-using formats::tensor_entry;
 using formats::tensor_ref;
-
-expected<std::regex> compile(const std::string& text) {
-  try { // std::regex has no other way to say no
-    return std::regex(text, std::regex::ECMAScript);
-  } catch (const std::regex_error& e) {
-    return fail(errc::bad_option, "'" + text + "' is not a regular expression: " + e.what());
-  }
-}
-
-/// The name filters of a spec, compiled once.
-struct selection {
-  std::vector<std::regex> include, exclude;
-  std::vector<std::pair<std::regex, std::string>> rules;
-
-  static expected<selection> of(const quantize_spec& spec) {
-    selection result;
-    for (const auto& [texts, out] :
-         {std::pair{&spec.include, &result.include}, std::pair{&spec.exclude, &result.exclude}})
-      for (const auto& text : *texts) {
-        auto re = compile(text);
-        if (!re)
-          return tl::unexpected(re.error());
-        out->push_back(std::move(*re));
-      }
-    for (const auto& [text, method] : spec.rules) {
-      auto re = compile(text);
-      if (!re)
-        return tl::unexpected(re.error());
-      result.rules.emplace_back(std::move(*re), method);
-    }
-    return result;
-  }
-
-  /// The method of a tensor; empty where it is copied.
-  std::string method_of(const tensor_entry& t, const std::string& method) const {
-    const auto hit = [&](const std::regex& re) { return std::regex_search(t.name, re); };
-    if (!formats::quantizable(t) || std::ranges::any_of(exclude, hit)
-        || (!include.empty() && std::ranges::none_of(include, hit)))
-      return {};
-    for (const auto& [re, name] : rules)
-      if (hit(re))
-        return name == "copy" ? std::string{} : name;
-    return method;
-  }
-};
 
 std::string at(const formats::checkpoint& c, tensor_ref ref) {
   const auto& file = c.files[ref.file];
@@ -73,7 +27,7 @@ expected<std::vector<formats::choice>> choose(const formats::checkpoint& c,
   for (std::uint32_t f = 0; f < c.files.size(); ++f)
     for (std::uint32_t t = 0; t < c.files[f].header.tensors.size(); ++t) {
       const auto& entry = c.files[f].header.tensors[t];
-      const auto method = chosen->method_of(entry, spec.method);
+      const auto method = chosen->method_of(entry);
       if (method.empty() || kept.contains(entry.name))
         continue;
       auto recipe = kernels::parse_recipe(method, *dtype_of(entry.dtype));

@@ -2,11 +2,14 @@
 
 #include "actors/plan.hpp"
 #include "actors/version.hpp"
-
-#include <nlohmann/json.hpp>
+#include "formats/json.hpp"
+#include "formats/note.hpp"
+#include "formats/shown.hpp"
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
+#include <unordered_map>
 
 namespace viva::actors {
 namespace {
@@ -47,38 +50,43 @@ std::string decoded_name(const dequantize_spec& spec, const logical_tensor& t) {
   return spec.dtype == "bf16" ? "BF16" : spec.dtype == "f16" ? "F16" : "F32";
 }
 
-/// config.json without its quantization_config; the text unchanged where there is none.
-std::string plain_config(const std::string& text) {
-  auto json = nlohmann::ordered_json::parse(text, nullptr, false);
-  if (json.is_discarded() || !json.is_object())
-    return text;
-  json.erase("quantization_config");
-  return json.dump(2) + "\n";
+/// config.json without its quantization_config.
+expected<std::string> plain_config(const formats::checkpoint& c) {
+  auto json = formats::parse_object<nlohmann::ordered_json>(c.config, c.root / "config.json");
+  if (!json)
+    return tl::unexpected(json.error());
+  json->erase("quantization_config");
+  return formats::text_of(*json, 2) + "\n";
 }
 
-std::string index_text(const formats::out_checkpoint& output) {
-  nlohmann::ordered_json index;
-  std::uint64_t total = 0;
-  std::map<std::string, std::string> where;
-  for (const auto& file : output.files)
-    for (const auto& t : file.tensors) {
-      total += t.entry.bytes();
-      where[t.entry.name] = file.name;
-    }
-  index["metadata"]["total_size"] = total;
-  index["weight_map"] = where;
-  return index.dump(2) + "\n";
+using by_name = std::unordered_map<std::string_view, const logical_tensor*>;
+
+/// Names are unique in a checkpoint; look-ups by them must not cost a walk each.
+by_name names_of(const std::vector<logical_tensor>& all) {
+  by_name result;
+  for (const auto& t : all)
+    result.emplace(t.name, &t);
+  return result;
+}
+
+/// The logical tensors of each file.
+std::vector<std::vector<const logical_tensor*>> by_file(const std::vector<logical_tensor>& all,
+                                                        std::size_t files) {
+  std::vector<std::vector<const logical_tensor*>> result(files);
+  for (const auto& t : all)
+    result[t.file].push_back(&t);
+  return result;
 }
 
 /// One output file with the plain form of every logical tensor of a source file.
-formats::out_file lay_plain(const formats::checkpoint_file& source, std::uint32_t file,
-                            const std::vector<logical_tensor>& all, const dequantize_spec& spec) {
+formats::out_file lay_plain(const formats::checkpoint_file& source,
+                            const std::vector<const logical_tensor*>& tensors,
+                            const dequantize_spec& spec) {
   std::vector<formats::tensor_entry> entries;
-  for (const auto& t : all)
-    if (t.file == file)
-      entries.push_back({t.name, t.recipe ? decoded_name(spec, t) : t.dtype, t.shape, 0, 0});
+  for (const auto* t : tensors)
+    entries.push_back({t->name, t->recipe ? decoded_name(spec, *t) : t->dtype, t->shape, 0, 0});
   auto metadata = source.header.metadata;
-  metadata.erase("viva");
+  metadata.erase(formats::note_key);
   metadata["format"] = "pt";
   formats::out_file out;
   out.name = source.name;
@@ -111,6 +119,22 @@ work_tensor decode_or_copy(const logical_tensor& t, const formats::tensor_entry&
   return work;
 }
 
+/// The files beside the weights: config and index are written anew, the rest is copied.
+expected<void> lay_texts(plan& p, const formats::checkpoint& c) {
+  if (!c.config.empty()) {
+    auto config = plain_config(c);
+    if (!config)
+      return tl::unexpected(config.error());
+    p.output.texts.push_back({"config.json", std::move(*config)});
+  }
+  if (!c.index.empty())
+    p.output.texts.push_back({c.index, formats::index_text(p.output.files)});
+  for (const auto& other : c.others)
+    if (c.config.empty() || other != "config.json")
+      p.output.copies.push_back(other);
+  return {};
+}
+
 } // namespace
 
 expected<plan> plan_dequantize(const formats::checkpoint& c, const dequantize_spec& spec) {
@@ -127,13 +151,15 @@ expected<plan> plan_dequantize(const formats::checkpoint& c, const dequantize_sp
   p.source_root = c.root;
   p.output.folder = c.folder;
   note_sources(p, c);
+  const auto in_file = by_file(*logical, c.files.size());
   for (std::uint32_t f = 0; f < c.files.size(); ++f) {
-    p.output.files.push_back(lay_plain(c.files[f], f, *logical, spec));
+    p.output.files.push_back(lay_plain(c.files[f], in_file[f], spec));
+    by_name named;
+    for (const auto* t : in_file[f])
+      named.emplace(t->name, t);
     p.output_bytes += p.output.files.back().bytes;
     for (const auto& out : p.output.files.back().tensors) {
-      const auto t = std::ranges::find_if(
-        *logical, [&](const auto& l) { return l.file == f && l.name == out.entry.name; });
-      p.tensors.push_back(decode_or_copy(*t, out.entry, f));
+      p.tensors.push_back(decode_or_copy(*named.at(out.entry.name), out.entry, f));
       const auto& work = p.tensors.back();
       const auto index = static_cast<std::uint32_t>(p.tensors.size() - 1);
       const auto width = work.decoded ? work.cols * kernels::bytes_of(*work.decoded) : 1;
@@ -141,14 +167,8 @@ expected<plan> plan_dequantize(const formats::checkpoint& c, const dequantize_sp
                  work.decoded ? grain_of(work.source, work.cols) : 1, spec.limits.shard_bytes_max);
     }
   }
-  if (c.folder && !c.config.empty())
-    p.output.texts.push_back({"config.json", plain_config(c.config)});
-  const bool indexed = c.files.size() > 1;
-  if (indexed)
-    p.output.texts.push_back({"model.safetensors.index.json", index_text(p.output)});
-  for (const auto& other : c.others)
-    if (other != "config.json" && !(indexed && other == "model.safetensors.index.json"))
-      p.output.copies.push_back(other);
+  if (auto texts = lay_texts(p, c); !texts)
+    return tl::unexpected(texts.error());
   p.fingerprint["job"] = "dequantize";
   p.fingerprint["version"] = version;
   p.fingerprint["dtype"] = spec.dtype;
@@ -168,19 +188,21 @@ expected<plan> plan_compare(const formats::checkpoint& a, const formats::checkpo
   note_sources(p, a);
   const auto first_b = static_cast<std::uint32_t>(p.sources.size());
   note_sources(p, b);
+  const auto in_left = names_of(*left), in_right = names_of(*right);
   const auto floating = [](const logical_tensor& t) { return t.recipe || dtype_of(t.dtype); };
   for (const auto& t : *left) {
-    const auto other = std::ranges::find(*right, t.name, &logical_tensor::name);
+    const auto found = in_right.find(t.name);
+    const auto* other = found == in_right.end() ? nullptr : found->second;
     work_tensor work;
     work.name = t.name;
     work.dtype = t.dtype;
     work.shape = t.shape;
     work.source = side_of(t, 0);
     std::tie(work.rows, work.cols) = matrix_of(t.shape);
-    const bool here = other != right->end();
-    work.output_bytes = here ? other->stored_bytes : 0;
-    if (!here)
-      work.note = "missing in " + b.root.string();
+    work.output_bytes = other != nullptr ? other->stored_bytes : 0;
+    work.unmatched = other == nullptr || other->shape != t.shape;
+    if (other == nullptr)
+      work.note = "missing in " + formats::shown(b.root);
     else if (other->shape != t.shape)
       work.note = "shapes differ";
     else if (!floating(t) || !floating(*other))
@@ -197,12 +219,13 @@ expected<plan> plan_compare(const formats::checkpoint& a, const formats::checkpo
                grain, spec.limits.shard_bytes_max);
   }
   for (const auto& t : *right)
-    if (std::ranges::find(*left, t.name, &logical_tensor::name) == left->end()) {
+    if (!in_left.contains(t.name)) {
       work_tensor work;
       work.name = t.name;
       work.dtype = t.dtype;
       work.shape = t.shape;
-      work.note = "missing in " + a.root.string();
+      work.note = "missing in " + formats::shown(a.root);
+      work.unmatched = true;
       p.tensors.push_back(std::move(work));
     }
   return p;

@@ -24,7 +24,7 @@ void add_compare(CLI::App& root, invocation& call) {
   app->callback([&call, flags] {
     call.run = [&call, flags](const settings& in_force) {
       const compare_spec spec{.a = flags->a, .b = flags->b, .limits = in_force.limits()};
-      return run_job(call, flags->report, {}, "compare",
+      return run_job(call, flags->report, {}, {{spec.a, spec.b}, {}}, "compare",
                      [spec](const job_observer& observer) { return run_compare(spec, observer); });
     };
   });

@@ -29,14 +29,17 @@ void add_dequantize(CLI::App& root, invocation& call) {
   add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts"});
   add_common_flags(*app, call);
   app->callback([&call, flags] {
-    call.run = [&call, flags](const settings& in_force) {
+    call.run = [&call, flags](const settings& in_force) -> expected<exit_code> {
       auto spec = flags->spec;
+      auto output = output_path(flags->output);
+      if (!output)
+        return tl::make_unexpected(output.error());
       spec.source = flags->source;
-      spec.output = flags->output;
+      spec.output = std::move(*output);
       spec.limits = in_force.limits();
-      return run_job(call, flags->report, {}, "dequantize", [spec](const job_observer& observer) {
-        return run_dequantize(spec, observer);
-      });
+      return run_job(
+          call, flags->report, {}, {{spec.source}, spec.output}, "dequantize",
+          [spec](const job_observer& observer) { return run_dequantize(spec, observer); });
     };
   });
 }

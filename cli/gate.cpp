@@ -92,13 +92,19 @@ expected<gate> parse_gate(std::string_view text) {
   return result;
 }
 
+bool needs_errors(const gate& asked) {
+  return std::ranges::find(metric_rows, asked.metric, &metric_row::name)->of != nullptr;
+}
+
 std::vector<gate_failure> failures(std::span<const gate> gates, const job_report& report) {
   std::vector<gate_failure> found;
   for (const auto& asked : gates) {
     const auto* row = std::ranges::find(metric_rows, asked.metric, &metric_row::name);
     for (const auto& tensor : report.tensors)
-      if (const auto value = value_of(*row, tensor); value && holds(asked, *value))
-        found.push_back({asked.text, tensor.name, *value});
+      if (tensor.unmatched)
+        found.push_back({asked.text, tensor.name, 0, tensor.note});
+      else if (const auto value = value_of(*row, tensor); value && holds(asked, *value))
+        found.push_back({asked.text, tensor.name, *value, {}});
   }
   return found;
 }

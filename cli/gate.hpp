@@ -24,14 +24,18 @@ struct gate {
 struct gate_failure {
   std::string gate, tensor;
   double value = 0;
+  std::string why; ///< Where there is no value: the tensor could not be compared.
 };
 
 /// "METRIC OP NUMBER", OP one of < <= > >=. `bad_option` names what is wrong and what would be
 /// right.
 expected<gate> parse_gate(std::string_view text);
 
-/// Every tensor on which a gate holds, in the report's order. Tensors without the metric (copies, a
-/// dry run) are passed over; a metric that is NaN fails every gate on it.
+/// True where only a job that measures knows the metric, unlike bits per weight.
+bool needs_errors(const gate&);
+
+/// Every tensor on which a gate holds, in the report's order. Copies are passed over; a metric that
+/// is NaN fails every gate on it, and so does a tensor that has no counterpart to be compared with.
 std::vector<gate_failure> failures(std::span<const gate> gates, const job_report& report);
 
 /// Names of the metrics, for --help.

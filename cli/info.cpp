@@ -4,6 +4,7 @@
 #include "cli/invocation.hpp"
 
 #include "actors/version.hpp"
+#include "formats/shown.hpp"
 #include "kernels/registry.hpp"
 
 #include <nlohmann/json.hpp>
@@ -58,10 +59,11 @@ std::string text_of(const settings& in_force) {
   text += fmt::format("cores     {}\n", std::thread::hardware_concurrency());
   text += fmt::format("lanes     {}\n", lanes_in_force(in_force));
   text += fmt::format("conf      {}\n\nsettings\n",
-                      in_force.file.empty() ? "no file; defaults" : in_force.file.string());
+                      in_force.file.empty() ? "no file; defaults"
+                                            : formats::printable(in_force.file.native()));
   for (const auto& each : in_force.values)
-    text += fmt::format("  {:<12} {:<8} {:<24} {}\n", each.row->key, each.text, each.origin,
-                        each.row->meaning);
+    text += fmt::format("  {:<12} {:<8} {:<24} {}\n", each.row->key, formats::printable(each.text),
+                        formats::printable(each.origin), each.row->meaning);
   text += "\nmethods\n";
   for (const auto& each : kernels::methods())
     text += fmt::format("  {:<8} {:<20} {}\n", each.name, each.layouts, each.summary);
@@ -76,11 +78,8 @@ void add_info(CLI::App& root, invocation& call) {
   add_common_flags(*app, call);
   app->callback([&call] {
     call.run = [&call](const settings& in_force) -> expected<exit_code> {
-      if (call.json)
-        print_json(json_of(in_force));
-      else
-        print(text_of(in_force));
-      return exit_code::done;
+      const auto printed = call.json ? print_json(json_of(in_force)) : print(text_of(in_force));
+      return printed.map([] { return exit_code::done; });
     };
   });
 }

@@ -4,10 +4,12 @@
 #include "cli/invocation.hpp"
 
 #include "formats/encoded.hpp"
+#include "formats/shown.hpp"
 
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -16,6 +18,8 @@ namespace viva::cli {
 namespace {
 
 using json = nlohmann::ordered_json;
+
+constexpr std::size_t name_columns_max = 80; ///< A longer name shifts its own line only.
 
 json json_of(const formats::logical_tensor& tensor, const formats::checkpoint& source) {
   json result = {{"name", tensor.name},
@@ -48,11 +52,11 @@ std::string text_of(const formats::checkpoint& source,
                     const std::vector<formats::logical_tensor>& tensors) {
   std::string text;
   for (const auto& file : source.files) {
-    text += fmt::format("{}: {}, header {}, {} tensors\n", file.path.string(),
+    text += fmt::format("{}: {}, header {}, {} tensors\n", formats::printable(file.path.native()),
                         format_bytes(file.header.file_bytes), format_bytes(file.header.data_begin),
                         file.header.tensors.size());
     for (const auto& [key, value] : file.header.metadata)
-      text += fmt::format("  {} = {}\n", key, value);
+      text += fmt::format("  {} = {}\n", formats::shown(key), formats::shown(value));
   }
   struct group {
     std::uint64_t count = 0, bytes = 0;
@@ -60,13 +64,13 @@ std::string text_of(const formats::checkpoint& source,
   std::map<std::string, group> groups;
   std::size_t widest = 6;
   for (const auto& tensor : tensors)
-    widest = std::max(widest, tensor.name.size());
+    widest = std::clamp(tensor.name.size(), widest, name_columns_max);
   text += fmt::format("\n{:<{}}  {:<6} {:<14} {:<10} stored\n", "tensor", widest, "dtype", "shape",
                       "method");
   for (const auto& tensor : tensors) {
     const auto method = tensor.recipe ? tensor.recipe->name() : std::string("-");
-    text += fmt::format("{:<{}}  {:<6} {:<14} {:<10} {}\n", tensor.name, widest, tensor.dtype,
-                        fmt::format("{}", fmt::join(tensor.shape, "x")), method,
+    text += fmt::format("{:<{}}  {:<6} {:<14} {:<10} {}\n", formats::printable(tensor.name), widest,
+                        tensor.dtype, fmt::format("{}", fmt::join(tensor.shape, "x")), method,
                         format_bytes(tensor.stored_bytes));
     auto& sum = groups[tensor.recipe ? fmt::format("{} ({})", method, tensor.layout)
                                      : fmt::format("plain {}", tensor.dtype)];
@@ -86,11 +90,9 @@ expected<exit_code> run(const invocation& call, const std::string& path) {
   const auto tensors = formats::read_logical(*source);
   if (!tensors)
     return tl::make_unexpected(tensors.error());
-  if (call.json)
-    print_json(json_of(*source, *tensors));
-  else
-    print(text_of(*source, *tensors));
-  return exit_code::done;
+  const auto printed =
+      call.json ? print_json(json_of(*source, *tensors)) : print(text_of(*source, *tensors));
+  return printed.map([] { return exit_code::done; });
 }
 
 } // namespace

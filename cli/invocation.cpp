@@ -2,13 +2,20 @@
 
 #include "cli/report.hpp"
 #include "cli/signals.hpp"
+#include "formats/shown.hpp"
 
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
 #include <iostream>
+
+#include <poll.h>
+#include <unistd.h>
 
 namespace viva::cli {
 
@@ -56,27 +63,74 @@ void add_report_flags(CLI::App& app, report_options& options) {
       ->type_name("N");
 }
 
-void print(std::string_view text) {
-  std::cout << text << std::flush;
+expected<void> print(std::string_view text) {
+  while (!text.empty()) {
+    const auto put = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (put < 0 && errno == EINTR)
+      continue;
+    if (put < 0 && errno == EAGAIN) { // a pipe that another process made non-blocking
+      pollfd wait{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+      ::poll(&wait, 1, -1);
+      continue;
+    }
+    if (put <= 0)
+      return fail(errno == ENOSPC ? errc::disk_full : errc::cannot_write,
+                  fmt::format("standard output cannot be written: {}", std::strerror(errno)));
+    text.remove_prefix(static_cast<std::size_t>(put));
+  }
+  return {};
 }
 
-void print_json(const nlohmann::ordered_json& document) {
-  // Paths and names need not be UTF-8; the document has to be.
-  print(document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+expected<void> print_json(const nlohmann::ordered_json& document) {
+  // Paths and names need not be UTF-8, the document has to be; as ASCII it commands no terminal.
+  return print(document.dump(2, ' ', true, nlohmann::ordered_json::error_handler_t::replace)
+               + "\n");
 }
 
-expected<exit_code> run_job(const invocation& call, const report_options& options, verdict said,
-                            const std::string& name,
-                            const std::function<expected<job_report>(const job_observer&)>& job) {
+int answer(const error& problem, bool json) {
+  const auto code = static_cast<int>(exit_code_of(problem.code));
+  if (json && print_json({{"error", {{"code", to_string(problem.code)}, {"text", problem.text}}}}))
+    return code;
+  std::cerr << "viva: " << formats::printable(problem.text) << std::endl;
+  return code;
+}
+
+int guarded(bool json, const std::function<int()>& program) {
+  try {
+    return program();
+  } catch (const std::exception& problem) {
+    return answer({errc::job_failed, fmt::format("a defect of ours: {}", problem.what())}, json);
+  }
+}
+
+namespace {
+
+expected<std::vector<gate>> read_gates(const report_options& options, bool dry_run) {
   std::vector<gate> gates;
   for (const auto& text : options.gate_texts) {
     auto parsed = parse_gate(text);
     if (!parsed)
       return tl::make_unexpected(parsed.error());
+    if (dry_run && needs_errors(*parsed))
+      return fail(errc::bad_option,
+                  fmt::format("--fail-if '{}' needs errors, and --dry-run measures "
+                              "none; leave one of the two out",
+                              text));
     gates.push_back(std::move(*parsed));
   }
+  return gates;
+}
+
+} // namespace
+
+expected<exit_code> run_job(const invocation& call, const report_options& options, verdict said,
+                            const job_paths& paths, const std::string& name,
+                            const std::function<expected<job_report>(const job_observer&)>& job) {
+  const auto gates = read_gates(options, said.dry_run);
+  if (!gates)
+    return tl::make_unexpected(gates.error());
   if (!options.file.empty())
-    if (auto place = check_report_path(options.file); !place)
+    if (auto place = check_report_path(options.file, paths); !place)
       return tl::make_unexpected(place.error());
 
   expected<job_report> report = [&] {
@@ -86,15 +140,18 @@ expected<exit_code> run_job(const invocation& call, const report_options& option
   if (!report)
     return tl::make_unexpected(report.error());
 
-  said.gates = gates;
-  said.failed = failures(gates, *report);
-  if (call.json)
-    print_json(json_report(*report, said));
-  else
-    print(text_report(*report, said, options.rows));
-  if (!options.file.empty())
-    if (auto written = write_report(options.file, *report, said); !written)
-      return tl::make_unexpected(written.error());
+  said.gates = *gates;
+  said.failed = failures(*gates, *report);
+  // The file first: where it fails, the error is the one document, and a person sees both.
+  const auto written =
+      options.file.empty() ? expected<void>{} : write_report(options.file, *report, said);
+  if (written || !call.json)
+    if (auto printed = call.json ? print_json(json_report(*report, said))
+                                 : print(text_report(*report, said, options.rows));
+        !printed)
+      return tl::make_unexpected(printed.error());
+  if (!written)
+    return tl::make_unexpected(written.error());
   if (said.failed.empty())
     return exit_code::done;
   // With --json the document says it already, and stdout holds exactly one.

@@ -4,6 +4,7 @@
 
 #include "cli/exit_code.hpp"
 #include "cli/gate.hpp"
+#include "cli/paths.hpp"
 #include "cli/progress.hpp"
 #include "cli/settings.hpp"
 
@@ -45,13 +46,20 @@ void add_progress_flags(CLI::App&, invocation&);
 void add_report_flags(CLI::App&, report_options&);
 
 /// Runs a job between progress and report: checks gates and the report's place first, shows
-/// progress, prints the report, and turns failed gates into their exit code.
-expected<exit_code> run_job(const invocation&, const report_options&, verdict,
+/// progress, writes and prints the report, and turns failed gates into their exit code.
+expected<exit_code> run_job(const invocation&, const report_options&, verdict, const job_paths&,
                             const std::string& name,
                             const std::function<expected<job_report>(const job_observer&)>& job);
 
-void print(std::string_view text);              ///< To stdout.
-void print_json(const nlohmann::ordered_json&); ///< The one document.
+/// To stdout. A reader that is gone or a full disk is an error like any other output's.
+expected<void> print(std::string_view text);
+expected<void> print_json(const nlohmann::ordered_json&); ///< The one document.
+
+/// Says what went wrong, as one document on stdout where `json`, else as one line on stderr.
+/// Returns its exit code.
+int answer(const error&, bool json);
+/// Runs the program; an exception is a defect of ours and answered as one.
+int guarded(bool json, const std::function<int()>& program);
 
 void add_synth(CLI::App&, invocation&);
 void add_quantize(CLI::App&, invocation&);

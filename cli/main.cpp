@@ -5,30 +5,38 @@
 
 #include "actors/version.hpp"
 
-#include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <exception>
-#include <iostream>
 #include <span>
+#include <sstream>
 #include <string_view>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 namespace viva::cli {
 
 namespace {
 
-/// One document on stdout with --json, else one line on stderr.
-int answer(const error& problem, bool json) {
-  if (json)
-    print_json({{"error", {{"code", to_string(problem.code)}, {"text", problem.text}}}});
-  else
-    std::cerr << "viva: " << problem.text << std::endl;
-  return static_cast<int>(exit_code_of(problem.code));
+/// A command line that cannot be read has not said yet whether it wants JSON.
+bool asks_for_json(int argc, char** argv) {
+  return std::ranges::any_of(std::span(argv, static_cast<std::size_t>(argc)),
+                             [](const char* arg) { return arg == std::string_view("--json"); });
+}
+
+/// Descriptors 0 to 2 that a caller closed would be given to files we open, and prints would land
+/// in them. What is opened here can be read only, so a print still fails.
+void hold_standard_streams() {
+  while (true) {
+    const int descriptor = ::open("/dev/null", O_RDONLY);
+    if (descriptor < 0 || descriptor > STDERR_FILENO) {
+      ::close(descriptor);
+      return;
+    }
+  }
 }
 
 void set_log(const settings& in_force) {
@@ -55,13 +63,14 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) { // CLI11 reports --help this way, too
-    if (problem.get_exit_code() == 0)
-      return app.exit(problem);
-    // A command line that cannot be read has not said yet whether it wants JSON.
-    const bool json =
-        std::ranges::any_of(std::span(argv, static_cast<std::size_t>(argc)),
-                            [](const char* arg) { return arg == std::string_view("--json"); });
-    return answer({errc::bad_option, fmt::format("{}; see viva --help", problem.what())}, json);
+    if (problem.get_exit_code() == 0) {
+      std::ostringstream text;
+      app.exit(problem, text, text);
+      const auto printed = print(text.str());
+      return printed ? 0 : answer(printed.error(), false);
+    }
+    return answer({errc::bad_option, fmt::format("{}; see viva --help", problem.what())},
+                  asks_for_json(argc, argv));
   }
   auto sources = setting_sources::from_process();
   sources.flags = call.flags;
@@ -80,10 +89,7 @@ int run(int argc, char** argv) {
 } // namespace viva::cli
 
 int main(int argc, char** argv) {
-  try {
-    return viva::cli::run(argc, argv);
-  } catch (const std::exception& problem) {
-    std::cerr << "viva: a defect of ours: " << problem.what() << std::endl;
-    return static_cast<int>(viva::cli::exit_code::job_failed);
-  }
+  viva::cli::hold_standard_streams();
+  return viva::cli::guarded(viva::cli::asks_for_json(argc, argv),
+                            [&] { return viva::cli::run(argc, argv); });
 }

@@ -43,19 +43,21 @@ std::string layout_help() {
 }
 
 /// SRC with -METHOD appended: before the extension of a file, after the name of a folder.
-std::filesystem::path output_beside(std::filesystem::path source, std::string method) {
+std::string output_beside(std::filesystem::path source, std::string method) {
   std::ranges::replace_if(
       method, [](char c) { return c == ':' || c == '='; }, '-');
   source = source.lexically_normal();
   if (source.filename().empty())
     source = source.parent_path();
+  std::error_code ignored; // what is wrong with the source shows when it is opened
   if (source.filename() == "." || source.filename() == "..")
-    source = std::filesystem::weakly_canonical(source);
-  std::error_code ignored;
+    if (auto whole = std::filesystem::canonical(source, ignored); !ignored)
+      source = std::move(whole);
   const auto extension =
       std::filesystem::is_directory(source, ignored) ? std::filesystem::path{} : source.extension();
   const auto stem = extension.empty() ? source.filename() : source.stem();
-  return source.parent_path() / fmt::format("{}-{}{}", stem.string(), method, extension.string());
+  const auto name = fmt::format("{}-{}{}", stem.string(), method, extension.string());
+  return (source.parent_path() / name).string();
 }
 
 /// Where RE ends and METHOD begins: the last '=' behind which a method's name stands, because both
@@ -120,15 +122,18 @@ expected<exit_code> run(const invocation& call, quantize_flags flags, const sett
     return tl::make_unexpected(read.error());
   if (auto read = read_faults(flags); !read)
     return tl::make_unexpected(read.error());
+  auto output =
+      output_path(flags.output.empty() ? output_beside(flags.source, spec.method) : flags.output);
+  if (!output)
+    return tl::make_unexpected(output.error());
   spec.source = flags.source;
-  spec.output = flags.output.empty() ? output_beside(flags.source, spec.method)
-                                     : std::filesystem::path(flags.output);
+  spec.output = std::move(*output);
   spec.limits = in_force.limits();
   spec.on_nan = in_force.on_nan();
   verdict said;
   said.method = spec.method;
   said.dry_run = spec.dry_run;
-  return run_job(call, flags.report, std::move(said), "quantize",
+  return run_job(call, flags.report, std::move(said), {{spec.source}, spec.output}, "quantize",
                  [&](const job_observer& observer) { return run_quantize(spec, observer); });
 }
 
@@ -142,10 +147,12 @@ void add_quantize(CLI::App& root, invocation& call) {
   app->add_option("-m,--method", spec.method, method_help())->required()->type_name("METHOD");
   app->add_option("-o,--output", flags->output, "output (default: SRC-METHOD)")->type_name("OUT");
   app->add_option("--layout", spec.layout, layout_help())->type_name("L");
-  app->add_option("--include", spec.include, "only tensors whose name holds this expression")
+  app->add_option("--include", spec.include,
+                  "only tensors whose name holds this expression, in RE2's grammar")
       ->type_name("RE")
       ->allow_extra_args(false);
-  app->add_option("--exclude", spec.exclude, "copy tensors whose name holds this expression")
+  app->add_option("--exclude", spec.exclude,
+                  "copy tensors whose name holds this expression, in RE2's grammar")
       ->type_name("RE")
       ->allow_extra_args(false);
   app->add_option("--rule", flags->rules,

@@ -1,6 +1,7 @@
 #include "cli/report.hpp"
 
 #include "cli/bytes.hpp"
+#include "formats/shown.hpp"
 
 #include <spdlog/fmt/fmt.h>
 
@@ -26,12 +27,30 @@ std::string shape_text(const std::vector<std::uint64_t>& shape) {
   return text.empty() ? "scalar" : text;
 }
 
-row row_of(const tensor_report& tensor, bool whole_names) {
+/// The end of a name, which tells more than its beginning: model.layers.17.mlp.down_proj.weight.
+std::string end_of(const std::string& name) {
+  if (name.size() <= name_columns_max)
+    return name;
+  auto at = name.size() - name_columns_max + 3;
+  while (at < name.size() && (static_cast<unsigned char>(name[at]) & 0xC0u) == 0x80)
+    ++at; // not into a character
+  return "..." + name.substr(at);
+}
+
+/// A name or note as Markdown that stands for itself, in one cell.
+std::string markdown(std::string_view text) {
+  std::string escaped;
+  for (const char c : formats::printable(text)) {
+    if (std::string_view("\\|`*<>[]").find(c) != std::string_view::npos)
+      escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
+row row_of(const tensor_report& tensor) {
   row cells;
-  cells[0] = tensor.name;
-  // The end of a name tells more than its beginning: model.layers.17.mlp.down_proj.weight.
-  if (!whole_names && cells[0].size() > name_columns_max)
-    cells[0] = "..." + cells[0].substr(cells[0].size() - name_columns_max + 3);
+  cells[0] = formats::printable(tensor.name);
   cells[1] = tensor.method;
   cells[2] = shape_text(tensor.shape);
   if (tensor.bits_per_weight > 0)
@@ -80,6 +99,11 @@ std::string table_text(const std::vector<row>& rows) {
   return text;
 }
 
+/// Why a gate failed on a tensor: its value, or why it has none.
+std::string reason_of(const gate_failure& failed) {
+  return failed.why.empty() ? fmt::format("{:.6g}", failed.value) : formats::printable(failed.why);
+}
+
 double compression(const job_report& report) {
   return report.output_bytes == 0
              ? 0.0
@@ -89,10 +113,13 @@ double compression(const job_report& report) {
 std::vector<std::pair<std::string, std::string>> totals(const job_report& report,
                                                         const verdict& said) {
   std::vector<std::pair<std::string, std::string>> lines;
-  const auto table_rows = shown(report).size();
-  lines.emplace_back("tensors", fmt::format("{} {}, {} copied", table_rows,
-                                            report.job == "compare" ? "compared" : "worked on",
-                                            report.tensors.size() - table_rows));
+  const bool compare = report.job == "compare";
+  const auto counted = compare ? static_cast<std::size_t>(std::ranges::count_if(
+                           report.tensors, [](const auto& t) { return bool(t.errors); }))
+                               : shown(report).size();
+  lines.emplace_back("tensors",
+                     fmt::format("{} {}, {} {}", counted, compare ? "compared" : "worked on",
+                                 report.tensors.size() - counted, compare ? "not" : "copied"));
   if (report.output_bytes > 0)
     lines.emplace_back("bytes",
                        fmt::format("{} -> {} ({:.2f} x smaller)", format_bytes(report.source_bytes),
@@ -113,7 +140,8 @@ std::vector<std::pair<std::string, std::string>> totals(const job_report& report
   if (!report.layout.empty())
     lines.emplace_back("layout", report.layout);
   if (!report.output.empty())
-    lines.emplace_back("output", report.output.string() + (said.dry_run ? " (not written)" : ""));
+    lines.emplace_back("output", formats::printable(report.output.native())
+                                     + (said.dry_run ? " (not written)" : ""));
   return lines;
 }
 
@@ -126,9 +154,12 @@ std::string text_report(const job_report& report, const verdict& said, std::size
   std::string notes;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (i < count)
-      rows.push_back(row_of(*tensors[i], rows_max == 0));
+      rows.push_back(row_of(*tensors[i]));
+    if (i < count && rows_max != 0)
+      rows.back()[0] = end_of(rows.back()[0]);
     if (!tensors[i]->note.empty())
-      notes += fmt::format("{}: {}\n", tensors[i]->name, tensors[i]->note);
+      notes += fmt::format("{}: {}\n", formats::printable(tensors[i]->name),
+                           formats::printable(tensors[i]->note));
   }
   std::string text = rows.empty() ? std::string() : table_text(rows);
   if (count < tensors.size())
@@ -145,10 +176,10 @@ std::string markdown_report(const job_report& report, const verdict& said) {
   std::string text =
       fmt::format("# viva {}{}{}\n\n", report.job, said.method.empty() ? "" : " ", said.method);
   for (const auto& [name, value] : totals(report, said))
-    text += fmt::format("- {}: {}\n", name, value);
+    text += fmt::format("- {}: {}\n", name, markdown(value));
   for (const auto& failed : said.failed)
-    text += fmt::format("- **gate failed**: {} on `{}` ({:.6g})\n", failed.gate, failed.tensor,
-                        failed.value);
+    text += fmt::format("- **gate failed**: {} on {} ({})\n", markdown(failed.gate),
+                        markdown(failed.tensor), markdown(reason_of(failed)));
   text += '\n';
   std::string rule;
   for (std::size_t c = 0; c < columns.size(); ++c) {
@@ -157,13 +188,13 @@ std::string markdown_report(const job_report& report, const verdict& said) {
   }
   text += "|\n" + rule + "|\n";
   for (const auto* tensor : shown(report)) {
-    for (const auto& cell : row_of(*tensor, true))
-      text += fmt::format("| {} ", cell);
+    for (const auto& cell : row_of(*tensor))
+      text += fmt::format("| {} ", markdown(cell));
     text += "|\n";
   }
   for (const auto* tensor : shown(report))
     if (!tensor->note.empty())
-      text += fmt::format("\n- `{}`: {}", tensor->name, tensor->note);
+      text += fmt::format("\n- {}: {}", markdown(tensor->name), markdown(tensor->note));
   return text;
 }
 
@@ -174,8 +205,8 @@ std::string gate_text(const verdict& said) {
     std::size_t count = 0;
     for (const auto& failed : said.failed)
       if (failed.gate == asked.text && ++count <= 3)
-        names +=
-            fmt::format("{}{} ({:.6g})", names.empty() ? "" : ", ", failed.tensor, failed.value);
+        names += fmt::format("{}{} ({})", names.empty() ? "" : ", ",
+                             formats::printable(failed.tensor), reason_of(failed));
     if (count > 3)
       names += fmt::format(" and {} more", count - 3);
     if (count > 0)

@@ -35,9 +35,6 @@ nlohmann::ordered_json json_report(const job_report&, const verdict&);
 /// Writes JSON, or Markdown where the name ends in .md. `cannot_write` or `disk_full`.
 expected<void> write_report(const std::filesystem::path&, const job_report&, const verdict&);
 
-/// Refuses early, before any work, a report file that could not be written.
-expected<void> check_report_path(const std::filesystem::path&);
-
 /// One line for each gate that holds, naming the tensors (at most three, then a count).
 std::string gate_text(const verdict&);
 

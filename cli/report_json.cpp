@@ -1,5 +1,8 @@
 #include "cli/report.hpp"
 
+#include "formats/json.hpp"
+#include "formats/shown.hpp"
+
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
@@ -7,8 +10,6 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
-
-#include <unistd.h>
 
 namespace viva::cli {
 
@@ -87,34 +88,26 @@ json json_report(const job_report& report, const verdict& said) {
   for (const auto& gate : said.gates)
     asked.push_back(gate.text);
   for (const auto& each : said.failed)
-    failed.push_back({{"gate", each.gate}, {"tensor", each.tensor}, {"value", each.value}});
+    failed.push_back({{"gate", each.gate},
+                      {"tensor", each.tensor},
+                      {"value", each.why.empty() ? json(each.value) : json(nullptr)},
+                      {"why", each.why.empty() ? json(nullptr) : json(each.why)}});
   result["gates"] = {{"asked", std::move(asked)}, {"failed", std::move(failed)}};
   return result;
 }
 
 expected<void> write_report(const std::filesystem::path& file, const job_report& report,
                             const verdict& said) {
-  const auto text = file.extension() == ".md" ? markdown_report(report, said)
-                                              : json_report(report, said).dump(2) + "\n";
+  const auto text = file.extension() == ".md"
+                        ? markdown_report(report, said)
+                        : formats::text_of(json_report(report, said), 2) + "\n";
   std::ofstream out(file, std::ios::binary | std::ios::trunc);
   out << text;
   out.close();
   if (!out)
     return fail(errno == ENOSPC ? errc::disk_full : errc::cannot_write,
                 fmt::format("{}: the report cannot be written ({}); the job itself is done",
-                            file.string(), std::strerror(errno)));
-  return {};
-}
-
-expected<void> check_report_path(const std::filesystem::path& file) {
-  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
-  std::error_code ignored;
-  const bool exists = std::filesystem::exists(file, ignored);
-  if (std::filesystem::is_directory(file, ignored)
-      || ::access(exists ? file.c_str() : folder.c_str(), W_OK) != 0)
-    return fail(errc::cannot_write, fmt::format("{}: the report could not be written there; name a "
-                                                "file in an existing, writable folder",
-                                                file.string()));
+                            formats::shown(file), std::strerror(errno)));
   return {};
 }
 

@@ -8,8 +8,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <sstream>
 #include <stdexcept>
 
@@ -23,7 +26,7 @@ using kind = setting_row::kind;
 
 constexpr std::array<setting_row, 6> rows = {{
     {"lanes", kind::count, "0", 0, 1024, "", "executors at work at once; 0: one for each core"},
-    {"max_memory", kind::bytes, "1GiB", 1ull << 20, 1ull << 50, "",
+    {"max_memory", kind::bytes, "1GiB", 64ull << 20, 1ull << 50, "",
      "memory a job may use beyond the mapped source"},
     {"shard_bytes", kind::bytes, "8MiB", 1ull << 12, 1ull << 32, "",
      "most bytes of source in one ticket"},
@@ -89,16 +92,38 @@ expected<setting> check(const setting_row& row, std::string text, std::string or
   return result;
 }
 
+expected<std::string> text_in(const std::filesystem::path& file) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(file, ignored))
+    return fail(errc::bad_option,
+                fmt::format("{}: is a folder; name a settings file with --conf or "
+                            "VIVA_CONF",
+                            file.string()));
+  errno = 0;
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  if (in && in.peek() != std::ifstream::traits_type::eof())
+    text << in.rdbuf();
+  if (in.bad() || !in.is_open())
+    return fail(
+        errc::unreadable,
+        fmt::format("{}: cannot be read ({}); name a readable file with --conf or VIVA_CONF",
+                    file.string(), std::strerror(errno)));
+  return text.str();
+}
+
 /// Key and value of every line of the file, as text.
 expected<std::map<std::string, std::string>> read_file(const std::filesystem::path& file) {
   std::map<std::string, std::string> found;
+  const auto whole = text_in(file);
+  if (!whole)
+    return tl::make_unexpected(whole.error());
   toml::table table;
   try {
-    table = toml::parse_file(file.string()); // throws: a door's edge
+    table = toml::parse(*whole, file.string()); // throws: a door's edge
   } catch (const toml::parse_error& problem) {
-    const auto line = problem.source().begin.line;
-    const auto code = line == 0 ? errc::unreadable : errc::malformed;
-    return fail(code, fmt::format("{}:{}: {}", file.string(), line, problem.description()));
+    return fail(errc::malformed, fmt::format("{}:{}: {}", file.string(),
+                                             problem.source().begin.line, problem.description()));
   }
   for (const auto& [key_node, node] : table) {
     const std::string key(key_node.str());
@@ -116,25 +141,19 @@ expected<std::map<std::string, std::string>> read_file(const std::filesystem::pa
   return found;
 }
 
-/// The file to read, empty for none. One that was named must exist.
-expected<std::filesystem::path> choose_file(const setting_sources& from) {
+/// The file to read, empty for none. One that was named must exist; one in a usual place is read
+/// where it can be seen, and then must be readable.
+std::filesystem::path choose_file(const setting_sources& from) {
   const auto variable = from.environment.find("VIVA_CONF");
-  std::filesystem::path named;
   if (from.conf)
-    named = *from.conf;
-  else if (variable != from.environment.end())
-    named = variable->second;
-  if (!named.empty()) {
-    if (::access(named.c_str(), R_OK) != 0)
-      return fail(errc::unreadable, fmt::format("{}: cannot be read; name an existing file with "
-                                                "--conf or VIVA_CONF",
-                                                named.string()));
-    return named;
-  }
+    return *from.conf;
+  if (variable != from.environment.end() && !variable->second.empty())
+    return variable->second;
+  std::error_code ignored;
   for (const auto& file : {from.user_file, from.system_file})
-    if (!file.empty() && ::access(file.c_str(), R_OK) == 0)
+    if (!file.empty() && std::filesystem::exists(file, ignored))
       return file;
-  return std::filesystem::path{};
+  return {};
 }
 
 expected<void> check_variables(const setting_sources& from) {
@@ -201,10 +220,7 @@ expected<settings> settle(const setting_sources& from) {
   if (auto known = check_variables(from); !known)
     return tl::make_unexpected(known.error());
   settings result;
-  auto file = choose_file(from);
-  if (!file)
-    return tl::make_unexpected(file.error());
-  result.file = *file;
+  result.file = choose_file(from);
   std::map<std::string, std::string> in_file;
   if (!result.file.empty()) {
     auto read = read_file(result.file);

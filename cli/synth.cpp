@@ -2,7 +2,9 @@
 
 #include "cli/bytes.hpp"
 #include "cli/invocation.hpp"
+#include "cli/signals.hpp"
 
+#include "formats/shown.hpp"
 #include "formats/synth.hpp"
 
 #include <nlohmann/json.hpp>
@@ -25,7 +27,10 @@ expected<exit_code> run(const invocation& call, const synth_flags& flags) {
   const auto bytes = parse_bytes(flags.size);
   if (!bytes)
     return fail(errc::bad_option, "--size: " + bytes.error().text);
-  options.output = flags.output;
+  auto output = output_path(flags.output);
+  if (!output)
+    return tl::make_unexpected(output.error());
+  options.output = *output;
   options.bytes = *bytes;
   options.dtype = flags.dtype == "f32"   ? kernels::dtype::f32
                   : flags.dtype == "f16" ? kernels::dtype::f16
@@ -38,7 +43,7 @@ expected<exit_code> run(const invocation& call, const synth_flags& flags) {
   const auto made = [&] {
     progress_view view("synth", choose_style(call.progress_lines, call.progress_none));
     double last = -1;
-    return formats::synthesize(options, [&](std::uint64_t done, std::uint64_t total) {
+    const auto show = [&](std::uint64_t done, std::uint64_t total) {
       written = total;
       if (done < total && elapsed() - last < 0.1)
         return;
@@ -48,21 +53,21 @@ expected<exit_code> run(const invocation& call, const synth_flags& flags) {
       now.bytes_total = total;
       now.seconds = last;
       view.show(now);
-    });
+    };
+    return formats::synthesize(options, show, &watch_signals());
   }();
   if (!made)
     return tl::make_unexpected(made.error());
-  if (call.json)
-    print_json({{"job", "synth"},
-                {"output", flags.output},
-                {"bytes", written},
-                {"dtype", flags.dtype},
-                {"seed", options.seed},
-                {"seconds", elapsed()}});
-  else
-    print(fmt::format("{}: {} of {} in {}\n", flags.output, format_bytes(written), flags.dtype,
-                      format_seconds(elapsed())));
-  return exit_code::done;
+  const auto printed =
+      call.json ? print_json({{"job", "synth"},
+                              {"output", output->string()},
+                              {"bytes", written},
+                              {"dtype", flags.dtype},
+                              {"seed", options.seed},
+                              {"seconds", elapsed()}})
+                : print(fmt::format("{}: {} of {} in {}\n", formats::printable(output->native()),
+                                    format_bytes(written), flags.dtype, format_seconds(elapsed())));
+  return printed.map([] { return exit_code::done; });
 }
 
 } // namespace

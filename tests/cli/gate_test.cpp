@@ -86,3 +86,23 @@ TEST_CASE("gates: nonsense is refused with what would be right", "[cli]") {
   }
   CHECK(parse_gate("snr<20").error().text.find("sqnr_db") != std::string::npos);
 }
+
+TEST_CASE("gates: a tensor without a counterpart fails every gate, with the reason", "[cli]") {
+  job_report report;
+  report.tensors = {tensor("here", 40)};
+  tensor_report gone;
+  gone.name = "gone";
+  gone.note = "missing in 'b'";
+  gone.unmatched = true;
+  report.tensors.push_back(gone);
+  CHECK(failing("sqnr_db<20", report) == names{"gone"});
+  CHECK(failing("bits_per_weight>100", report) == names{"gone"});
+  const std::vector gates{parse_gate("mse>1").value()};
+  CHECK(failures(gates, report).at(0).why == gone.note);
+}
+
+TEST_CASE("gates: only bits per weight are known without measuring", "[cli]") {
+  CHECK_FALSE(needs_errors(parse_gate("bits_per_weight>1").value()));
+  CHECK(needs_errors(parse_gate("sqnr_db<1").value()));
+  CHECK(needs_errors(parse_gate("not_finite>0").value()));
+}

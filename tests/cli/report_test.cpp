@@ -1,3 +1,4 @@
+#include "cli/paths.hpp"
 #include "cli/report.hpp"
 
 #include "tests/support/catch.hpp"
@@ -113,11 +114,29 @@ TEST_CASE("report: the file's name chooses between JSON and Markdown", "[cli]") 
 
 TEST_CASE("report: a place where no report can lie is refused before any work", "[cli]") {
   const scratch_folder folder;
-  CHECK(check_report_path(folder.path / "r.json"));
-  const auto refused = check_report_path(folder.path / "missing" / "r.json");
+  CHECK(check_report_path(folder.path / "r.json", {}));
+  const auto refused = check_report_path(folder.path / "missing" / "r.json", {});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == errc::cannot_write);
-  CHECK_FALSE(check_report_path(folder.path));
+  CHECK_FALSE(check_report_path(folder.path, {}));
+}
+
+TEST_CASE("report: a long name keeps its end and no half character", "[cli]") {
+  auto report = sample();
+  report.tensors[0].name.clear();
+  for (int i = 0; i < 40; ++i)
+    report.tensors[0].name += "\xc3\xa4";
+  report.tensors[0].name += "xx";
+  CHECK(holds(text_report(report, {}, 1), "...\xc3\xa4\xc3\xa4"));
+  CHECK(holds(text_report(report, {}, 0), report.tensors[0].name));
+}
+
+TEST_CASE("report: what compare could not compare is not counted as compared", "[cli]") {
+  auto report = sample();
+  report.job = "compare";
+  report.tensors[1].errors.reset();
+  report.tensors[1].note = "missing in 'b'";
+  CHECK(holds(text_report(report, {}, 0), "2 compared, 2 not"));
 }
 
 TEST_CASE("report: failed gates name three tensors and count the rest", "[cli]") {
@@ -125,6 +144,6 @@ TEST_CASE("report: failed gates name three tensors and count the rest", "[cli]")
   verdict said;
   said.gates = gates;
   for (const auto* name : {"a", "b", "c", "d", "e"})
-    said.failed.push_back({"sqnr_db<30", name, 20});
+    said.failed.push_back({"sqnr_db<30", name, 20, {}});
   CHECK(gate_text(said) == "gate sqnr_db<30 holds for a (20), b (20), c (20) and 2 more");
 }

@@ -16,8 +16,8 @@ using namespace viva::cli;
 namespace {
 
 struct scratch_file {
-  std::filesystem::path path = std::filesystem::temp_directory_path()
-                               / fmt::format("viva_settings_{}.toml", ::getpid());
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / fmt::format("viva_settings_{}.toml", ::getpid());
   explicit scratch_file(const std::string& text) {
     std::ofstream(path) << text;
   }
@@ -97,10 +97,10 @@ TEST_CASE("settings: a value out of its range is refused with key, place and ran
   struct row {
     const char *key, *text;
   };
-  const row rows[] = {{"lanes", "1025"},     {"lanes", "-1"},        {"lanes", "two"},
-                      {"lanes", ""},         {"max_memory", "1KiB"}, {"max_memory", "much"},
-                      {"shard_bytes", "1B"}, {"attempts", "0"},      {"attempts", "3.5"},
-                      {"on_nan", "zero"},    {"on_nan", ""},         {"log_level", "fail keep"}};
+  const row rows[] = {{"lanes", "1025"},     {"lanes", "-1"},         {"lanes", "two"},
+                      {"lanes", ""},         {"max_memory", "63MiB"}, {"max_memory", "much"},
+                      {"shard_bytes", "1B"}, {"attempts", "0"},       {"attempts", "3.5"},
+                      {"on_nan", "zero"},    {"on_nan", ""},          {"log_level", "fail keep"}};
   for (const auto& [key, text] : rows) {
     INFO(key << " = " << text);
     setting_sources from;
@@ -154,4 +154,17 @@ TEST_CASE("settings: conf/viva.toml shows every key with its default and no othe
     CHECK(read->at(row.key).origin == file.origin());
     CHECK(read->at(row.key).text == standard.at(row.key).text);
   }
+}
+
+TEST_CASE("settings: a folder is no settings file, and a usual place is no excuse", "[cli]") {
+  const auto folder = std::filesystem::temp_directory_path();
+  setting_sources from;
+  from.user_file = folder;
+  REQUIRE_FALSE(settle(from));
+  CHECK(holds(settle(from).error().text, folder.string()));
+  from.conf = folder;
+  CHECK(settle(from).error().code == errc::bad_option);
+  from.conf = "/proc/self/mem"; // opens, and cannot be read at 0
+  CHECK(settle(from).error().code == errc::unreadable);
+  CHECK(holds(settle(from).error().text, "/proc/self/mem"));
 }

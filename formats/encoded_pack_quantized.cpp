@@ -2,6 +2,7 @@
 // perhaps one zero point per group of columns, ours or another tool's.
 
 #include "formats/dtype_names.hpp"
+#include "formats/shown.hpp"
 #include "formats/source_file.hpp"
 #include "formats/stored_parts.hpp"
 
@@ -46,20 +47,22 @@ std::string words_of(const tensor_entry& packed, const tensor_entry& scale, std:
   return packed.shape[1] == cols / 4 && cols % 4 == 0 && !zeros ? "int8-group" + group : "";
 }
 
-/// The recipe of our note where it has the planes of `shown`: it knows the flags that leave no
-/// trace.
-kernels::recipe noted_recipe(const file_parts& parts, const std::string& name,
-                             const kernels::recipe& shown) {
+/// The recipe of our note, which knows the flags that leave no trace; `found` where there is none.
+expected<kernels::recipe> noted_recipe(const file_parts& parts, const std::string& name,
+                                       const kernels::recipe& found) {
   const auto note = parts.notes.find(name);
   if (note == parts.notes.end())
-    return shown;
-  const auto noted = kernels::parse_recipe(note->second.method, shown.source);
+    return found;
+  const auto noted = kernels::parse_recipe(note->second.method, found.source);
   const auto planes_count = [](const kernels::recipe& with) {
     return with.row->shape(with, with.cols_multiple()).planes_count;
   };
-  const bool same = noted && noted->row == shown.row && noted->block == shown.block
-                    && planes_count(*noted) == planes_count(shown);
-  return same ? *noted : shown;
+  if (noted && noted->row == found.row && noted->block == found.block
+      && planes_count(*noted) == planes_count(found))
+    return *noted;
+  return fail(errc::malformed, parts.at(name) + "is noted as " + shown(note->second.method)
+                                   + ", but its tensors are those of " + found.name()
+                                   + "; write the checkpoint again");
 }
 
 expected<void> claim_weight(file_parts& parts, const tensor_entry& packed,
@@ -79,11 +82,14 @@ expected<void> claim_weight(file_parts& parts, const tensor_entry& packed,
   if (!type || !recipe)
     return fail(errc::unsupported, parts.at(packed.name) + "does not go with its shape and scales"
                                        + std::string(readable));
+  const auto noted = noted_recipe(parts, name, *recipe);
+  if (!noted)
+    return tl::unexpected(noted.error());
   logical_tensor weight;
   weight.name = name;
   weight.shape = {(*shape)[0], (*shape)[1]};
   weight.dtype = scale.dtype;
-  weight.recipe = noted_recipe(parts, name, *recipe);
+  weight.recipe = *noted;
   weight.layout = "compressed-tensors";
   std::vector<part> planes = {{packed.name, "I32"}, {scale.name, scale.dtype}};
   if (zeros)

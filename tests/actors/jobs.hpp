@@ -88,6 +88,7 @@ inline void plant(const fs::path& file, std::uint64_t at, const std::string& byt
 }
 
 constexpr auto q_proj = "model.layers.0.self_attn.q_proj.weight";
+constexpr auto k_proj = "model.layers.0.self_attn.k_proj.weight";
 
 /// A job stopped after its first shards, on `spec.output`.
 inline void stop_early(quantize_spec spec) {

@@ -55,17 +55,6 @@ inline std::vector<choice> choose_all(const checkpoint& c, const std::string& me
   return all;
 }
 
-/// A matrix of elements, transposed; a column of it has `column_bytes`.
-inline std::vector<std::byte> turned(const std::vector<std::byte>& plane, std::size_t column_bytes,
-                                     std::size_t element) {
-  std::vector<std::byte> out(plane.size());
-  const auto rows = column_bytes / element, cols = plane.size() / column_bytes;
-  for (std::size_t r = 0; r < rows; ++r)
-    for (std::size_t c = 0; c < cols; ++c)
-      std::copy_n(&plane[(r * cols + c) * element], element, &out[(c * rows + r) * element]);
-  return out;
-}
-
 /// A weight encoded whole: its planes, numbers, and what it decodes to.
 struct encoded_whole {
   std::vector<std::vector<std::byte>> planes;

@@ -111,7 +111,6 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
       {"q5_1",
        {32, [](double amax, dtype) { return (amax / 31 + amax * 3 * 0x1p-11 + 0x1p-19) * slack; },
         65504.0}},
-       {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; }}},
       // What is dropped becomes zero; sparse24_test holds what is kept to more than this.
       {"sparse24", {4, [](double amax, dtype) { return amax; }}},
       {"sparse24-dense", {4, [](double amax, dtype) { return amax; }}},
@@ -119,45 +118,8 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
       {"sparse24+int8", {0, [](double amax, dtype) { return amax * slack; }}},
       {"sparse24-cutlass+int8", {0, [](double amax, dtype) { return amax * slack; }}},
       {"sparse24+nf4", {0, [](double amax, dtype) { return 2 * amax; }}},
-      {"awq", {128, [](double amax, dtype) { return 0.6 * amax * slack + 1e-6; }}},
   };
   return bounds;
-inline const std::map<std::string_view, stated_bound>& stated_bounds(){
-    static const std::map<std::string_view, stated_bound> bounds =
-        {{"int8", {0, int8_bound}},
-         {"int8-group", {128, int8_bound}},
-         {"int8-group:group=32", {32, int8_bound}},
-         {"llm-int8",
-          {0,
-           [](double amax, dtype) { return (amax / 254 + amax * 3 * 0x1p-12 + 0x1p-25) * slack; },
-           65504.0}},
-         {"int4", {128, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
-         {"int4:absmax",
-          {128, [](double amax, dtype source) { return int4_bound(amax, 7.0, source); }}},
-         {"int4:group=32:asym",
-          {32, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
-         {"int4:search", {128, [](double amax, dtype) { return 2 * amax; }}},
-         {"nf4",
-          {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
-         {"q8_0",
-          {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; },
-           8 * 65504.0}},
-         {"q4_0",
-          {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; }}},
-         {"awq", {128, [](double amax, dtype) { return 0.6 * amax * slack + 1e-6; }, 7 * 65504.0}},
-         {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; },
-          8 * 65504.0}},
-    {"q4_1",
-     {32, [](double amax, dtype) { return (amax / 15 + amax * 3 * 0x1p-11 + 0x1p-20) * slack; },
-      65504.0}},
-    {"q5_0",
-     {32, [](double amax, dtype) { return (amax / 16 + amax * 0x1p-11 + 0x1p-20) * slack; },
-      16 * 65504.0}},
-    {"q5_1",
-     {32, [](double amax, dtype) { return (amax / 31 + amax * 3 * 0x1p-11 + 0x1p-19) * slack; },
-      65504.0}},
-};
-return bounds;
 }
 
 } // namespace viva::kernels::testing

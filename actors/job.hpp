@@ -58,9 +58,11 @@ struct job_observer {
 };
 
 struct quantize_spec {
+  std::string job = "quantize"; ///< As report and journal call it; "prune" is one, too.
   std::filesystem::path source, output;
   std::string method;              ///< "nf4", "int8", …
   std::string layout;              ///< Empty: the method's default.
+  std::filesystem::path stats;     ///< Statistics of inputs (formats/statistics.hpp); empty: none.
   std::vector<std::string> include, exclude; ///< Regular expressions (RE2) on tensor names.
   std::vector<std::pair<std::string, std::string>>
       rules; ///< RE, method; first match wins; "copy" keeps.

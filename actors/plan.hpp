@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,6 +48,7 @@ struct work_tensor {
   stored source;
   std::optional<stored> other;            ///< compare: the other side.
   std::optional<kernels::recipe> target;  ///< quantize: what it becomes.
+  std::shared_ptr<const std::vector<float>> channels; ///< Where target's channels lie; may be null.
   std::optional<kernels::dtype> decoded;  ///< dequantize: what it becomes.
   std::vector<placement> out;             ///< One per plane, or one.
   std::vector<std::uint32_t> transposed;  ///< Of `out`; empty where no plane is.

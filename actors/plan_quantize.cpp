@@ -2,7 +2,9 @@
 #include "actors/selection.hpp"
 #include "actors/version.hpp"
 #include "formats/fused.hpp"
+#include "formats/module_names.hpp"
 #include "formats/shown.hpp"
+#include "formats/statistics.hpp"
 
 #include <algorithm>
 
@@ -62,6 +64,31 @@ void keep_fused(std::vector<formats::choice>& choices, const formats::checkpoint
   });
 }
 
+using channels_of_choices = std::vector<std::shared_ptr<const std::vector<float>>>;
+
+/// How much the columns of each choice matter, by the statistics file, where there is one.
+expected<channels_of_choices> weigh(const formats::checkpoint& c, const quantize_spec& spec,
+                                    std::vector<formats::choice>& choices) {
+  channels_of_choices result(choices.size());
+  if (spec.stats.empty())
+    return result;
+  const auto file = formats::statistics::open(spec.stats);
+  if (!file)
+    return tl::unexpected(file.error());
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const auto& from = choices[i].source;
+    const auto& entry = c.files[from.file].header.tensors[from.tensor];
+    auto known = file->of(formats::module_of(entry.name), entry.shape[1]);
+    if (!known)
+      return fail(known.error().code,
+                  known.error().text + "; leave " + formats::shown(entry.name)
+                    + " out with --exclude, or give statistics of this model");
+    result[i] = std::make_shared<const std::vector<float>>(std::move(known->mean_square));
+    choices[i].recipe.channels = *result[i];
+  }
+  return result;
+}
+
 work_tensor work_on(const formats::checkpoint& c, const formats::choice& choice) {
   const auto& entry = c.files[choice.source.file].header.tensors[choice.source.tensor];
   work_tensor result;
@@ -71,7 +98,8 @@ work_tensor work_on(const formats::checkpoint& c, const formats::choice& choice)
   result.rows = entry.shape[0];
   result.cols = entry.shape[1];
   result.source = {.file = choice.source.file, .type = *dtype_of(entry.dtype),
-                   .begin = entry.begin, .recipe = {}, .numbers = {}, .planes = {}, .transposed = {}};
+                   .begin = entry.begin, .recipe = {}, .numbers = {}, .planes = {},
+                   .transposed = {}};
   result.target = choice.recipe;
   return result;
 }
@@ -136,7 +164,7 @@ void join_group(plan& p, std::uint32_t t, std::map<std::string, std::uint32_t>& 
 
 void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_spec& spec) {
   auto& print = p.fingerprint;
-  print["job"] = "quantize";
+  print["job"] = spec.job;
   print["version"] = version;
   print["layout"] = p.layout;
   print["shard_bytes"] = std::to_string(spec.limits.shard_bytes_max);
@@ -150,6 +178,12 @@ void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_sp
   for (const auto& [name, method] : methods)
     all += name + "=" + method + "\n";
   print["tensors and their methods"] = digest(all);
+  all.clear();
+  for (const auto& tensor : p.tensors)
+    if (tensor.channels)
+      all.append(reinterpret_cast<const char*>(tensor.channels->data()),
+                 tensor.channels->size() * sizeof(float));
+  print["statistics"] = all.empty() ? "none" : digest(all);
   note_sources(p, c);
 }
 
@@ -171,15 +205,18 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
     return tl::unexpected(choices.error());
   if (choices->empty() && kept.empty())
     return fail(errc::bad_shape,
-                formats::shown(c.root)
-                  + ": no tensor to quantize: it has no 2-D floating-point *.weight that"
-                    " --include, --exclude and --rule leave over");
+                formats::shown(c.root) + ": no tensor to " + spec.job
+                  + ": it has no 2-D floating-point *.weight that --include, --exclude and"
+                    " --rule leave over");
   plan p;
-  p.job = "quantize";
+  p.job = spec.job;
   p.source_root = c.root;
   p.layout = layout_of(*choices, spec);
   if (formats::for_engines(p.layout))
     keep_fused(*choices, c, kept);
+  const auto channels = weigh(c, spec, *choices);
+  if (!channels)
+    return tl::unexpected(channels.error());
   auto output = formats::lay_out(c, *choices, p.layout, version);
   if (!output)
     return tl::unexpected(output.error());
@@ -188,6 +225,7 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
   for (const auto& choice : *choices) {
     encoded[choice.source] = static_cast<std::uint32_t>(p.tensors.size());
     p.tensors.push_back(work_on(c, choice));
+    p.tensors.back().channels = (*channels)[p.tensors.size() - 1];
   }
   place(p, c, encoded, spec);
   std::map<std::string, std::uint32_t> groups;

@@ -63,6 +63,7 @@ int guarded(bool json, const std::function<int()>& program);
 
 void add_synth(CLI::App&, invocation&);
 void add_quantize(CLI::App&, invocation&);
+void add_prune(CLI::App&, invocation&);
 void add_dequantize(CLI::App&, invocation&);
 void add_compare(CLI::App&, invocation&);
 void add_inspect(CLI::App&, invocation&);

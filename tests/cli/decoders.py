@@ -229,6 +229,113 @@ DECODERS = {"int8": int8_rows, "int8-tensor": int8_tensor, "int8-group": pack_qu
             "fp8-block": fp8(lambda shape: (-(-shape[0] // 128), -(-shape[1] // 128))),
             "nvfp4": nvfp4, "nvfp4-four-or-six": nvfp4, "mxfp4": mxfp4,
             "mxfp4-ggml": mxfp4_ggml, "nvfp4-ggml": nvfp4_ggml}
+def plane(tensors, name, ending, dtype, shape=(-1,)):
+    """A plane of layout safetensors: U8 bytes beside the weight, as numbers of a type."""
+    raw = tensors[name + ending]
+    assert raw.dtype == np.uint8
+    return np.ascontiguousarray(raw).reshape(-1).view(dtype).reshape(shape), raw.nbytes
+
+
+def source_float(tensors, name, values):
+    """The source's type, by the bytes of a plane that has so many values of it."""
+    return {4: np.float32, 2: np.float16}[tensors[name].nbytes // values]
+
+
+def scatter(kept, mask):
+    """Kept values in order to where the mask is set, zero elsewhere."""
+    assert np.all(mask.reshape(-1, 4).sum(axis=1) == 2)
+    out = np.zeros(mask.shape, np.float32)
+    out[mask] = kept.reshape(-1)
+    return out
+
+
+def bitmask(tensors, name, shape):
+    raw, stored = plane(tensors, name, ".bitmask", np.uint8, (shape[0], (shape[1] + 7) // 8))
+    bits = np.unpackbits(raw, axis=1, bitorder="little")
+    assert not bits[:, shape[1]:].any()
+    return bits[:, : shape[1]].astype(bool), stored
+
+
+def cutlass_mask(tensors, name, shape, word):
+    """PyTorch's metadata of 64 rows at a time, back in order by its own formula; 4 bits a group."""
+    slabs, words = -(-shape[0] // 64), shape[1] // (8 * word.itemsize)
+    raw, stored = plane(tensors, name, ".metadata", word, (slabs, 64 * words))
+    rows, cols = np.meshgrid(np.arange(64), np.arange(words), indexing="ij")
+    to = rows % 2 * 2 + rows % 8 // 4 + rows % 4 // 2 * 32 + rows // 8 * 4
+    move = ((to % 2 == 0) & (cols % 2 == 1)).astype(int) - ((to % 2 == 1) & (cols % 2 == 0)).astype(int)
+    to, cols = to + move, cols - move
+    place = cols // 2 * 128 + to * 2 + cols % 2
+    ordered = np.ascontiguousarray(raw[:, place].reshape(slabs * 64, words)[: shape[0]])
+    nibbles = ordered.view(np.uint8)[:, :, None] >> np.array([0, 4], np.uint8) & 15
+    nibbles = nibbles.reshape(shape[0], shape[1] // 4)
+    first, second = nibbles & 3, nibbles >> 2
+    assert np.all(first < second)
+    lanes = np.arange(4)
+    mask = (lanes == first[:, :, None]) | (lanes == second[:, :, None])
+    return mask.reshape(shape), stored
+
+
+def sparse24(tensors, name, shape):
+    mask, stored = bitmask(tensors, name, shape)
+    kept, bytes_kept = plane(tensors, name, "", source_float(tensors, name, np.prod(shape) // 2))
+    return scatter(kept.astype(np.float32), mask), stored + bytes_kept
+
+
+def sparse24_cutlass(tensors, name, shape):
+    mask, stored = cutlass_mask(tensors, name, shape, np.dtype(np.uint16))
+    kept, bytes_kept = plane(tensors, name, "", source_float(tensors, name, np.prod(shape) // 2))
+    return scatter(kept.astype(np.float32), mask), stored + bytes_kept
+
+
+def int8_kept(tensors, name, shape):
+    codes, stored = plane(tensors, name, "", np.int8, (shape[0], shape[1] // 2))
+    width = tensors[name + ".scales"].nbytes // shape[0]
+    scales, bytes_scales = plane(tensors, name, ".scales", {4: np.float32, 2: np.float16}[width], (-1, 1))
+    return codes.astype(np.float32) * scales.astype(np.float32), stored + bytes_scales
+
+
+def sparse24_int8(tensors, name, shape):
+    mask, stored = bitmask(tensors, name, shape)
+    kept, bytes_kept = int8_kept(tensors, name, shape)
+    return scatter(kept, mask), stored + bytes_kept
+
+
+def sparse24_cutlass_int8(tensors, name, shape):
+    mask, stored = cutlass_mask(tensors, name, shape, np.dtype(np.uint32))
+    kept, bytes_kept = int8_kept(tensors, name, shape)
+    return scatter(kept, mask), stored + bytes_kept
+
+
+def nf4_f16(tensors, name, shape):
+    count, block = int(np.prod(shape)), 64
+    packed, stored = plane(tensors, name, "", np.uint8)
+    codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[:count]
+    absmax, bytes_absmax = plane(tensors, name, ".absmax", np.float16)
+    assert absmax.size == (count + block - 1) // block
+    values = NF4[codes] * np.repeat(absmax.astype(np.float32), block)[:count]
+    return values.reshape(shape), stored + bytes_absmax
+
+
+def sparse24_nf4(tensors, name, shape):
+    mask, stored = bitmask(tensors, name, shape)
+    kept, bytes_kept = nf4_f16(tensors, name, (shape[0], shape[1] // 2))
+    return scatter(kept, mask), stored + bytes_kept
+
+
+def prune24(x, importance=None):
+    """Of each 4 of a row the 2 largest |x|, or |x| sqrt(importance) in float32; ties keep the first."""
+    score = np.abs(x.astype(np.float32))
+    if importance is not None:
+        score = score * np.sqrt(importance.astype(np.float32))
+    order = np.argsort(-score.reshape(-1, 4), axis=1, kind="stable")[:, :2]
+    mask = np.zeros((x.size // 4, 4), bool)
+    np.put_along_axis(mask, order, True, axis=1)
+    return np.where(mask.reshape(x.shape), x, x.dtype.type(0))
+
+
+DECODERS = {"int8": int8_rows, "nf4": nf4, "nf4-dq": nf4, "q8_0": q8_0, "q4_0": q4_0, "nf4-f16": nf4_f16,
+            "sparse24": sparse24, "sparse24-cutlass": sparse24_cutlass, "sparse24+int8": sparse24_int8,
+            "sparse24-cutlass+int8": sparse24_cutlass_int8, "sparse24+nf4": sparse24_nf4}
 
 
 def metrics(x, y):

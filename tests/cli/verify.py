@@ -164,6 +164,73 @@ def check_same_bytes(method, model):
     check(remains(out) == ["killed"], f"{method}: nothing is left beside a finished output", remains(out))
 
 
+def check_pruned(sentence, source, out, report, importance=None):
+    """Every reported weight is pruned as numpy prunes it, everything else is the source's, bit for bit."""
+    was, now = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
+    pruned = {row["name"]: row for row in report["tensors"] if row["errors"] is not None}
+    wrong, metrics = [], []
+    for name, x in was.items():
+        wanted = decoders.prune24(x, importance and importance[name]) if name in pruned else x
+        if now[name].dtype != x.dtype or now[name].tobytes() != wanted.tobytes():
+            wrong.append(name)
+        elif name in pruned:
+            metrics += check_metrics(pruned[name]["errors"], x.astype(np.float32), wanted.astype(np.float32), name)
+    check(len(pruned) >= 36 and set(now) == set(was) and not wrong, f"{sentence}: numpy's bytes", wrong[:3])
+    check(not metrics, f"{sentence}: the report's metrics are the recomputed ones", metrics[:3])
+
+
+def check_prune(label, source):
+    place = folder(f"prune-{label}")
+    report = json.loads(must("prune", source, "-o", place / "dense", "--pattern", "2:4", "--json").stdout)
+    check(report["job"] == "prune", "prune says so in its report", report["job"])
+    check_pruned(f"prune of {label}", source, place / "dense", report)
+    config = json.loads((place / "dense" / "config.json").read_text())
+    check("quantization_config" not in config, f"prune of {label} leaves config.json without quantization")
+    listed = json.loads(must("inspect", place / "dense", "--json").stdout)["tensors"]
+    check(all(t["method"] is None for t in listed), f"prune of {label}: to inspect it is a file like any other")
+    names = [row["name"] for row in report["tensors"] if row["errors"]]
+    for form in ("bitmask", "cutlass"):
+        out, plain = place / form, place / f"{form}-plain"
+        must("prune", source, "-o", out, "--compressed", "--metadata", form)
+        must("dequantize", out, "-o", plain, "--dtype", "source")
+        dense, back = load_file(place / "dense" / "model.safetensors"), load_file(plain / "model.safetensors")
+        differ = [n for n in names if not np.array_equal(dense[n], back[n]) or dense[n].dtype != back[n].dtype]
+        check(not differ, f"prune --compressed --metadata {form} of {label} dequantizes to the dense form", differ[:3])
+        small, large = ((p / "model.safetensors").stat().st_size for p in (out, place / "dense"))
+        check(small < large, f"prune --metadata {form} of {label} is smaller than dense", (small, large))
+    random = np.random.default_rng(3)
+    importance = {n: random.random(load_shape[1], np.float32) for n, load_shape in
+                  ((row["name"], row["shape"]) for row in report["tensors"] if row["errors"])}
+    stats = {}
+    for name, each in importance.items():
+        stats[name.removesuffix(".weight") + ".sum_sq"] = each * np.float32(8)
+        stats[name.removesuffix(".weight") + ".count"] = np.array([8], np.int64)
+    save_file(stats, place / "stats.safetensors")
+    report = json.loads(must("prune", source, "-o", place / "weighed", "--stats", place / "stats.safetensors",
+                             "--json").stdout)
+    check_pruned(f"prune --stats of {label}", source, place / "weighed", report, importance)
+    del stats[names[0].removesuffix(".weight") + ".sum_sq"]
+    save_file(stats, place / "short.safetensors")
+    refused(3, "statistics that lack a module", "prune", source, "-o", place / "o", "--stats",
+            place / "short.safetensors", says=["--exclude"])
+
+
+def check_prune_resumes(model):
+    place = folder("prune-resume")
+    must("prune", model, "-o", place / "whole")
+    command = ["prune", model, "-o", place / "killed", *SMALL_SHARDS]
+    killed = viva(*command, "--allow-faults", "--fault", "stop-after=20")
+    check(killed.returncode == -signal.SIGKILL and not (place / "killed").exists(), "a prune is killed", killed)
+    refused(2, "quantize on a half-made prune", "quantize", model, "-m", "sparse24-dense", "-o", place / "killed",
+            *SMALL_SHARDS, says=["job"])
+    done = json.loads(must(*command, "--json").stdout)
+    check(done["totals"]["shards_resumed"] >= 20, "the same prune resumes", done["totals"])
+    check(digest(place / "killed") == digest(place / "whole"), "prune: killed and resumed gives the same bytes")
+    refused(2, "a pattern that is none", "prune", model, "-o", place / "o", "--pattern", "4:8", says=["4:8"])
+    refused(2, "metadata of a dense file", "prune", model, "-o", place / "o", "--metadata", "cutlass",
+            says=["--compressed"])
+
+
 def refused(code, sentence, *arguments, says=()):
     """A refusal: this exit code, one line on stderr that says these words, one JSON error with --json."""
     done = viva(*arguments)
@@ -299,13 +366,18 @@ def main():
     shutil.rmtree(SCRATCH, ignore_errors=True)
     SCRATCH.mkdir(parents=True)
     model = find_model()
-    methods = [m["name"] for m in json.loads(must("info", "--json").stdout)["methods"]]
+    methods = [m["name"] for m in json.loads(must("info", "--json").stdout)["methods"]
+               if m["layouts"] != "dense"]  # what is dense needs no decoder: check_prune
     check(set(methods) == set(decoders.DECODERS), "every method has an independent decoder", methods)
-    for label, source in sources(model).items():
+    sources_made = sources(model)
+    for label, source in sources_made.items():
         for method in methods + OPTIONS:
             check_method(method, label, source)
     for method in methods:
         check_same_bytes(method, model)
+    for label, source in sources_made.items():
+        check_prune(label, source)
+    check_prune_resumes(model)
     check_bad_files(model)
     check_usage(model)
     check_disk_full(model)

@@ -1,0 +1,111 @@
+#include "cli/encode_flags.hpp"
+
+#include "cli/report.hpp"
+
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace viva::cli {
+
+namespace {
+
+/// SRC with -SUFFIX appended: before the extension of a file, after the name of a folder.
+std::string output_beside(std::filesystem::path source, std::string suffix) {
+  std::ranges::replace_if(
+      suffix, [](char c) { return c == ':' || c == '='; }, '-');
+  source = source.lexically_normal();
+  if (source.filename().empty())
+    source = source.parent_path();
+  std::error_code ignored; // what is wrong with the source shows when it is opened
+  if (source.filename() == "." || source.filename() == "..")
+    if (auto whole = std::filesystem::canonical(source, ignored); !ignored)
+      source = std::move(whole);
+  const auto extension =
+      std::filesystem::is_directory(source, ignored) ? std::filesystem::path{} : source.extension();
+  const auto stem = extension.empty() ? source.filename() : source.stem();
+  const auto name = fmt::format("{}-{}{}", stem.string(), suffix, extension.string());
+  return (source.parent_path() / name).string();
+}
+
+struct fault_name {
+  std::string_view name;
+  std::uint32_t fault_plan::*count;
+};
+
+constexpr fault_name fault_names[] = {
+    {"throw-every", &fault_plan::throw_every},
+    {"stop-after", &fault_plan::stop_after},
+    {"interrupt-after", &fault_plan::interrupt_after},
+};
+
+expected<void> read_faults(encode_flags& flags) {
+  if (!flags.faults.empty() && !flags.allow_faults)
+    return fail(errc::bad_option, "--fault breaks the job on purpose; it needs --allow-faults");
+  for (const auto& text : flags.faults) {
+    const auto at = text.find('=');
+    const auto name = text.substr(0, at);
+    const auto number = at == std::string::npos ? std::string() : text.substr(at + 1);
+    std::uint32_t value = 0;
+    const auto* const end = number.data() + number.size();
+    const auto [rest, problem] = std::from_chars(number.data(), end, value);
+    const auto* fault = std::ranges::find(fault_names, name, &fault_name::name);
+    if (problem != std::errc{} || rest != end || value == 0 || fault == std::end(fault_names))
+      return fail(
+          errc::bad_option,
+          fmt::format("--fault '{}' is none of throw-every=N, stop-after=N, interrupt-after=N",
+                      text));
+    flags.spec.faults.*fault->count = value;
+  }
+  return {};
+}
+
+} // namespace
+
+void add_encode_flags(CLI::App& app, invocation& call, encode_flags& flags) {
+  auto& spec = flags.spec;
+  app.add_option("SRC", flags.source, "safetensors file or Hugging Face folder")->required();
+  app.add_option("-o,--output", flags.output, "output (default: beside SRC)")->type_name("OUT");
+  app.add_option("--stats", flags.stats,
+                 "what went into each layer, by channel: llama.cpp's imatrix, or safetensors with "
+                 "MODULE.sum_sq and MODULE.count")
+      ->type_name("FILE");
+  app.add_option("--include", spec.include, "only tensors whose name holds this expression, in RE2's grammar")
+      ->type_name("RE")
+      ->allow_extra_args(false);
+  app.add_option("--exclude", spec.exclude, "copy tensors whose name holds this expression, in RE2's grammar")
+      ->type_name("RE")
+      ->allow_extra_args(false);
+  app.add_flag("--dry-run", spec.dry_run, "say what would be done; write nothing");
+  app.add_flag("--overwrite", spec.overwrite, "replace an output that is there");
+  add_report_flags(app, flags.report);
+  add_progress_flags(app, call);
+  add_setting_flags(app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan"});
+  add_common_flags(app, call);
+  app.add_flag("--allow-faults", flags.allow_faults)->group("");
+  app.add_option("--fault", flags.faults)->group("")->allow_extra_args(false);
+}
+
+expected<exit_code> run_encode(const invocation& call, encode_flags flags,
+                               const std::string& suffix, const settings& in_force) {
+  auto& spec = flags.spec;
+  if (auto read = read_faults(flags); !read)
+    return tl::make_unexpected(read.error());
+  auto output = output_path(flags.output.empty() ? output_beside(flags.source, suffix)
+                                                 : flags.output);
+  if (!output)
+    return tl::make_unexpected(output.error());
+  spec.source = flags.source;
+  spec.output = std::move(*output);
+  spec.stats = flags.stats;
+  spec.limits = in_force.limits();
+  spec.on_nan = in_force.on_nan();
+  verdict said;
+  said.method = spec.method;
+  said.dry_run = spec.dry_run;
+  return run_job(call, flags.report, std::move(said), {{spec.source}, spec.output}, spec.job,
+                 [&](const job_observer& observer) { return run_quantize(spec, observer); });
+}
+
+} // namespace viva::cli

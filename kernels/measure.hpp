@@ -4,9 +4,9 @@
 //
 // Pieces    A row is cut into pieces of 512 columns; the last may be shorter.
 // Sums      Within a piece, 16 lanes (column mod 16) add in f32, each term a rounded product: at
-//           most 32 terms, so a lane is off by less than 2e-6 of itself and a tensor's sum by about
-//           1e-9. Lanes 8 apart, then lanes 4 apart, are added in f32; the four that stay enter the
-//           row's four lanes in f64.
+//           most 32 terms, so a lane is off by less than 2e-6 of the sum of its magnitudes. Lanes
+//           8 apart, then lanes 4 apart, are added in f32; the four that stay enter the row's four
+//           lanes in f64.
 // Range     Where a piece holds what is not finite, or squares that f32 cannot take, all of the
 //           piece is added value by value in f64 instead (`measure_values`).
 // Histogram Every value, but in rows of 1024 columns and more only one group of 16 columns in eight

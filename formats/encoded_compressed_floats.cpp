@@ -1,6 +1,6 @@
 // Reading back the float formats of layout compressed-tensors, ours or another tool's: F8_E4M3
-// weights with a scale per row, tensor or block of 128 x 128 (also DeepSeek's weight_scale_inv), and
-// packed E2M1 weights with the scales of NVFP4 or MXFP4.
+// weights with a scale per row, tensor or block of 128 x 128 (also DeepSeek's weight_scale_inv),
+// and packed E2M1 weights with the scales of NVFP4 or MXFP4.
 
 #include "formats/dtype_names.hpp"
 #include "formats/module_names.hpp"

@@ -17,13 +17,20 @@ struct fusion {
 };
 
 constexpr std::array fusions = {
-    fusion{"q_proj", "qkv"},      fusion{"k_proj", "qkv"},
-    fusion{"v_proj", "qkv"},      fusion{"query", "qkv"},
-    fusion{"key", "qkv"},         fusion{"value", "qkv"},
-    fusion{"wq", "qkv"},          fusion{"wk", "qkv"},
-    fusion{"wv", "qkv"},          fusion{"gate_proj", "gate_up"},
-    fusion{"up_proj", "gate_up"}, fusion{"w1", "gate_up"},
-    fusion{"w3", "gate_up"},      fusion{"q_a_proj", "q_kv_a"},
+    fusion{"q_proj", "qkv"},
+    fusion{"k_proj", "qkv"},
+    fusion{"v_proj", "qkv"},
+    fusion{"query", "qkv"},
+    fusion{"key", "qkv"},
+    fusion{"value", "qkv"},
+    fusion{"wq", "qkv"},
+    fusion{"wk", "qkv"},
+    fusion{"wv", "qkv"},
+    fusion{"gate_proj", "gate_up"},
+    fusion{"up_proj", "gate_up"},
+    fusion{"w1", "gate_up"},
+    fusion{"w3", "gate_up"},
+    fusion{"q_a_proj", "q_kv_a"},
     fusion{"kv_a_proj_with_mqa", "q_kv_a"},
 };
 

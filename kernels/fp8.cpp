@@ -209,8 +209,8 @@ bool decode_values_reference(const std::byte* codes, std::size_t count, float sc
 
 /// Decodes the values of a row by scale_at(column block), each for `width` columns.
 template <class ScaleAt>
-bool decode_row(const std::byte* codes, std::size_t cols, std::size_t width, const ScaleAt& scale_at,
-                float* out, decode_values_fn* decode_values) {
+bool decode_row(const std::byte* codes, std::size_t cols, std::size_t width,
+                const ScaleAt& scale_at, float* out, decode_values_fn* decode_values) {
   bool whole = true;
   for (std::size_t c = 0; c < cols; c += width) {
     const float scale = scale_at(c / width);

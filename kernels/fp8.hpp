@@ -2,12 +2,12 @@
 
 // FP8: E4M3 codes and one scale per row, per tensor or per block of 128 x 128, 8 bits per value.
 //
-// Source    compressed-tensors' float-quantized: FP8_DYNAMIC's weights (per channel), FP8 per tensor
-//           and FP8_BLOCK. Layers that an engine fuses share the scale of the tensor.
+// Source    compressed-tensors' float-quantized: FP8_DYNAMIC's weights (per channel), FP8 per
+//           tensor and FP8_BLOCK. Layers that an engine fuses share the scale of the tensor.
 // Planes    codes E4M3 (rows, cols) · scales in the type of the source:
 //           fp8 (rows), fp8-tensor one, fp8-block (ceil(rows / 128), ceil(cols / 128))
-// Encode    scale = max|x| / 448 over the row, tensor or block, rounded to the source's type; a zero
-//           becomes that type's epsilon
+// Encode    scale = max|x| / 448 over the row, tensor or block, rounded to the source's type;
+//           a zero becomes that type's epsilon
 //           code = E4M3(x / scale), by the rounded scale, ties to even, beyond 448 saturated
 // Decode    x' = level * scale, one f32 product
 // Bound     |x - x'| <= max|x| / 28 (1 + 2^-8) + max|x| 2^-8, max over those that share the scale:
@@ -26,10 +26,10 @@ inline constexpr std::size_t block_side = 128;
 /// The scale of values whose largest magnitude is `amax`.
 VIVA_HD constexpr float scale_of(float amax, dtype source) noexcept {
   const float scale = rounded_to(amax / e4m3_max, source);
-  return scale > 0                ? scale
-         : source == dtype::f32   ? 0x1p-23f
-         : source == dtype::f16   ? 0x1p-10f
-                                  : 0x1p-7f;
+  return scale > 0              ? scale
+         : source == dtype::f32 ? 0x1p-23f
+         : source == dtype::f16 ? 0x1p-10f
+                                : 0x1p-7f;
 }
 
 geometry row_shape(const recipe&, std::uint64_t cols);

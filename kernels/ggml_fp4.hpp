@@ -38,8 +38,8 @@ VIVA_HD constexpr std::uint8_t ggml_ue4m3(float x) noexcept {
 }
 
 /// floorf(log2f(x)) of a normal x > 0, by a log2f that is correctly rounded: the exponent, or one
-/// more where x lies so few ulp below a power of two that its logarithm rounds to the integer. Never
-/// 128, by which the levels 4 and 6 would be infinite.
+/// more where x lies so few ulp below a power of two that its logarithm rounds to the integer.
+/// Never 128, by which the levels 4 and 6 would be infinite.
 VIVA_HD constexpr int ggml_floor_log2(float x) noexcept {
   const int exponent = static_cast<int>(magnitude_bits(x) >> 23) - 127;
   const std::uint32_t ulps_below = 0x800000u - (bits_of(x) & 0x7FFFFFu);

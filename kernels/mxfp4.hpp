@@ -2,14 +2,13 @@
 
 // MXFP4: E2M1 codes and a power of two per 32 values, 4.25 bits per value.
 //
-// Source    OCP Microscaling Formats 1.0; compressed-tensors' mxfp4-pack-quantized for the exponent.
+// Source    OCP Microscaling Formats 1.0; compressed-tensors' mxfp4-pack-quantized (the exponent).
 // Planes    codes u8, two values per byte, the first in the low nibble · scales E8M0 (values / 32)
 // Encode    e = exponent of max|block| rounded up from 1.75 on, less 2, biased, not below 0
 //           code = E2M1(x / 2^(e - 127)), ties to the even code, beyond 6 saturated
 // Decode    x' = level * 2^(e - 127)
-// Bound     |x - x'| <= max|block| / 3.5 + 2^-129. Magnitudes from 1.75 2^127 on decode to infinity.
-// Exactness reference and SIMD agree bit for bit on every target. Encoding what was decoded gives
-//           the same values wherever a block's maximum has the level 4 or 6.
+// Bound     |x - x'| <= max|block| / 3.5 + 2^-129. Magnitudes from 1.75 2^127 on become infinite.
+// Exactness reference and SIMD agree bit for bit on every target.
 
 #include "kernels/minifloat.hpp"
 #include "kernels/registry.hpp"

@@ -3,10 +3,10 @@
 // MXFP4 as GGUF holds it: one plane of 17-byte blocks, 4.25 bits per value.
 //
 // Source    ggml, quantize_row_mxfp4_ref.
-// Plane     blocks: each 32 values of a row are e:E8M0 qs:u8[16]; qs[j] holds value j in its low and
-//           value j + 16 in its high nibble.
-// Encode    e = floor(log2(max|block|)) - 2 + 127, log2 rounded to f32 first (ggml_fp4.hpp); 0 for a
-//           block of zeros and wherever that would be below 0
+// Plane     blocks: each 32 values of a row are e:E8M0 qs:u8[16]; qs[j] holds value j in its low
+//           and value j + 16 in its high nibble.
+// Encode    e = floor(log2(max|block|)) - 2 + 127, log2 rounded to f32 first (ggml_fp4.hpp); 0 for
+//           a block of zeros and wherever that would be below 0
 //           code = the first of the nearest levels: ties towards zero, never -0
 // Decode    x' = level * 2^(e - 127)
 // Bound     |x - x'| <= max|block| / 3.999 + 2^-129

@@ -110,9 +110,8 @@ tensor_numbers survey_finish(const recipe&, const survey& found) {
 status encode_reference(const recipe&, const matrix& in, const tensor_numbers& numbers,
                         std::span<std::byte* const> out) noexcept {
   const float global = numbers.values[0];
-  return encode_by(in, global, out, [&](std::size_t, float amax) {
-    return scale_code_of(amax, e2m1_max, global);
-  });
+  return encode_by(in, global, out,
+                   [&](std::size_t, float amax) { return scale_code_of(amax, e2m1_max, global); });
 }
 
 status encode_simd(const recipe&, const matrix& in, const tensor_numbers& numbers,
@@ -157,7 +156,7 @@ status encode_reference(const recipe&, const matrix& in, const tensor_numbers& n
     const auto six = nvfp4::scale_code_of(amax, 6.0f, global);
     const auto four = nvfp4::scale_code_of(amax, 4.0f, global);
     return nvfp4::cost_of(in, first, four, global) < nvfp4::cost_of(in, first, six, global) ? four
-                                                                                             : six;
+                                                                                            : six;
   });
 }
 

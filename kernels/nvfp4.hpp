@@ -1,6 +1,6 @@
 #pragma once
 
-// NVFP4: E2M1 codes, an E4M3 scale per 16 values and an f32 scale of the tensor, 4.5 bits per value.
+// NVFP4: E2M1 codes, an E4M3 scale per 16 values and one f32 of the tensor, 4.5 bits per value.
 //
 // Source    compressed-tensors' nvfp4-pack-quantized. Layers that an engine fuses share the f32.
 // Planes    codes u8, two values per byte, the first in the low nibble · scales E4M3 (values / 16)

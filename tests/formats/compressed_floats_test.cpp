@@ -75,11 +75,13 @@ TEST_CASE("layout: fp8 becomes float-quantized, scales per row, tensor or block"
   check_tensor(row, "a.o_proj.weight", "F8_E4M3", {300, 320});
   check_tensor(row, "a.o_proj.weight_scale", "BF16", {300, 1});
   check_scheme(row, "float-quantized", R"({"num_bits":8,"type":"float","symmetric":true,
-    "strategy":"channel","dynamic":false})", fp8_tokens);
+    "strategy":"channel","dynamic":false})",
+               fp8_tokens);
   const auto whole = laid(c, "fp8-tensor");
   check_tensor(whole, "a.o_proj.weight_scale", "BF16", {1});
   check_scheme(whole, "float-quantized", R"({"num_bits":8,"type":"float","symmetric":true,
-    "strategy":"tensor","dynamic":false})", fp8_tokens);
+    "strategy":"tensor","dynamic":false})",
+               fp8_tokens);
   const auto block = laid(c, "fp8-block");
   check_tensor(block, "a.o_proj.weight_scale", "BF16", {3, 3});
   check_scheme(block, "float-quantized", R"({"num_bits":8,"type":"float","symmetric":true,
@@ -97,13 +99,15 @@ TEST_CASE("layout: nvfp4 and mxfp4 become packed weights of float groups") {
     check_tensor(nvfp4, "a.o_proj.weight_scale", "F8_E4M3", {300, 20});
     check_tensor(nvfp4, "a.o_proj.weight_global_scale", "F32", {1});
     check_scheme(nvfp4, "nvfp4-pack-quantized", R"({"num_bits":4,"type":"float","symmetric":true,
-      "strategy":"tensor_group","dynamic":false,"group_size":16})", "null");
+      "strategy":"tensor_group","dynamic":false,"group_size":16})",
+                 "null");
   }
   const auto mxfp4 = laid(c, "mxfp4");
   check_tensor(mxfp4, "a.o_proj.weight_packed", "U8", {300, 160});
   check_tensor(mxfp4, "a.o_proj.weight_scale", "U8", {300, 10});
   check_scheme(mxfp4, "mxfp4-pack-quantized", R"({"num_bits":4,"type":"float","symmetric":true,
-    "strategy":"group","dynamic":false,"group_size":32,"scale_dtype":"torch.uint8"})", "null");
+    "strategy":"group","dynamic":false,"group_size":32,"scale_dtype":"torch.uint8"})",
+               "null");
 }
 
 TEST_CASE("encoded: other tools' fp8 is read by the shape of its scales") {

@@ -110,7 +110,8 @@ std::string describe(const tree& lives, const job_site& site, const std::filesys
   const nlohmann::ordered_json document{
     {"pid", ::getpid()},
     {"job", site.work.job},
-    {"output", site.work.writes() ? std::filesystem::weakly_canonical(output, ignored).string() : ""},
+    {"output",
+     site.work.writes() ? std::filesystem::weakly_canonical(output, ignored).string() : ""},
     {"shards_done", site.shards_done.load()},
     {"shards_total", site.work.shards.size()},
     {"bytes_done", site.bytes_done.load()},

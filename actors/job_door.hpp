@@ -2,10 +2,11 @@
 
 // Job door: how another process of the same user looks into a running job.
 //
-// The job listens on a socket of Linux's abstract namespace, "viva-job-PID-N": no file that could be
-// left behind, gone with the process, seen only inside its network namespace. Whoever connects and is
-// the same user or root is sent one JSON document, then the connection ends. The document comes
-// from the census and from counters, so no lane, conductor or supervisor is asked or waited for.
+// The job listens on a socket of Linux's abstract namespace, "viva-job-PID-N": no file that could
+// be left behind, gone with the process, seen only inside its network namespace. Whoever connects
+// and is the same user or root is sent one JSON document, then the connection ends. The document
+// comes from the census and from counters, so no lane, conductor or supervisor is asked or waited
+// for.
 //
 //   {"pid", "job", "output", "shards_done", "shards_total", "bytes_done", "bytes_total", "seconds",
 //    "tree": [supervision/census.hpp], "text": the tree as lines}

@@ -21,14 +21,17 @@ inline double us_since(clock::time_point began) {
 }
 
 inline double quantile(samples all, double q) {
-  const auto at = all.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(all.size() - 1));
+  const auto at =
+      all.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(all.size() - 1));
   std::ranges::nth_element(all, at);
   return *at;
 }
 
 inline measurement latency(std::string metric, const samples& all) {
-  return {.metric = std::move(metric), .median_us = quantile(all, 0.5),
-          .p99_us = quantile(all, 0.99), .samples = all.size()};
+  return {.metric = std::move(metric),
+          .median_us = quantile(all, 0.5),
+          .p99_us = quantile(all, 0.99),
+          .samples = all.size()};
 }
 
 inline measurement rate(std::string metric, const samples& per_s) {

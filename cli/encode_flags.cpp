@@ -71,10 +71,12 @@ void add_encode_flags(CLI::App& app, invocation& call, encode_flags& flags) {
                  "what went into each layer, by channel: llama.cpp's imatrix, or safetensors with "
                  "MODULE.sum_sq and MODULE.count")
       ->type_name("FILE");
-  app.add_option("--include", spec.include, "only tensors whose name holds this expression, in RE2's grammar")
+  app.add_option("--include", spec.include,
+                 "only tensors whose name holds this expression, in RE2's grammar")
       ->type_name("RE")
       ->allow_extra_args(false);
-  app.add_option("--exclude", spec.exclude, "copy tensors whose name holds this expression, in RE2's grammar")
+  app.add_option("--exclude", spec.exclude,
+                 "copy tensors whose name holds this expression, in RE2's grammar")
       ->type_name("RE")
       ->allow_extra_args(false);
   app.add_flag("--dry-run", spec.dry_run, "say what would be done; write nothing");
@@ -92,8 +94,8 @@ expected<exit_code> run_encode(const invocation& call, encode_flags flags,
   auto& spec = flags.spec;
   if (auto read = read_faults(flags); !read)
     return tl::make_unexpected(read.error());
-  auto output = output_path(flags.output.empty() ? output_beside(flags.source, suffix)
-                                                 : flags.output);
+  auto output =
+      output_path(flags.output.empty() ? output_beside(flags.source, suffix) : flags.output);
   if (!output)
     return tl::make_unexpected(output.error());
   spec.source = flags.source;

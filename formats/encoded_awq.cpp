@@ -20,7 +20,8 @@ std::string text_of(const shape_type& shape) {
   return text + "]";
 }
 
-expected<void> claim_weight(file_parts& parts, const tensor_entry& codes, const std::string& module) {
+expected<void> claim_weight(file_parts& parts, const tensor_entry& codes,
+                            const std::string& module) {
   const auto* zeros = parts.find(module + ".qzeros");
   const auto* scales = parts.find(module + ".scales");
   const auto missing = zeros == nullptr ? "qzeros" : scales == nullptr ? "scales" : "";

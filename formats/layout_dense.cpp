@@ -1,5 +1,5 @@
-// Layout dense: a weight keeps its name, type and shape, its values changed in place. A file like any
-// other: nothing in config.json and no note, so whatever reads the source reads this, too.
+// Layout dense: a weight keeps its name, type and shape, its values changed in place. A file like
+// any other: nothing in config.json and no note, so whatever reads the source reads this, too.
 
 #include "formats/dtype_names.hpp"
 #include "formats/layout_rules.hpp"

@@ -283,7 +283,8 @@ status ggml_decode_by(const std::byte* in, std::size_t blocks, float* out) {
     for (std::size_t i = 0; i < count; ++i, block += Format::block_bytes) {
       float* to = out + (b + i) * ggml_block_values;
       if constexpr (Format::has_min)
-        Format::template values<Stores>(reinterpret_cast<const std::uint8_t*>(block + 4), d[i], min[i], to);
+        Format::template values<Stores>(reinterpret_cast<const std::uint8_t*>(block + 4), d[i],
+                                        min[i], to);
       else
         Format::template values<Stores>(reinterpret_cast<const std::uint8_t*>(block + 2), d[i], to);
     }

@@ -46,7 +46,6 @@ struct geometry {
   std::array<plane, planes_max> planes{};
   std::size_t planes_count = 0;
   std::uint64_t rows_grain = 1; ///< Runs start at multiples of this.
-
   std::span<const plane> all() const& noexcept {
     return {planes.data(), planes_count};
   }
@@ -79,7 +78,7 @@ struct recipe {
   /// errors; one number per column, or empty where all weigh the same. Owned by the plan.
   std::span<const float> channels = {};
 
-  std::string name() const; ///< Canonical spelling, as `parse_recipe` takes it.
+  std::string name() const;                     ///< Canonical spelling, as `parse_recipe` takes it.
   std::uint64_t cols_multiple() const noexcept; ///< Columns must divide by this.
 };
 
@@ -108,13 +107,13 @@ using decode_fn = status(const recipe&, std::size_t rows, std::size_t cols, cons
 using survey_fn = status(const recipe&, const matrix& in, survey&) noexcept;
 
 struct method {
-  std::string_view name;    ///< "nf4"
-  std::string_view summary; ///< One line for --help and the README.
-  std::string_view layouts; ///< Layouts it can be written in, space separated, default first.
-  std::string_view options; ///< Option grammar for --help; empty where there is none.
+  std::string_view name;      ///< "nf4"
+  std::string_view summary;   ///< One line for --help and the README.
+  std::string_view layouts;   ///< Layouts it can be written in, space separated, default first.
+  std::string_view options{}; ///< Option grammar for --help; empty where there is none.
   std::uint64_t cols_multiple = 1; ///< Columns must divide by this, by its default options.
   double sqnr_db_normal;           ///< SQNR on N(0,1), 1024 x 512; tests hold it to this.
-  option_rules rules;
+  option_rules rules{};
   geometry (*shape)(const recipe&, std::uint64_t cols);
   encode_fn* encode_reference;
   encode_fn* encode_simd;
@@ -130,7 +129,6 @@ struct method {
 
 std::span<const method> methods() noexcept;
 const method* find_method(std::string_view name) noexcept;
-
 /// "nf4", "nf4:block=128", …: name, then options after colons. Errors name the part that is wrong
 /// and what would be right.
 expected<recipe> parse_recipe(std::string_view text, dtype source);

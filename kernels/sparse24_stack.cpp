@@ -192,25 +192,4 @@ status decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
   return decode(path::simd, with, rows, cols, numbers, in, out);
 }
 
-status survey_run(const recipe& with, const matrix& in, survey& found) noexcept {
-  if (in.cols % with.row->cols_multiple != 0)
-    return {errc::bad_shape};
-  const parts stack(with, in.cols);
-  return for_each_run(stack, in.rows, in.cols, [&](std::size_t first, std::size_t count) -> status {
-    const auto run = in.slice(first, count);
-    auto* const kept = memory().kept.of<std::byte>(run.values() / 2 * bytes_of(in.type));
-    auto* const bitmask = memory().bitmask.of<std::byte>(count * sparse24::mask_bytes(in.cols));
-    if (kept == nullptr || bitmask == nullptr)
-      return {errc::over_budget};
-    if (const auto done = sparse24::prune(path::simd, with, run, kept, bitmask); !done)
-      return done;
-    return stack.inner.row->survey_run(stack.inner, {kept, in.type, count, in.cols / 2}, found);
-  });
-}
-
-tensor_numbers survey_finish(const recipe& with, const survey& found) {
-  const auto inner = inner_of(with);
-  return inner.row->survey_finish(inner, found);
-}
-
 } // namespace viva::kernels::sparse24_stack

@@ -23,7 +23,5 @@ namespace viva::kernels::sparse24_stack {
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;
 decode_fn decode_reference, decode_simd;
-survey_fn survey_run;
-tensor_numbers survey_finish(const recipe&, const survey&);
 
 } // namespace viva::kernels::sparse24_stack

@@ -56,8 +56,8 @@ public:
 /// Keeps exception text, and logs instead of printing what nobody handles. `spawn` calls it.
 void prepare(caf::scheduled_actor* self);
 
-/// Ends an actor ahead of what waits in its mailbox. `from` is who it believes to have asked. Inside
-/// an actor give its `context()`: without one, CAF wakes another thread for the receiver.
+/// Ends an actor ahead of what waits in its mailbox. `from` is who it believes to have asked.
+/// Inside an actor give its `context()`: without one, CAF wakes another thread for the receiver.
 void urge_exit(const caf::actor& who, const caf::actor_addr& from, caf::error reason,
                caf::execution_unit* host = nullptr);
 
@@ -75,8 +75,7 @@ template <class Base, class Run>
 class functor_actor final : public measured<Base> {
 public:
   functor_actor(caf::actor_config& config, Run run)
-      : measured<Base>(config), x_run(std::move(run)) {
-  }
+      : measured<Base>(config), x_run(std::move(run)) {}
 
   caf::behavior make_behavior() override {
     prepare(this);

@@ -19,7 +19,9 @@ std::map<std::string, layer> layers_of(const fs::path& output, std::size_t plane
                                        std::size_t bytes) {
   const auto c = formats::open_checkpoint(output).value();
   std::map<std::string, layer> layers;
-  for (const auto& weight : formats::read_logical(c).value()) {
+  const auto weights = formats::read_logical(c);
+  REQUIRE(weights);
+  for (const auto& weight : *weights) {
     const auto name = formats::fused_layer(weight.name);
     if (name.empty() || !weight.recipe)
       continue;

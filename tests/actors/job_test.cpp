@@ -11,7 +11,7 @@ TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards
   const temporary_folder folder;
   const auto source = synthesized(folder, 2);
   for (const auto& method : kernels::methods()) {
-    const std::string name(method.name);
+    const auto name = words_of(method);
     CAPTURE(name);
     auto spec = spec_for(source, folder / (name + "-1"), name);
     spec.limits.lanes = 1;
@@ -35,7 +35,7 @@ TEST_CASE("quantize, dequantize, compare: the errors are those the report printe
   const temporary_folder folder;
   const auto source = synthesized(folder);
   for (const auto& method : kernels::methods()) {
-    const std::string name(method.name);
+    const auto name = words_of(method);
     CAPTURE(name);
     const auto quantized = must(run_quantize(spec_for(source, folder / name, name)));
     dequantize_spec back;
@@ -196,10 +196,10 @@ TEST_CASE("quantize: NaN ends the job at its position, or keeps the tensor as it
 TEST_CASE("quantize: where every weight holds NaN and is kept, the output is a copy") {
   const temporary_folder folder;
   const auto source = synthesized(folder);
-  const auto [file, begin] = a_weight(source, q_proj);
+  const auto [file, begin] = a_weight(source, o_proj);
   plant(file, begin, std::string("\xc0\x7f", 2));
   auto spec = spec_for(source, folder / "out", "nf4");
-  spec.include = {std::string(q_proj)};
+  spec.include = {std::string(o_proj)};
   CHECK(run_quantize(spec).error().code == errc::not_finite);
   spec.on_nan = nan_policy::keep;
   must(run_quantize(spec));

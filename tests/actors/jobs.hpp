@@ -90,6 +90,14 @@ inline void plant(const fs::path& file, std::uint64_t at, const std::string& byt
 constexpr auto q_proj = "model.layers.0.self_attn.q_proj.weight";
 constexpr auto k_proj = "model.layers.0.self_attn.k_proj.weight";
 
+constexpr auto o_proj = "model.layers.0.self_attn.o_proj.weight";
+
+/// The words of a method that the small model's widths divide by.
+inline std::string words_of(const kernels::method& method) {
+  const bool grouped = method.options.starts_with("group=");
+  return std::string(method.name) + (grouped ? ":group=64" : "");
+}
+
 /// A job stopped after its first shards, on `spec.output`.
 inline void stop_early(quantize_spec spec) {
   spec.faults.interrupt_after = 5;

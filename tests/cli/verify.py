@@ -19,7 +19,7 @@ VIVA, SCRATCH = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("VIVA_")}
 SMALL_SHARDS = ["--shard-bytes", "256KiB"]
 # What config.json says of a method's files; nothing where no engine loads them.
-ENGINES = {"int8": "compressed-tensors", "int8-tensor": "compressed-tensors", "int8-group": "compressed-tensors",
+ENGINES = {"awq": "awq", "int8": "compressed-tensors", "int8-tensor": "compressed-tensors", "int8-group": "compressed-tensors",
            "int4": "compressed-tensors", "llm-int8": "bitsandbytes", "nf4": "bitsandbytes", "nf4-dq": "bitsandbytes",
            "fp8": "compressed-tensors", "fp8-tensor": "compressed-tensors", "fp8-block": "compressed-tensors",
            "nvfp4": "compressed-tensors", "nvfp4-four-or-six": "compressed-tensors", "mxfp4": "compressed-tensors"}

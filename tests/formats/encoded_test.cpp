@@ -56,6 +56,8 @@ void replace(std::string& bytes, const std::string& old, const std::string& by) 
 TEST_CASE("encoded: every method in every dtype is read back as it was laid out") {
   for (const auto& row : kernels::methods())
     for (const std::string dtype : {"F32", "F16", "BF16"}) {
+      if (default_layout(row) == "dense")
+        continue; // plain tensors, which nothing tells from their source
       INFO(row.name << " " << dtype);
       const temporary_folder folder;
       const auto made = quantize(folder, std::string(row.name), dtype);

@@ -87,8 +87,6 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
       {"int4:group=32:asym",
        {32, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
       {"int4:search", {128, [](double amax, dtype) { return 2 * amax; }}},
-       {16, [](double amax,
-               dtype) { return amax > 2688 ? amax : (0.2 * amax + 6 * 0x1p-10) * slack; }}},
       {"nf4", {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
       {"nf4-f16",
        {64,

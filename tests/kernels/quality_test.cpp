@@ -65,7 +65,7 @@ TEST_CASE("where the SQNR on N(0,1) is derived, the draws show it", "[quality]")
       const double mean = mean_sqnr_db(with);
       INFO(row.name << ": " << mean << " dB");
       // The maximum of a whole tensor differs from draw to draw.
-      const double margin = row.name == "int8-tensor" ? 0.3 : 0.05;
+      const double margin = row.name == "int8-tensor" ? 0.6 : 0.05;
       CHECK(row.sqnr_db_theory(with, 1024, 512) == Approx(mean).margin(margin));
     }
 }
@@ -74,9 +74,11 @@ TEST_CASE("the theory of a uniform quantizer is 12 q^2 over the mean square maxi
   const double fine = normal_sqnr_db(1, [](double x, double) { return x * 0.9; });
   REQUIRE(fine == Approx(20).margin(0.001)); // an error of a tenth of every value
   const double steps =
-      normal_sqnr_db(32, [](double x, double a) { return std::round(x / a * 1000) * a / 1000; });
-  constexpr double mean_square_maximum = 5.5; // of 32 normal values, within 10 %
-  REQUIRE(steps == Approx(10 * std::log10(12e6 / mean_square_maximum)).margin(0.4));
+      normal_sqnr_db(32, [](double x, double a) { return std::round(x / a * 100) * a / 100; });
+  constexpr double mean_square_maximum = 5.72; // of 32 normal values, from 40,000 draws
+  constexpr double maximum_is_exact = 31.0 / 32;
+  REQUIRE(steps
+          == Approx(10 * std::log10(12e4 / mean_square_maximum / maximum_is_exact)).margin(0.05));
 }
 
 } // namespace viva::kernels::testing

@@ -5,11 +5,11 @@
 #include "supervision/supervisor.hpp"
 #include "tests/support/catch.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <ctime>
 #include <fstream>
 #include <future>
-#include <algorithm>
 #include <latch>
 #include <string>
 
@@ -49,9 +49,9 @@ TEST_CASE("S-67: stopping ten times as many costs about ten times as much, not a
   caf::actor_system_config config;
   caf::actor_system system{config};
   const auto stop_time = [&](int count) {
-    auto top = *start_supervisor(system, {.how = strategy::simple_one_for_one},
-                                 {{.id = "t", .start = [](auto* sup) { return spawn(sup, worker); },
-                                   .restart = temporary}});
+    auto top = *start_supervisor(
+        system, {.how = strategy::simple_one_for_one},
+        {{.id = "t", .start = [](auto* sup) { return spawn(sup, worker); }, .restart = temporary}});
     {
       caf::scoped_actor self{system};
       for (int i = 0; i < count; ++i)
@@ -87,7 +87,8 @@ TEST_CASE("S-67: a hundred thousand static children start and stop", "[threads]"
   CHECK_FALSE(stop_supervisor(*top, 60s));
 }
 
-TEST_CASE("two actors that answer each other for ever starve nobody, with one thread", "[threads]") {
+TEST_CASE("two actors that answer each other for ever starve nobody, with one thread",
+          "[threads]") {
   caf::actor_system_config config;
   config.set("scheduler.max-threads", 1);
   config.set("scheduler.max-throughput", 200);
@@ -99,10 +100,12 @@ TEST_CASE("two actors that answer each other for ever starve nobody, with one th
   };
   const auto other = system.spawn(echo);
   const auto first = system.spawn([&](caf::event_based_actor* self) -> caf::behavior {
-    // Queued below the talk that begins now: a worker that takes the newest first never comes to it.
+    // Queued below the talk that begins now: a worker that takes the newest first never comes to
+    // it.
     self->send(self->spawn([&](caf::event_based_actor*) -> caf::behavior {
       return {[&](int) { heard.set_value(); }};
-    }), 1);
+    }),
+               1);
     self->send(other, 1);
     return echo(self);
   });
@@ -126,11 +129,13 @@ TEST_CASE("the fair scheduler keeps CAF's timers: a request times out, a delayed
   std::promise<caf::error> timed;
   // Has a timer when it dies, and another one that must ring before.
   const auto asker = system.spawn([&](caf::event_based_actor* who) {
-    who->request(silent, 1h, 1).then([](int) {});
-    who->request(silent, 20ms, 1).then([](int) {}, [&, who](caf::error& why) {
-      timed.set_value(why);
-      who->quit();
-    });
+    who->request(silent, 3600s, 1).then([](int) {});
+    who->request(silent, 20ms, 1)
+        .then([](int) {},
+              [&, who](caf::error& why) {
+                timed.set_value(why);
+                who->quit();
+              });
   });
   CHECK(timed.get_future().get() == caf::sec::request_timeout);
   std::promise<void> came;
@@ -154,8 +159,8 @@ TEST_CASE("start_supervisor waits until all children are up and tells why one wa
   CHECK_FALSE(stop_supervisor(*top, 10s));
   CHECK(is(ask<child_counts>(*top, count_children{}).error(), fault::no_process));
   auto bad = start_supervisor(system, {}, {{.id = "c", .start = [](auto*) -> start_result {
-    throw std::runtime_error("no device");
-  }}});
+                                              throw std::runtime_error("no device");
+                                            }}});
   REQUIRE_FALSE(bad);
   CHECK(to_text(bad.error()) == "start_failed: c: exception: no device");
 }
@@ -167,16 +172,16 @@ TEST_CASE("a crash leaves no thread behind, and the handle of a dead detached ch
   auto ups = std::make_shared<std::atomic<int>>(0);
   caf::actor current;
   std::mutex guard;
-  auto top = start_supervisor(
-    system,
-    otp_compat({.intensity = 1000,
-                .subscribers = {{.on_up = [&](const child_up& e) {
-                  std::lock_guard lock{guard};
-                  current = e.who;
-                  ups->fetch_add(1);
-                  ups->notify_all();
-                }}}}),
-    {detached("a")});
+  auto top = start_supervisor(system,
+                              otp_compat({.intensity = 1000,
+                                          .subscribers = {{.on_up =
+                                                               [&](const child_up& e) {
+                                                                 std::lock_guard lock{guard};
+                                                                 current = e.who;
+                                                                 ups->fetch_add(1);
+                                                                 ups->notify_all();
+                                                               }}}}),
+                              {detached("a")});
   REQUIRE(top);
   const int before = threads_now();
   for (int i = 1; i <= 50; ++i) {
@@ -204,17 +209,18 @@ TEST_CASE("a child stuck in a handler is killed, then abandoned, and the others 
   caf::actor_system system{config};
   std::latch release{1};
   std::promise<void> stuck;
-  auto spec = child_spec{.id = "stuck", .start = [&](caf::event_based_actor* sup) {
-    return spawn<caf::detached>(sup, [&](caf::event_based_actor*) -> caf::behavior {
-      return {[&](int) {
-        stuck.set_value();
-        release.wait();
-      }};
-    });
-  }};
+  auto spec =
+      child_spec{.id = "stuck", .start = [&](caf::event_based_actor* sup) {
+                   return spawn<caf::detached>(sup, [&](caf::event_based_actor*) -> caf::behavior {
+                     return {[&](int) {
+                       stuck.set_value();
+                       release.wait();
+                     }};
+                   });
+                 }};
   spec.shutdown = shutdown_policy::after(10ms);
   auto reports = std::make_shared<reporter>(
-    reporter_options{.log = std::make_shared<spdlog::logger>("quiet")});
+      reporter_options{.log = std::make_shared<spdlog::logger>("quiet")});
   std::atomic<bool> abandoned = false;
   reports->subscribe([&](const report& what) {
     if (what.context == report_context::abandoned)
@@ -243,11 +249,11 @@ TEST_CASE("stop_supervisor past its deadline kills the whole tree and says so", 
   caf::actor_system_config config;
   caf::actor_system system{config};
   auto deaf = child_spec{.id = "deaf", .start = [](caf::event_based_actor* sup) {
-    return spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
-      self->set_exit_handler([](caf::exit_msg&) {});
-      return {[](int x) { return x; }};
-    });
-  }};
+                           return spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
+                             self->set_exit_handler([](caf::exit_msg&) {});
+                             return {[](int x) { return x; }};
+                           });
+                         }};
   deaf.shutdown = shutdown_policy::infinity();
   auto top = start_supervisor(system, {}, {deaf});
   REQUIRE(top);

@@ -9,7 +9,11 @@ trap 'kill -9 "${job:-0}" 2>/dev/null || true; rm -rf "$work"' EXIT
 cd "$work"
 
 fail() { echo "onlooker: $*" >&2; exit 1; }
-quantize() { exec "$viva" quantize source -m nf4 -o out --lanes 1 --shard-bytes 1MiB --no-progress; }
+# Lanes that die and come back make the job last, so that there is something to look at.
+quantize() {
+  exec "$viva" quantize source -m nf4 -o out --lanes 1 --shard-bytes 1MiB --no-progress \
+    --log-level off --allow-faults --fault throw-every=4
+}
 
 "$viva" synth source --size 192MiB >/dev/null
 "$viva" status out >/dev/null 2>&1 && fail "status of a job that never was"
@@ -25,6 +29,7 @@ for _ in 1 2 3 4 5; do
         && grep -q '"shards_durable": [1-9]' status.json; then
       kill -9 "$job"
       seen=yes
+      break # tree.json is of the living job
     fi
   done
   wait "$job" 2>/dev/null || true
@@ -40,8 +45,8 @@ assert job["pid"] == int(sys.argv[1]) and job["job"] == "quantize" and job["shar
 children = {child["id"]: child for child in root["children"]}
 assert list(children) == ["journal", "collector", "lanes", "jobs"], list(children)
 lane = children["lanes"]["children"][0]
-assert lane["id"] == "lane-0" and lane["state"] == "up" and lane["pid"] > 0 and lane["restarts"] == 0, lane
-assert lane["mailbox"] is not None, lane
+assert lane["id"] == "lane-0" and lane["restarts"] >= 0, lane
+assert lane["state"] != "up" or (lane["pid"] > 0 and lane["mailbox"] is not None), lane
 assert children["jobs"]["children"][0]["id"] == "conductor"
 PYTHON
 

@@ -106,7 +106,10 @@ expected<exit_code> run_encode(const invocation& call, encode_flags flags,
   verdict said;
   said.method = spec.method;
   said.dry_run = spec.dry_run;
-  return run_job(call, flags.report, std::move(said), {{spec.source}, spec.output}, spec.job,
+  job_paths paths{{spec.source}, spec.output};
+  if (!spec.stats.empty())
+    paths.reads.push_back(spec.stats);
+  return run_job(call, flags.report, std::move(said), paths, spec.job,
                  [&](const job_observer& observer) { return run_quantize(spec, observer); });
 }
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <chrono>
+#include <ctime>
 
 using namespace viva;
 using namespace viva::actors;
@@ -55,9 +55,9 @@ errc refusal(const quantize_spec& spec) {
   return refused.error().code;
 }
 
-void check_quick(std::chrono::steady_clock::time_point began) {
-  // Far below a second or two; with a walk of all tensors for each it would take minutes.
-  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(30));
+void check_quick(std::clock_t began) {
+  // A second or two of this process; with a walk of all tensors for each it would take minutes.
+  CHECK((std::clock() - began) / CLOCKS_PER_SEC < 30);
 }
 
 std::vector<std::string> many_names() {
@@ -135,7 +135,7 @@ TEST_CASE(
 TEST_CASE("dequantize and compare: very many tensors are planned in time in proportion") {
   const auto names = many_names();
   const auto a = checkpoint_of(names), b = checkpoint_of(names, 2);
-  const auto began = std::chrono::steady_clock::now();
+  const auto began = std::clock();
   CHECK(plan_dequantize(a, {})->tensors.size() == names.size());
   CHECK(plan_compare(a, b, {})->shards.size() == names.size());
   check_quick(began);

@@ -162,6 +162,10 @@ TEST_CASE("program: a report never takes the place of what the job reads or writ
     check_refused(2, {"dequantize", model, "-o", out, "--report", report.string()},
                   "the report would");
   }
+  const auto stats = put(folder / "stats.imatrix", "mine").string();
+  check_refused(2, {"prune", model, "-o", out, "--stats", stats, "--report", stats},
+                "the report would");
+  CHECK(text_in(stats) == "mine");
   check_refused(2, {"compare", model, model, "--report", (folder / "hard").string()},
                 "the report would");
   check_refused(2,

@@ -2,7 +2,7 @@
 
 #include "formats/json.hpp"
 
-#include <chrono>
+#include <ctime>
 
 using namespace viva;
 using namespace viva::formats;
@@ -67,9 +67,9 @@ TEST_CASE("json: an object of very many members takes time in proportion") {
   for (int i = 0; i < 200'000; ++i)
     text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":{\"shape\":[1,2],\"dtype\":\"F32\"}";
   text += "}";
-  // Below a second here; a walk of all siblings at each member would take minutes.
-  const auto began = std::chrono::steady_clock::now();
+  // Below a second of this process; a walk of all siblings at each member would take minutes.
+  const auto began = std::clock();
   CHECK(parsed<nlohmann::json>(text).size() == 200'000);
   CHECK(parsed<nlohmann::ordered_json>(text).size() == 200'000);
-  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(20));
+  CHECK((std::clock() - began) / CLOCKS_PER_SEC < 20);
 }

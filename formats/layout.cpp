@@ -18,7 +18,8 @@ namespace {
 constexpr std::array<layout_rules, 5> table = {{
     {"awq", awq::tensors, awq::config, true, true, "float16", awq::fits},
     {"bitsandbytes", bitsandbytes::tensors, bitsandbytes::config, true, true},
-    {"compressed-tensors", compressed_tensors::tensors, compressed_tensors::config, true, true},
+    {"compressed-tensors", compressed_tensors::tensors, compressed_tensors::config, true, true, {},
+     compressed_tensors::fits},
     {"dense", dense::tensors, dense::config, true, false},
     {"safetensors", plain_safetensors::tensors, plain_safetensors::config, false, true},
 }};

@@ -217,6 +217,18 @@ std::vector<out_tensor> tensors(const encoded_weight& weight) {
   return scheme_of(weight.with).tensors(weight);
 }
 
+// Rows may end within a block, as in published checkpoints; activations are quantized in groups of
+// columns, and engines fail on a group that is not whole when the layer first runs.
+expected<void> fits(const encoded_weight& weight) {
+  constexpr auto side = kernels::fp8::block_side;
+  if (weight.with.row->name != "fp8-block" || weight.cols % side == 0)
+    return {};
+  return fail(errc::bad_shape, "has " + std::to_string(weight.cols) + " columns; engines take "
+                                 "fp8-block only in multiples of " + std::to_string(side)
+                                 + ". Give it method fp8 with a --rule, or leave it out with "
+                                   "--exclude");
+}
+
 expected<json> config(const checkpoint& c, std::span<const choice> choices,
                       const std::vector<std::string>& kept) {
   std::map<std::string, group> groups;

@@ -71,6 +71,7 @@ namespace compressed_tensors {
 std::vector<out_tensor> tensors(const encoded_weight&);
 expected<nlohmann::ordered_json> config(const checkpoint&, std::span<const choice>,
                                         const std::vector<std::string>& kept);
+expected<void> fits(const encoded_weight&);
 } // namespace compressed_tensors
 
 namespace dense {

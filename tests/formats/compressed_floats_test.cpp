@@ -10,11 +10,11 @@ using json = nlohmann::json;
 
 namespace {
 
-/// A folder with one weight of 300 x 320.
-checkpoint model_in(const temporary_folder& folder) {
+/// A folder with one weight of 300 rows.
+checkpoint model_in(const temporary_folder& folder, std::uint64_t cols = 320) {
   put(folder / "config.json", R"({"model_type":"llama","torch_dtype":"bfloat16"})");
   put(folder / "model.safetensors",
-      normal_file({tensor("a.o_proj.weight", "BF16", {300, 320})}, 1));
+      normal_file({tensor("a.o_proj.weight", "BF16", {300, cols})}, 1));
   return open_checkpoint(folder.path()).value();
 }
 
@@ -82,12 +82,22 @@ TEST_CASE("layout: fp8 becomes float-quantized, scales per row, tensor or block"
   check_scheme(whole, "float-quantized", R"({"num_bits":8,"type":"float","symmetric":true,
     "strategy":"tensor","dynamic":false})",
                fp8_tokens);
-  const auto block = laid(c, "fp8-block");
+  const auto block = laid(model_in(folder, 384), "fp8-block");
   check_tensor(block, "a.o_proj.weight_scale", "BF16", {3, 3});
   check_scheme(block, "float-quantized", R"({"num_bits":8,"type":"float","symmetric":true,
     "strategy":"block","dynamic":false,"block_structure":[128,128]})",
                R"({"num_bits":8,"type":"float","symmetric":true,"strategy":"group","dynamic":true,
     "group_size":128})");
+}
+
+TEST_CASE("layout: fp8-block is refused where columns end within a block") {
+  const temporary_folder folder;
+  const auto c = model_in(folder);
+  const auto out = lay_out(c, choose_all(c, "fp8-block"), "compressed-tensors", "9.9");
+  REQUIRE(!out);
+  CHECK(out.error().code == errc::bad_shape);
+  CHECK(has(out.error().text, "'a.o_proj.weight'"));
+  CHECK(has(out.error().text, "320 columns"));
 }
 
 TEST_CASE("layout: nvfp4 and mxfp4 become packed weights of float groups") {

@@ -62,10 +62,10 @@ TEST_CASE("fused: weights of one layer with different methods are refused by bot
         each.recipe = kernels::parse_recipe(method, kernels::dtype::bf16).value();
     return choices;
   };
-  const auto mixed = refused(with("l.0.mlp.up_proj.weight", "fp8-block"), "compressed-tensors");
-  CHECK(has(mixed, "'l.0.mlp.up_proj.weight': becomes fp8-block"));
+  const auto mixed = refused(with("l.0.mlp.up_proj.weight", "fp8-tensor"), "compressed-tensors");
+  CHECK(has(mixed, "'l.0.mlp.up_proj.weight': becomes fp8-tensor"));
   CHECK(has(mixed, "'l.0.mlp.gate_proj.weight' becomes fp8"));
-  CHECK(refused(with("l.0.mlp.down_proj.weight", "fp8-block"), "compressed-tensors").empty());
+  CHECK(refused(with("l.0.mlp.down_proj.weight", "fp8-tensor"), "compressed-tensors").empty());
 
   auto some = all;
   std::erase_if(some, [&](const choice& each) {

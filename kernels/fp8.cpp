@@ -6,6 +6,7 @@
 #define HWY_TARGET_INCLUDE "kernels/fp8.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/minifloat-inl.hpp"
 
@@ -159,25 +160,48 @@ status fp8_block_encode(const matrix& in, std::byte* codes, std::byte* scales) {
   });
 }
 
-bool fp8_decode_values(const std::byte* codes, std::size_t count, float scale, float* out) {
-  const df32 d;
-  const di32 di;
-  const hn::Rebind<std::uint8_t, df32> quarter;
-  const auto* in = reinterpret_cast<const std::uint8_t*>(codes);
-  const auto scales = hn::Set(d, scale);
-  auto largest = hn::Zero(di);
+/// Decodes values that share a scale. Raises `largest` to their codes' magnitudes; false, where a
+/// rest of less than four vectors holds a NaN.
+template <class Stores>
+HWY_INLINE bool fp8_decode_values(const std::byte* HWY_RESTRICT codes, std::size_t count,
+                                  float scale, vu8& largest, float* HWY_RESTRICT out) {
+  const float factor = scale * 256.0f;
   std::size_t i = 0;
-  for (; i + lanes() <= count; i += lanes()) {
-    const auto code = hn::PromoteTo(di, hn::LoadU(quarter, in + i));
-    largest = hn::Max(largest, hn::And(code, hn::Set(di, 0x7F)));
-    hn::StoreU(hn::Mul(e4m3_values(code), scales), d, out + i);
+  if (HWY_LIKELY(is_finite(factor))) { // then it is exact, and so is a value's 256th
+    const auto factors = hn::Set(df32(), factor);
+    const auto* in = reinterpret_cast<const std::uint8_t*>(codes);
+    for (; i + fp8_step <= count; i += fp8_step) {
+      const auto magnitude_codes = hn::And(hn::LoadU(du8(), in + i), hn::Set(du8(), 0x7F));
+      largest = hn::Max(largest, magnitude_codes);
+      VIVA_UNROLL(4)
+      for (std::size_t k = 0; k < fp8_step; k += lanes())
+        Stores::put(hn::Mul(e4m3_256ths(codes + i + k), factors), df32(), out + i + k);
+    }
   }
-  bool whole = hn::AllTrue(di, hn::Lt(largest, hn::Set(di, 0x7F)));
+  bool whole = true;
   for (; i < count; ++i) {
-    whole = whole && (in[i] & 0x7F) != 0x7F;
-    out[i] = f32_from_e4m3(in[i]) * scale;
+    const auto code = static_cast<std::uint8_t>(codes[i]);
+    whole = whole && (code & 0x7F) != 0x7F;
+    out[i] = f32_from_e4m3(code) * scale;
   }
   return whole;
+}
+
+/// Decodes rows by the scales of `grid`. False, where a scale or a value is no number.
+bool fp8_decode(const fp8::scale_grid& grid, std::size_t rows, std::size_t cols,
+                const std::byte* codes, const std::byte* scales, float* out) {
+  return with_stores(out, aligned_row_bytes(rows, cols), [&](auto stores) {
+    auto largest = hn::Zero(du8());
+    for (std::size_t r = 0; r < rows; ++r, codes += cols, out += cols)
+      for (std::size_t c = 0; c < cols; c += grid.cols) {
+        const float scale = value_of(scales, grid.type, grid.index(r, c));
+        if (!is_finite(scale)
+            || !fp8_decode_values<decltype(stores)>(codes + c, std::min(grid.cols, cols - c), scale,
+                                                    largest, out + c))
+          return false;
+      }
+    return hn::AllTrue(du8(), hn::Lt(largest, hn::Set(du8(), 0x7F)));
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -189,69 +213,39 @@ namespace viva::kernels {
 HWY_EXPORT(fp8_row_encode);
 HWY_EXPORT(fp8_tensor_encode);
 HWY_EXPORT(fp8_block_encode);
-HWY_EXPORT(fp8_decode_values);
+HWY_EXPORT(fp8_decode);
 
 namespace fp8 {
 
 namespace {
 
-using decode_values_fn = bool(const std::byte* codes, std::size_t count, float scale, float* out);
-
-bool decode_values_reference(const std::byte* codes, std::size_t count, float scale, float* out) {
-  bool whole = true;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto code = static_cast<std::uint8_t>(codes[i]);
-    whole = whole && (code & 0x7F) != 0x7F;
-    out[i] = f32_from_e4m3(code) * scale;
-  }
-  return whole;
+scale_grid row_grid(const recipe& with, std::size_t, std::size_t cols) {
+  return {with.source, 1, std::max<std::size_t>(cols, 1), 1};
+}
+scale_grid tensor_grid(const recipe& with, std::size_t rows, std::size_t cols) {
+  return {with.source, std::max<std::size_t>(rows, 1), std::max<std::size_t>(cols, 1), 1};
+}
+scale_grid block_grid(const recipe& with, std::size_t, std::size_t cols) {
+  return {with.source, block_side, block_side, blocks_in(cols, block_side)};
 }
 
-/// Decodes the values of a row by scale_at(column block), each for `width` columns.
-template <class ScaleAt>
-bool decode_row(const std::byte* codes, std::size_t cols, std::size_t width,
-                const ScaleAt& scale_at, float* out, decode_values_fn* decode_values) {
-  bool whole = true;
-  for (std::size_t c = 0; c < cols; c += width) {
-    const float scale = scale_at(c / width);
-    whole = is_finite(scale) && decode_values(codes + c, std::min(width, cols - c), scale, out + c)
-            && whole;
-  }
-  return whole;
-}
-
-/// Decodes rows by scale_at(row, column block).
-template <class ScaleAt>
-status decode_rows(std::size_t rows, std::size_t cols, std::size_t width, const std::byte* codes,
-                   const ScaleAt& scale_at, float* out, decode_values_fn* decode_values) {
+status decode_reference(const scale_grid& grid, std::size_t rows, std::size_t cols,
+                        std::span<const std::byte* const> in, float* out) noexcept {
   for (std::size_t r = 0; r < rows; ++r)
-    if (!decode_row(
-            codes + r * cols, cols, width, [&](std::size_t b) { return scale_at(r, b); },
-            out + r * cols, decode_values))
-      return {errc::malformed};
+    for (std::size_t c = 0; c < cols; ++c) {
+      const float scale = value_of(in[1], grid.type, grid.index(r, c));
+      const auto code = static_cast<std::uint8_t>(in[0][r * cols + c]);
+      if (!is_finite(scale) || (code & 0x7F) == 0x7F)
+        return {errc::malformed};
+      out[r * cols + c] = f32_from_e4m3(code) * scale;
+    }
   return {};
 }
 
-status row_decode(const recipe& with, std::size_t rows, std::size_t cols,
-                  std::span<const std::byte* const> in, float* out, decode_values_fn* values) {
-  const auto scale_at = [&](std::size_t r, std::size_t) { return value_of(in[1], with.source, r); };
-  return decode_rows(rows, cols, cols, in[0], scale_at, out, values);
-}
-
-status tensor_decode(const recipe& with, std::size_t rows, std::size_t cols,
-                     std::span<const std::byte* const> in, float* out, decode_values_fn* values) {
-  const float scale = value_of(in[1], with.source, 0);
-  const auto scale_at = [&](std::size_t, std::size_t) { return scale; };
-  return decode_rows(rows, cols, cols, in[0], scale_at, out, values);
-}
-
-status block_decode(const recipe& with, std::size_t rows, std::size_t cols,
-                    std::span<const std::byte* const> in, float* out, decode_values_fn* values) {
-  const std::size_t across = blocks_in(cols, block_side);
-  const auto scale_at = [&](std::size_t r, std::size_t b) {
-    return value_of(in[1], with.source, r / block_side * across + b);
-  };
-  return decode_rows(rows, cols, block_side, in[0], scale_at, out, values);
+status decode_simd(const scale_grid& grid, std::size_t rows, std::size_t cols,
+                   std::span<const std::byte* const> in, float* out) noexcept {
+  const bool whole = HWY_DYNAMIC_DISPATCH(fp8_decode)(grid, rows, cols, in[0], in[1], out);
+  return whole ? status{} : status{errc::malformed};
 }
 
 /// Encodes the part of rows [r, r + rows) and columns [c, c + cols) by one scale.
@@ -350,33 +344,32 @@ status block_encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
 status row_decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                             const tensor_numbers&, std::span<const std::byte* const> in,
                             float* out) noexcept {
-  return row_decode(with, rows, cols, in, out, decode_values_reference);
+  return decode_reference(row_grid(with, rows, cols), rows, cols, in, out);
 }
 status tensor_decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                                const tensor_numbers&, std::span<const std::byte* const> in,
                                float* out) noexcept {
-  return tensor_decode(with, rows, cols, in, out, decode_values_reference);
+  return decode_reference(tensor_grid(with, rows, cols), rows, cols, in, out);
 }
 status block_decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                               const tensor_numbers&, std::span<const std::byte* const> in,
                               float* out) noexcept {
-  return block_decode(with, rows, cols, in, out, decode_values_reference);
+  return decode_reference(block_grid(with, rows, cols), rows, cols, in, out);
 }
-
 status row_decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
                        const tensor_numbers&, std::span<const std::byte* const> in,
                        float* out) noexcept {
-  return row_decode(with, rows, cols, in, out, HWY_DYNAMIC_DISPATCH(fp8_decode_values));
+  return decode_simd(row_grid(with, rows, cols), rows, cols, in, out);
 }
 status tensor_decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
                           const tensor_numbers&, std::span<const std::byte* const> in,
                           float* out) noexcept {
-  return tensor_decode(with, rows, cols, in, out, HWY_DYNAMIC_DISPATCH(fp8_decode_values));
+  return decode_simd(tensor_grid(with, rows, cols), rows, cols, in, out);
 }
 status block_decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
                          const tensor_numbers&, std::span<const std::byte* const> in,
                          float* out) noexcept {
-  return block_decode(with, rows, cols, in, out, HWY_DYNAMIC_DISPATCH(fp8_decode_values));
+  return decode_simd(block_grid(with, rows, cols), rows, cols, in, out);
 }
 
 } // namespace fp8

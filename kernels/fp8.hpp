@@ -32,6 +32,17 @@ VIVA_HD constexpr float scale_of(float amax, dtype source) noexcept {
                                 : 0x1p-7f;
 }
 
+/// Where the scale of a value lies: every `rows` rows and `cols` columns share one, `across` of
+/// them side by side.
+struct scale_grid {
+  dtype type; ///< Of the scales.
+  std::size_t rows, cols, across;
+
+  constexpr std::size_t index(std::size_t row, std::size_t col) const noexcept {
+    return row / rows * across + col / cols;
+  }
+};
+
 geometry row_shape(const recipe&, std::uint64_t cols);
 encode_fn row_encode_reference, row_encode_simd;
 decode_fn row_decode_reference, row_decode_simd;

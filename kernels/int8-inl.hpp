@@ -67,30 +67,6 @@ HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in
   copy_bytes(codes + whole, rest_out, count - whole);
 }
 
-/// code * scale of `count` codes. With stores past the cache, `out` and the lengths of all runs
-/// before it are multiples of 16 values.
-template <class Stores = cached_stores>
-HWY_INLINE void int8_decode_values(const std::byte* HWY_RESTRICT in, std::size_t count, float scale,
-                                   float* HWY_RESTRICT out) {
-  const hn::Rebind<std::int8_t, df32> quarter;
-  const auto* codes = reinterpret_cast<const std::int8_t*>(in);
-  const auto scales = hn::Set(df32(), scale);
-  const auto decode = [&](std::size_t i) {
-    const auto q = hn::PromoteTo(di32(), hn::LoadU(quarter, codes + i));
-    Stores::put(hn::Mul(hn::ConvertTo(df32(), q), scales), df32(), out + i);
-  };
-  std::size_t i = 0;
-  for (; i + 4 * lanes() <= count; i += 4 * lanes()) {
-    VIVA_UNROLL(4)
-    for (std::size_t k = 0; k < 4; ++k)
-      decode(i + k * lanes());
-  }
-  for (; i + lanes() <= count; i += lanes())
-    decode(i);
-  for (; i < count; ++i)
-    out[i] = static_cast<float>(codes[i]) * scale;
-}
-
 } // namespace viva::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "kernels/int8.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/int8-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -38,14 +39,17 @@ status int8_encode(const matrix& in, std::span<std::byte* const> out) {
   });
 }
 
-void int8_decode_row(const std::byte* codes, std::size_t cols, float scale, bool past_cache,
-                     float* out) {
-  if (past_cache) {
-    int8_decode_values<past_cache_stores>(codes, cols, scale, out);
-    hwy::FlushStream();
-  } else {
-    int8_decode_values(codes, cols, scale, out);
-  }
+bool int8_decode(dtype type, std::size_t rows, std::size_t cols, const std::byte* codes,
+                 const std::byte* scales, float* out) {
+  return with_stores(out, aligned_row_bytes(rows, cols), [&](auto stores) {
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float scale = value_of(scales, type, r);
+      if (!is_finite(scale))
+        return false;
+      decode_signed_bytes<decltype(stores)>(codes + r * cols, cols, scale, out + r * cols);
+    }
+    return true;
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -55,28 +59,9 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(int8_encode);
-HWY_EXPORT(int8_decode_row);
+HWY_EXPORT(int8_decode);
 
 namespace int8 {
-
-namespace {
-
-using decode_row_fn = void(const std::byte* codes, std::size_t cols, float scale, bool past_cache,
-                           float* out);
-
-status decode_rows(const recipe& with, std::size_t rows, std::size_t cols,
-                   std::span<const std::byte* const> in, float* out, decode_row_fn* decode_row) {
-  const bool past_cache = cols % 16 == 0 && stores_past_cache(out, rows * cols * sizeof(float));
-  for (std::size_t r = 0; r < rows; ++r) {
-    const float scale = value_of(in[1], with.source, r);
-    if (!is_finite(scale))
-      return {errc::malformed};
-    decode_row(in[0] + r * cols, cols, scale, past_cache, out + r * cols);
-  }
-  return {};
-}
-
-} // namespace
 
 geometry shape(const recipe& with, std::uint64_t) {
   using kind = plane::unit_kind;
@@ -107,16 +92,20 @@ status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers&, std::span<const std::byte* const> in,
                         float* out) noexcept {
-  return decode_rows(with, rows, cols, in, out,
-                     [](const std::byte* codes, std::size_t count, float scale, bool, float* to) {
-                       for (std::size_t i = 0; i < count; ++i)
-                         to[i] = static_cast<float>(load_as<std::int8_t>(codes + i)) * scale;
-                     });
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float scale = value_of(in[1], with.source, r);
+    if (!is_finite(scale))
+      return {errc::malformed};
+    for (std::size_t i = r * cols; i < (r + 1) * cols; ++i)
+      out[i] = static_cast<float>(load_as<std::int8_t>(in[0] + i)) * scale;
+  }
+  return {};
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_rows(with, rows, cols, in, out, HWY_DYNAMIC_DISPATCH(int8_decode_row));
+  const bool finite = HWY_DYNAMIC_DISPATCH(int8_decode)(with.source, rows, cols, in[0], in[1], out);
+  return finite ? status{} : status{errc::malformed};
 }
 
 } // namespace int8

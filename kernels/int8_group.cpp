@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "kernels/int8_group.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/group-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -37,14 +38,21 @@ status int8_group_encode(const matrix& in, std::size_t block, std::byte* codes, 
   });
 }
 
-void int8_group_decode_group(const std::byte* in, std::size_t count, float scale, float* out) {
-  const hn::Rebind<std::uint8_t, df32> quarter;
-  const auto* codes = reinterpret_cast<const std::uint8_t*>(in);
-  for (std::size_t i = 0; i < count; i += lanes()) {
-    const auto u = hn::PromoteTo(di32(), hn::LoadU(quarter, codes + i));
-    const auto q = hn::ConvertTo(df32(), hn::Sub(u, hn::Set(di32(), 128)));
-    hn::StoreU(hn::Mul(q, hn::Set(df32(), scale)), df32(), out + i);
-  }
+bool int8_group_decode(dtype type, std::size_t values, std::size_t block, const std::byte* codes,
+                       const std::byte* scales, float* out) {
+  return with_stores(out, values * sizeof(float), [&](auto stores) {
+    return each_scale(type, scales, values / block, [&](std::size_t g, float scale) {
+      const auto* in = reinterpret_cast<const std::uint8_t*>(codes) + g * block;
+      float* to = out + g * block;
+      const hn::Rebind<std::uint8_t, df32> quarter;
+      const auto by = hn::Set(df32(), scale);
+      each_vector(block, [&](std::size_t i) {
+        const auto u = hn::PromoteTo(di32(), hn::LoadU(quarter, in + i));
+        const auto q = hn::ConvertTo(df32(), hn::Sub(u, hn::Set(di32(), 128)));
+        decltype(stores)::put(hn::Mul(q, by), df32(), to + i);
+      });
+    });
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -54,26 +62,9 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(int8_group_encode);
-HWY_EXPORT(int8_group_decode_group);
+HWY_EXPORT(int8_group_decode);
 
 namespace int8_group {
-
-namespace {
-
-using decode_group_fn = void(const std::byte* codes, std::size_t count, float scale, float* out);
-
-status decode_groups(const recipe& with, std::size_t values, std::span<const std::byte* const> in,
-                     float* out, decode_group_fn* decode_group) {
-  for (std::size_t first = 0; first < values; first += with.block) {
-    const float scale = value_of(in[1], with.source, first / with.block);
-    if (!is_finite(scale))
-      return {errc::malformed};
-    decode_group(in[0] + first, with.block, scale, out + first);
-  }
-  return {};
-}
-
-} // namespace
 
 geometry shape(const recipe& with, std::uint64_t) {
   using kind = plane::unit_kind;
@@ -110,18 +101,23 @@ status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         float* out) noexcept {
   if (cols % with.block != 0)
     return {errc::bad_shape};
-  return decode_groups(with, rows * cols, in, out,
-                       [](const std::byte* codes, std::size_t count, float scale, float* to) {
-                         for (std::size_t i = 0; i < count; ++i)
-                           to[i] = static_cast<float>(static_cast<int>(codes[i]) - 128) * scale;
-                       });
+  for (std::size_t first = 0; first < rows * cols; first += with.block) {
+    const float scale = value_of(in[1], with.source, first / with.block);
+    if (!is_finite(scale))
+      return {errc::malformed};
+    for (std::size_t i = first; i < first + with.block; ++i)
+      out[i] = static_cast<float>(static_cast<int>(in[0][i]) - 128) * scale;
+  }
+  return {};
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
   if (cols % with.block != 0)
     return {errc::bad_shape};
-  return decode_groups(with, rows * cols, in, out, HWY_DYNAMIC_DISPATCH(int8_group_decode_group));
+  const bool finite = HWY_DYNAMIC_DISPATCH(int8_group_decode)(with.source, rows * cols, with.block,
+                                                              in[0], in[1], out);
+  return finite ? status{} : status{errc::malformed};
 }
 
 } // namespace int8_group

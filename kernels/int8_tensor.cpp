@@ -6,6 +6,7 @@
 #define HWY_TARGET_INCLUDE "kernels/int8_tensor.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/int8-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,7 +26,10 @@ status int8_tensor_encode(const matrix& in, float scale, std::byte* codes) {
 }
 
 void int8_tensor_decode(const std::byte* codes, std::size_t count, float scale, float* out) {
-  int8_decode_values(codes, count, scale, out);
+  with_stores(out, count * sizeof(float), [&](auto stores) {
+    decode_signed_bytes<decltype(stores)>(codes, count, scale, out);
+    return true;
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "kernels/llm_int8.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/pack-inl.hpp"
 
@@ -67,18 +68,24 @@ status llm_int8_encode(const matrix& in, std::span<std::byte* const> out) {
   });
 }
 
-void llm_int8_decode_row(const std::byte* in, std::size_t cols, float scb, float* out) {
-  const hn::Rebind<std::int8_t, df32> quarter;
-  const auto* codes = reinterpret_cast<const std::int8_t*>(in);
-  const auto scale = hn::Set(df32(), scb);
-  const auto step = hn::Set(df32(), llm_int8::step);
-  std::size_t i = 0;
-  for (; i + lanes() <= cols; i += lanes()) {
-    const auto q = hn::ConvertTo(df32(), hn::PromoteTo(di32(), hn::LoadU(quarter, codes + i)));
-    hn::StoreU(hn::Mul(hn::Mul(q, scale), step), df32(), out + i);
-  }
-  for (; i < cols; ++i)
-    out[i] = static_cast<float>(codes[i]) * scb * llm_int8::step;
+bool llm_int8_decode(std::size_t rows, std::size_t cols, const std::byte* codes,
+                     const std::byte* scbs, float* out) {
+  return with_stores(out, aligned_row_bytes(rows, cols), [&](auto stores) {
+    const auto step = hn::Set(df32(), llm_int8::step);
+    for (std::size_t r = 0; r < rows; ++r, codes += cols, out += cols) {
+      const auto scb = load_as<float>(scbs + r * sizeof(float));
+      if (!is_finite(scb))
+        return false;
+      const auto scale = hn::Set(df32(), scb);
+      const std::size_t whole = each_vector(cols, [&](std::size_t i) {
+        const auto scaled = hn::Mul(signed_bytes(codes + i), scale);
+        decltype(stores)::put(hn::Mul(scaled, step), df32(), out + i);
+      });
+      for (std::size_t i = whole; i < cols; ++i)
+        out[i] = static_cast<float>(load_as<std::int8_t>(codes + i)) * scb * llm_int8::step;
+    }
+    return true;
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -88,26 +95,9 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(llm_int8_encode);
-HWY_EXPORT(llm_int8_decode_row);
+HWY_EXPORT(llm_int8_decode);
 
 namespace llm_int8 {
-
-namespace {
-
-using decode_row_fn = void(const std::byte* codes, std::size_t cols, float scb, float* out);
-
-status decode_rows(std::size_t rows, std::size_t cols, std::span<const std::byte* const> in,
-                   float* out, decode_row_fn* decode_row) {
-  for (std::size_t r = 0; r < rows; ++r) {
-    const auto scb = load_as<float>(in[1] + r * sizeof(float));
-    if (!is_finite(scb))
-      return {errc::malformed};
-    decode_row(in[0] + r * cols, cols, scb, out + r * cols);
-  }
-  return {};
-}
-
-} // namespace
 
 geometry shape(const recipe&, std::uint64_t) {
   using kind = plane::unit_kind;
@@ -137,16 +127,21 @@ status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_rows(rows, cols, in, out,
-                     [](const std::byte* codes, std::size_t count, float scb, float* to) {
-                       for (std::size_t i = 0; i < count; ++i)
-                         to[i] = static_cast<float>(load_as<std::int8_t>(codes + i)) * scb * step;
-                     });
+  for (std::size_t r = 0; r < rows; ++r) {
+    const auto scb = load_as<float>(in[1] + r * sizeof(float));
+    if (!is_finite(scb))
+      return {errc::malformed};
+    for (std::size_t i = r * cols; i < (r + 1) * cols; ++i)
+      out[i] = static_cast<float>(load_as<std::int8_t>(in[0] + i)) * scb * step;
+  }
+  return {};
 }
 
 status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_rows(rows, cols, in, out, HWY_DYNAMIC_DISPATCH(llm_int8_decode_row));
+  return HWY_DYNAMIC_DISPATCH(llm_int8_decode)(rows, cols, in[0], in[1], out)
+             ? status{}
+             : status{errc::malformed};
 }
 
 } // namespace llm_int8

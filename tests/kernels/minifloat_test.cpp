@@ -159,14 +159,19 @@ TEST_CASE("fp8 decodes every code on every target, and refuses NaN", "[convert][
   std::vector<std::byte> codes(254);
   for (std::size_t i = 0; i < codes.size(); ++i)
     codes[i] = static_cast<std::byte>(i < 127 ? i : i + 1);
-  const float scale = 3.0f;
+  float scale = 3.0f;
   const auto* scales = reinterpret_cast<const std::byte*>(&scale);
   for_each_target([&] {
     std::vector<float> out(codes.size());
     const std::array planes_of{std::as_const(codes).data(), scales};
-    REQUIRE(with.row->decode_simd(with, 1, codes.size(), {}, planes_of, out.data()) == status{});
-    for (std::size_t i = 0; i < codes.size(); ++i)
-      REQUIRE(bits_of(out[i]) == bits_of(f32_from_e4m3(static_cast<std::uint8_t>(codes[i])) * 3));
+    // The third has no multiple of 256, the last makes subnormals of all values.
+    for (const float each : {3.0f, -0.7f, 0x1p121f, 0x1p-140f}) {
+      scale = each;
+      REQUIRE(with.row->decode_simd(with, 1, codes.size(), {}, planes_of, out.data()) == status{});
+      for (std::size_t i = 0; i < codes.size(); ++i)
+        REQUIRE(bits_of(out[i])
+                == bits_of(f32_from_e4m3(static_cast<std::uint8_t>(codes[i])) * scale));
+    }
     for (std::size_t at = 0; at < codes.size(); at += 11)
       for (const auto nan : {std::byte{0x7F}, std::byte{0xFF}}) {
         auto broken = codes;

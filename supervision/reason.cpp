@@ -12,12 +12,52 @@ namespace viva::supervision {
 namespace {
 
 constexpr caf::atom_value category = caf::atom("vivafault");
-constexpr std::array<std::string_view, 19> fault_names{
-  "none",           "exception",       "shutdown",      "intensity",  "abandoned",
-  "start_failed",   "start_timed_out", "ignored",       "bad_spec",   "bad_options",
-  "already_started", "already_present", "not_found",    "running",    "restarting",
-  "simple_one_for_one", "no_process",  "timed_out",     "name_taken",
+
+struct fault_row {
+  std::string_view name;
+  blame whom = blame::nobody;
 };
+
+// By number. A hang is blamed on the lane and not on its work: the heart is a thread of its own,
+// which work cannot hold up.
+constexpr std::array<fault_row, 35> faults{{
+  {"none"},
+  {"exception", blame::work},
+  {"shutdown"},
+  {"intensity", blame::lane},
+  {"abandoned", blame::work},
+  {"start_failed", blame::lane},
+  {"start_timed_out", blame::lane},
+  {"ignored"},
+  {"bad_spec"},
+  {"bad_options"},
+  {"already_started"},
+  {"already_present"},
+  {"not_found"},
+  {"running"},
+  {"restarting"},
+  {"simple_one_for_one"},
+  {"no_process"},
+  {"timed_out"},
+  {"name_taken"},
+  {"crash", blame::work},
+  {"aborted", blame::work},
+  {"oom", blame::work},
+  {"hang", blame::lane},
+  {"stalled", blame::work},
+  {"protocol", blame::lane},
+  {"early_exit", blame::lane},
+  {"killed"},
+  {"device_sticky", blame::work},
+  {"device_lost", blame::device},
+  {"bad_input", blame::work},
+  {"io", blame::machine},
+  {"temporary"},
+  {"fenced"},
+  {"misconfigured", blame::machine},
+  {"exit_code", blame::work},
+}};
+static_assert(faults.size() == static_cast<std::size_t>(fault::exit_code) + 1);
 
 std::string exit_text(caf::exit_reason reason) {
   switch (reason) {
@@ -35,7 +75,7 @@ std::string exit_text(caf::exit_reason reason) {
 } // namespace
 
 std::string_view to_string(fault code) noexcept {
-  return fault_names.at(static_cast<std::size_t>(code));
+  return faults.at(static_cast<std::size_t>(code)).name;
 }
 
 caf::error make_error(fault code, std::string text) {
@@ -55,6 +95,20 @@ ending ending_of(const caf::error& reason) noexcept {
     return ending::normal;
   const bool told = reason == caf::exit_reason::user_shutdown || is(reason, fault::shutdown);
   return told ? ending::shutdown : ending::abnormal;
+}
+
+blame blame_of(const caf::error& reason) noexcept {
+  if (!reason)
+    return blame::nobody;
+  if (reason.category() == category)
+    return faults.at(reason.code()).whom;
+  // What CAF itself says of a handler that threw; its exits are orders.
+  return reason == caf::sec::runtime_error ? blame::work : blame::nobody;
+}
+
+std::string_view to_string(blame whom) noexcept {
+  constexpr std::array<std::string_view, 5> words{"nobody", "work", "lane", "device", "machine"};
+  return words.at(static_cast<std::size_t>(whom));
 }
 
 std::string to_text(const caf::error& reason) {

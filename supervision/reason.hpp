@@ -36,6 +36,32 @@ enum class fault : std::uint8_t {
   no_process,        ///< The supervisor is gone.
   timed_out,         ///< The deadline passed; what was to be stopped has been killed.
   name_taken,        ///< Another living actor has this name.
+  // ends of a process that stands for a child (death.hpp)
+  crash,         ///< SIGSEGV, SIGBUS, SIGILL, SIGFPE or the like; the text names it.
+  aborted,       ///< SIGABRT: an assertion, std::terminate, a damaged heap.
+  oom,           ///< The system took its memory back, or it said that it got none.
+  hang,          ///< No heartbeat: stopped, swapped out, or in a call that never ends.
+  stalled,       ///< The heart beats, the work does not move.
+  protocol,      ///< It spoke nonsense.
+  early_exit,    ///< It left without a goodbye.
+  killed,        ///< SIGKILL or SIGTERM from somebody else.
+  device_sticky, ///< A device error that only the end of the process clears.
+  device_lost,   ///< The device is gone.
+  bad_input,     ///< It refuses what it was given, and would again.
+  io,            ///< A disk that is full or broken.
+  temporary,     ///< It asks to be tried again later.
+  fenced,        ///< It lost the right to work on what it had.
+  misconfigured, ///< Another build than ours, or its known answer is wrong.
+  exit_code,     ///< Any other exit code; the text says which.
+};
+
+/// Whose fault a death is, hence what is to be changed before the next attempt.
+enum class blame : std::uint8_t {
+  nobody,  ///< Told to end, or ended by a third party: try the same again.
+  work,    ///< What was being executed at that moment, and nothing that only waited.
+  lane,    ///< The one that executed: its successor may take the same work.
+  device,  ///< Its device: work goes elsewhere.
+  machine, ///< Disk, memory or program of this machine.
 };
 
 std::string_view to_string(fault code) noexcept;
@@ -46,6 +72,10 @@ bool is(const caf::error& reason, fault code) noexcept;
 
 /// How a child of this reason ended. A supervisor that gave up is abnormal unless it said shutdown.
 ending ending_of(const caf::error& reason) noexcept;
+
+/// Of any reason a child ended with. Blame on work is a strike only against what was executing.
+blame blame_of(const caf::error& reason) noexcept;
+std::string_view to_string(blame whom) noexcept;
 
 /// One line: "exception: index out of range", "killed", "shutdown", "system: request_timeout".
 std::string to_text(const caf::error& reason);

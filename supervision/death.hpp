@@ -1,0 +1,48 @@
+#pragma once
+
+// Death: why a process ended, from what the system says of it and what was known before. Pure.
+//
+//   ended                                 reason          blamed
+//   exit 0 after a goodbye                normal          nobody
+//   exit 0 without                        early_exit      lane
+//   by our signal                         as we meant it  as that says
+//   SIGKILL, memory was short             oom             work
+//   SIGKILL, SIGTERM, SIGINT, SIGHUP      killed          nobody
+//   SIGSEGV and its like                  crash           work
+//   SIGABRT                               aborted         work
+//   SIGXCPU                               stalled         work
+//   exit 71 … 78 (exit_words below)       what they say
+//   any other exit code                   exit_code       work
+//
+// Blame is `blame_of(reason)`: reason.cpp has the table.
+
+#include "supervision/reason.hpp"
+
+#include <optional>
+#include <string>
+
+namespace viva::supervision {
+
+/// Exit codes by which a process says why it goes; 71 to 78, beside those of sysexits.h.
+namespace exit_words {
+inline constexpr int device_sticky = 71, device_lost = 72, bad_input = 73, io = 74, temporary = 75,
+                     oom = 76, fenced = 77, misconfigured = 78;
+} // namespace exit_words
+
+/// What waitid told: an exit code, or the signal that ended it.
+struct exit_status {
+  bool exited = false;
+  int number = 0;
+};
+
+/// What its guardian knew.
+struct last_known {
+  std::optional<fault> killed_for{}; ///< We sent the signal, for this.
+  bool said_goodbye = false;
+  bool memory_was_short = false; ///< The system killed for memory during this life.
+  std::string words{};           ///< Its last words, or what was wrong with it; may be empty.
+};
+
+caf::error judge_death(exit_status how, const last_known& known);
+
+} // namespace viva::supervision

@@ -23,9 +23,10 @@ class latency_histogram {
 public:
   static constexpr std::size_t bucket_count = 8 * 40;
 
-  void add(std::chrono::nanoseconds time) noexcept {
+  /// `times`: so many had this latency.
+  void add(std::chrono::nanoseconds time, std::uint64_t times = 1) noexcept {
     const auto us = static_cast<std::uint64_t>(time.count() / 1000);
-    x_counts[index(us)].fetch_add(1, std::memory_order_relaxed);
+    x_counts[index(us)].fetch_add(times, std::memory_order_relaxed);
   }
   using counts = std::array<std::uint64_t, bucket_count>;
   void merge_into(counts& out) const noexcept {

@@ -1,0 +1,101 @@
+#pragma once
+
+// Pipeline: tensors of this process through supervised lanes. The second way in.
+//
+//   viva::pipeline pipe{{.lanes = 2}};
+//   auto q = pipe.quantize(viva::view_of(values), viva::nf4{});     // a future
+//   for (auto&& [index, result] : pipe.stream(tensors, viva::int8{})) …
+//
+// Owns its actor system, its supervision tree and its threads; nothing is global. A lane that dies
+// is restarted and its work runs again: callers notice nothing but time, and the bytes are the
+// same. Nothing throws; errors name what, where and what to do.
+//
+// Views are read where they lie. The caller's bytes must stay, unchanged, until the answer is
+// there: a future's until get(), or until its destructor returned; a stream's until the stream is
+// gone. All functions may be called from any thread; one stream is one thread's.
+
+#include "actors/pipeline/stream.hpp"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace viva {
+
+struct pipeline_options {
+  std::uint32_t lanes = 0;                    ///< Threads that compute; 0: one for each core.
+  std::uint64_t budget_bytes = 256ull << 20;  ///< Of results under way or not yet taken.
+  std::uint32_t budget_tickets = 4096;        ///< Submissions under way or not yet taken.
+};
+
+struct submit_options {
+  std::string name = "tensor"; ///< In errors.
+  urgency how_urgent = urgency::normal;
+  deadline until = no_deadline; ///< Then the answer is errc::timed_out.
+  /// While the budget is full. `block` waits for answers that others take: a thread that first
+  /// submits everything and then takes must not submit more than the budget holds.
+  on_full when_full = on_full::block;
+};
+
+struct pipeline_lane {
+  std::string id;
+  std::uint64_t tensors = 0, bytes = 0; ///< Of source.
+  double busy_seconds = 0, p50_ms = 0, p99_ms = 0; ///< Of a ticket.
+};
+
+struct pipeline_metrics {
+  std::vector<pipeline_lane> lanes;
+  std::uint64_t tensors = 0, bytes = 0;
+  std::uint64_t tickets = 0;       ///< Units that lanes have done; each costs one message.
+  std::uint64_t tickets_lost = 0;  ///< That went back in line because their lane died.
+  std::uint64_t restarts = 0;
+  std::uint64_t waiting = 0, running = 0; ///< Tickets now.
+  std::uint32_t lanes_up = 0;
+  double latency_p50_ms = 0, latency_p99_ms = 0; ///< Of streams: from sent to received.
+  std::uint64_t budget_bytes_used = 0, budget_tickets_used = 0, submits_waiting = 0;
+};
+
+namespace actors {
+class pipeline_house;
+struct pipeline_floor;
+} // namespace actors
+
+class pipeline {
+public:
+  /// Starts the lanes. Where that fails (no threads, no memory), every call answers the error.
+  explicit pipeline(pipeline_options options = {});
+  /// Work not yet begun fails with errc::interrupted; waits for what runs.
+  ~pipeline();
+  pipeline(const pipeline&) = delete;
+  pipeline& operator=(const pipeline&) = delete;
+
+  /// Errors: unknown_method, bad_option, bad_shape, not_finite, over_budget, timed_out,
+  /// interrupted, job_failed (it killed three lanes).
+  future<expected<encoded>> quantize(const tensor_view&, const method_words&,
+                                     submit_options options = {});
+  /// 2:4 pruning: `sparse24` and its relatives; other methods are `unsupported`.
+  future<expected<encoded>> prune(const tensor_view&, const method_words& how = sparse24{},
+                                  submit_options options = {});
+
+  /// A range of tensor_views or of contiguous floats, which must stay where it is while the stream
+  /// lives. An unknown method or a closed pipeline is the error of every tensor.
+  template <std::ranges::input_range Range>
+  tensor_stream stream(Range& tensors, const method_words& how, stream_options options = {}) {
+    return stream_from(source_of(tensors), how, options);
+  }
+  tensor_stream stream_from(tensor_source, const method_words&, stream_options options = {});
+
+  /// A snapshot of what lanes did and what waits.
+  pipeline_metrics metrics() const;
+  std::uint32_t lanes() const noexcept;
+
+  /// For tests and benchmarks: lane `lane % lanes()` throws in the midst of its next unit.
+  void kill_lane(std::uint32_t lane);
+
+private:
+  const std::shared_ptr<actors::pipeline_floor> x_floor;
+  std::unique_ptr<actors::pipeline_house> x_house; // null where it could not be built
+};
+
+} // namespace viva

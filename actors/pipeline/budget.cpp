@@ -1,0 +1,112 @@
+#include "actors/pipeline/budget.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <string>
+
+namespace viva::actors {
+
+expected<void> budget::check(amount what) const {
+  if (what.bytes > x_all.bytes || what.tickets > x_all.tickets)
+    return fail(errc::over_budget, "this work needs " + std::to_string(what.bytes)
+                                       + " bytes and the whole budget has "
+                                       + std::to_string(x_all.bytes)
+                                       + "; raise pipeline_options::budget_bytes");
+  if (x_closed)
+    return fail(errc::interrupted, "the pipeline is closed");
+  return {};
+}
+
+expected<budget::lease> budget::admit(amount what, on_full mode, deadline until) {
+  std::unique_lock lock{x_guard};
+  if (auto fine = check(what); !fine)
+    return tl::unexpected(fine.error());
+  if (x_waiting.empty() && fits(what)) {
+    x_used.bytes += what.bytes;
+    x_used.tickets += what.tickets;
+    return lease{shared_from_this(), what};
+  }
+  if (mode == on_full::refuse)
+    return fail(errc::over_budget, std::to_string(x_used.bytes) + " of "
+                                       + std::to_string(x_all.bytes) + " bytes and "
+                                       + std::to_string(x_used.tickets) + " of "
+                                       + std::to_string(x_all.tickets)
+                                       + " tickets are under way; try later");
+  std::condition_variable come;
+  std::optional<lease> mine;
+  const auto id = ++x_last_id;
+  x_waiting.push_back({id, what, [&](lease given) {
+                         const std::lock_guard inner{x_guard};
+                         mine = std::move(given);
+                         come.notify_one(); // under the lock: the waiter owns `come`
+                       }});
+  const auto told = [&] { return mine.has_value(); };
+  if (until == no_deadline)
+    come.wait(lock, told);
+  else if (!come.wait_until(lock, until, told)) {
+    if (std::erase_if(x_waiting, [id](const waiter& w) { return w.id == id; }) != 0) {
+      admit_waiting(lock); // those behind may fit where this one did not
+      return fail(errc::timed_out, "the deadline passed before the budget had room");
+    }
+    come.wait(lock, told); // taken off the line already: the lease is on its way
+  }
+  if (!*mine)
+    return fail(errc::interrupted, "the pipeline is closed");
+  return std::move(*mine);
+}
+
+expected<void> budget::park(amount what, std::function<void(lease)> go) {
+  std::unique_lock lock{x_guard};
+  if (auto fine = check(what); !fine)
+    return fine;
+  if (x_waiting.size() >= x_parked_max)
+    return fail(errc::over_budget, std::to_string(x_parked_max)
+                                       + " submissions wait already; await some of them first");
+  x_waiting.push_back({++x_last_id, what, std::move(go)});
+  admit_waiting(lock);
+  return {};
+}
+
+// In order of arrival; each is told outside the lock.
+void budget::admit_waiting(std::unique_lock<std::mutex>& lock) {
+  while (!x_waiting.empty() && fits(x_waiting.front().what)) {
+    auto next = std::move(x_waiting.front());
+    x_waiting.pop_front();
+    x_used.bytes += next.what.bytes;
+    x_used.tickets += next.what.tickets;
+    lock.unlock();
+    next.go(lease{shared_from_this(), next.what});
+    lock.lock();
+  }
+}
+
+void budget::give_back(amount what) noexcept {
+  std::unique_lock lock{x_guard};
+  x_used.bytes -= what.bytes;
+  x_used.tickets -= what.tickets;
+  admit_waiting(lock);
+}
+
+void budget::close() {
+  std::deque<waiter> left;
+  {
+    const std::lock_guard lock{x_guard};
+    x_closed = true;
+    left = std::move(x_waiting);
+    x_waiting.clear();
+  }
+  for (auto& each : left)
+    each.go({});
+}
+
+budget::amount budget::used() const {
+  const std::lock_guard lock{x_guard};
+  return x_used;
+}
+
+std::size_t budget::waiting() const {
+  const std::lock_guard lock{x_guard};
+  return x_waiting.size();
+}
+
+} // namespace viva::actors

@@ -1,0 +1,78 @@
+#pragma once
+
+// Desk: the conductor of a pipeline. It hands units to lanes and puts those of a dead lane back in
+// line; it restarts nobody.
+//
+// A plain object under one lock instead of an actor: a lane that has done its unit takes the next
+// one here, without waking a third thread. Lanes are told only while they sleep, by `wake`.
+
+#include "actors/pipeline/unit.hpp"
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace viva::actors {
+
+class desk {
+public:
+  using wake_function = std::function<void()>;
+
+  desk(std::size_t lanes, std::uint32_t lives_max) : x_seats(lanes), x_lives_max(lives_max) {
+  }
+
+  /// Any thread. Where the desk is closed, each fails at once.
+  void submit(std::span<const unit_ptr> units);
+
+  /// What a lane is handed: `mine` says that the unit it had is still its own to finish.
+  struct hand {
+    bool mine = false;
+    unit_ptr next;
+  };
+  /// By a lane of this life: it has run what it had, and wants more. Without a next one it is woken
+  /// later.
+  hand turn(std::size_t lane, std::uint64_t life);
+
+  /// By start functions: the number of the new life.
+  std::uint64_t begin_life(std::size_t lane);
+  void lane_up(std::size_t lane, wake_function wake);
+  /// What the lane had goes back to the front. Where it had begun and `blame` is right, a life is
+  /// counted against it, and it fails after `lives_max` of them.
+  void lane_down(std::size_t lane, bool blame);
+  /// Everything in line fails with `why`, and whatever is submitted later. A unit that a lane has
+  /// is finished by it, or fails when the lane is down.
+  void close(const error& why);
+
+  struct counts {
+    std::uint64_t waiting = 0, running = 0, units = 0, lost = 0, lives = 0;
+    std::uint32_t lanes_up = 0;
+  };
+  counts count() const;
+
+private:
+  struct seat {
+    std::shared_ptr<wake_function> wake; // null: down
+    unit_ptr current;
+    std::uint64_t life = 0;
+    bool idle = false;
+  };
+  using wakes = std::vector<std::shared_ptr<wake_function>>;
+
+  unit_ptr take();
+  wakes rouse(std::size_t units);
+
+  mutable std::mutex x_guard;
+  std::array<std::deque<unit_ptr>, 3> x_line; // by urgency
+  std::vector<seat> x_seats;
+  const std::uint32_t x_lives_max;
+  error x_closed; // code ok: open
+  counts x_counts;
+};
+
+} // namespace viva::actors

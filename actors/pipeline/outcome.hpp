@@ -1,0 +1,116 @@
+#pragma once
+
+// Outcome: what the work and the future of one answer share.
+
+#include "kernels/error.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+namespace viva {
+
+using deadline = std::chrono::steady_clock::time_point;
+inline constexpr deadline no_deadline = deadline::max();
+
+/// Which work lanes take first.
+enum class urgency : std::uint8_t { high, normal, low };
+
+/// What a promise and its future share.
+template <class T>
+class outcome {
+public:
+  /// The first answer counts; later ones are dropped. `held` goes once the answer is taken.
+  void set(T value, std::shared_ptr<void> held = {}) {
+    std::function<void()> told;
+    {
+      const std::lock_guard lock{x_guard};
+      if (x_value || x_taken)
+        return;
+      x_value = std::move(value);
+      x_held = std::move(held);
+      told = std::move(x_told);
+      x_withdraw = nullptr; // it holds the work, which holds this
+    }
+    x_ready.notify_all();
+    if (told)
+      told();
+  }
+  /// How the work is told that nobody wants it any more. Must lead to an answer soon.
+  void on_withdraw(std::function<void(errc)> withdraw, deadline until) {
+    const std::lock_guard lock{x_guard};
+    x_until = until;
+    if (!x_value && !x_taken)
+      x_withdraw = std::move(withdraw);
+  }
+  void withdraw(errc why) {
+    std::function<void(errc)> tell;
+    {
+      const std::lock_guard lock{x_guard};
+      tell = x_withdraw;
+    }
+    if (tell)
+      tell(why);
+  }
+  bool ready() const {
+    const std::lock_guard lock{x_guard};
+    return x_value || x_taken;
+  }
+  /// Past the work's own deadline it withdraws the work itself.
+  bool wait_until(deadline limit) {
+    std::unique_lock lock{x_guard};
+    const auto there = [this] { return x_value || x_taken; };
+    if (x_until < limit && !wait(lock, x_until, there)) {
+      lock.unlock();
+      withdraw(errc::timed_out);
+      lock.lock();
+    }
+    return wait(lock, limit, there);
+  }
+  T take() {
+    wait_until(no_deadline);
+    std::shared_ptr<void> held; // ends outside the lock: it may let somebody else in
+    const std::lock_guard lock{x_guard};
+    held = std::move(x_held);
+    T value = std::move(*x_value);
+    x_value.reset();
+    x_taken = true;
+    return value;
+  }
+  /// Calls `told` once the answer is there, on the thread that brings it or, where it is there
+  /// already, on the caller's.
+  void then(std::function<void()> told) {
+    {
+      const std::lock_guard lock{x_guard};
+      if (!x_value && !x_taken) {
+        x_told = std::move(told);
+        return;
+      }
+    }
+    told();
+  }
+
+private:
+  template <class Condition>
+  bool wait(std::unique_lock<std::mutex>& lock, deadline limit, Condition there) {
+    if (limit != no_deadline)
+      return x_ready.wait_until(lock, limit, there);
+    x_ready.wait(lock, there);
+    return true;
+  }
+
+  mutable std::mutex x_guard;
+  std::condition_variable x_ready;
+  std::optional<T> x_value;
+  std::function<void(errc)> x_withdraw;
+  std::function<void()> x_told;
+  std::shared_ptr<void> x_held;
+  deadline x_until = no_deadline;
+  bool x_taken = false;
+};
+
+} // namespace viva

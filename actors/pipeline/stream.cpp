@@ -1,0 +1,260 @@
+#include "actors/pipeline/stream.hpp"
+
+#include "actors/pipeline/stream_core.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace viva {
+
+tensor_stream::tensor_stream(std::unique_ptr<actors::stream_core> core) : x_core(std::move(core)) {
+}
+tensor_stream::tensor_stream(tensor_stream&&) noexcept = default;
+tensor_stream::~tensor_stream() = default;
+
+bool tensor_stream::step() {
+  return x_core->step();
+}
+stream_item tensor_stream::item() const {
+  return x_core->item();
+}
+void tensor_stream::cancel() {
+  x_core->cancel();
+}
+
+namespace actors {
+namespace {
+
+constexpr std::uint32_t tensors_under_way = 4096;
+
+// Enough for each lane to have one more while results are read, and for a wake to bring many.
+std::uint32_t window_of(const stream_options& options, std::uint32_t lanes) {
+  if (options.window != 0)
+    return options.window;
+  const auto batch = std::max(1u, options.batch_tensors);
+  return std::max(tensors_under_way / batch, 2 + 3 * lanes);
+}
+
+} // namespace
+
+stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels::recipe> how,
+                         tensor_source source, stream_options options)
+    : x_floor(std::move(floor)), x_options(options), x_source(std::move(source)) {
+  x_hub = std::make_shared<stream_hub>(x_floor->lanes, options.until);
+  if (how)
+    x_how = *how;
+  else
+    x_broken = how.error();
+  if (x_broken.code == errc::ok)
+    lease();
+  const auto count = x_broken.code == errc::ok ? window_of(options, x_floor->lanes) : 1;
+  x_views.resize(std::max(1u, options.batch_tensors));
+  x_view = x_views.size();
+  for (std::uint32_t i = 0; i < count; ++i) {
+    x_batches.push_back(std::make_shared<stream_batch>(x_hub, x_how));
+    x_batches.back()->how_urgent = options.how_urgent;
+    x_free.push_back(x_batches.back().get());
+  }
+}
+
+// The whole stream is admitted at once; its batches then share what it was given.
+void stream_core::lease() {
+  auto& room = *x_floor->room;
+  const auto window = window_of(x_options, x_floor->lanes);
+  const auto tickets = std::min(window, room.all().tickets);
+  x_bytes_max = std::min(window * x_options.batch_bytes, room.all().bytes / 4);
+  const auto mode = x_options.when_full == on_full::refuse ? on_full::refuse : on_full::block;
+  auto given = room.admit({x_bytes_max, tickets}, mode, x_options.until);
+  if (given)
+    x_lease = std::move(*given);
+  else
+    x_broken = given.error();
+}
+
+stream_core::~stream_core() {
+  cancel();
+  std::unique_lock lock{x_hub->guard};
+  x_hub->waiting = true;
+  x_hub->come.wait(lock, [this] { return x_hub->in_line + x_hub->running == 0; });
+}
+
+void stream_core::cancel() {
+  const std::lock_guard lock{x_hub->guard};
+  x_hub->cancelled = true;
+}
+
+stream_item stream_core::item() const {
+  const auto& batch = *x_current;
+  const auto& at = batch.entries[x_slot];
+  const auto index = batch.first_index + x_slot;
+  if (const auto* why = batch.problem(x_slot)) [[unlikely]]
+    return {index, tl::unexpected(*why)};
+  const auto* numbers = batch.numbers.empty() ? nullptr : &batch.numbers[x_slot];
+  return {index, encoded_view{x_how, batch.maps[at.map], batch.bytes.data() + at.offset, numbers,
+                              at.view.rows, at.view.cols}};
+}
+
+bool stream_core::next_batch() {
+  if (x_current != nullptr)
+    x_free.push_back(std::exchange(x_current, nullptr));
+  x_slot = 0;
+  for (;;) {
+    while (send_more()) {
+    }
+    if ((x_current = in_turn()) != nullptr)
+      break;
+    flush();
+    if (x_out == 0)
+      return false;
+    receive();
+  }
+  --x_out;
+  const auto took = std::chrono::steady_clock::now() - x_current->sent;
+  x_floor->latency.add(took, x_current->entries.size());
+  return true;
+}
+
+/// True where one more batch is on its way.
+bool stream_core::send_more() {
+  if (x_filled == nullptr) {
+    if (x_free.empty() || !fill(*x_free.back()))
+      return false;
+    x_filled = x_free.back();
+    x_free.pop_back();
+  }
+  if (!make_room(*x_filled, x_filled->bytes_used))
+    return false; // until others came home
+  auto& batch = *std::exchange(x_filled, nullptr);
+  batch.sequence = x_sequence++;
+  batch.sent = std::chrono::steady_clock::now();
+  ++x_out;
+  if (x_broken.code != errc::ok) {
+    batch.lost = x_broken;
+    x_ready.push_back(&batch);
+    return true;
+  }
+  const auto place = static_cast<std::size_t>(
+    std::ranges::find(x_batches, &batch, &std::shared_ptr<stream_batch>::get) - x_batches.begin());
+  x_unsent.push_back(x_batches[place]);
+  if (x_unsent.size() >= std::max<std::size_t>(1, x_batches.size() / 8))
+    flush();
+  return true;
+}
+
+void stream_core::flush() {
+  if (x_unsent.empty())
+    return;
+  {
+    const std::lock_guard lock{x_hub->guard};
+    x_hub->in_line += static_cast<std::uint32_t>(x_unsent.size());
+  }
+  x_floor->work->submit(x_unsent);
+  x_unsent.clear();
+}
+
+bool stream_core::pull() {
+  if (x_view < x_views.size())
+    return true;
+  if (x_ended)
+    return false;
+  x_views.resize(std::max(1u, x_options.batch_tensors));
+  x_views.resize(std::min(x_views.size(), x_source(x_views)));
+  x_view = 0;
+  x_ended = x_views.empty();
+  return !x_ended;
+}
+
+/// Takes views until the batch is full; false where there are none.
+bool stream_core::fill(stream_batch& batch) {
+  batch.clear();
+  batch.first_index = x_index;
+  while (batch.entries.size() < std::max(1u, x_options.batch_tensors) && pull()
+         && place(batch, x_views[x_view]))
+    ++x_view;
+  x_index += batch.entries.size();
+  return !batch.entries.empty();
+}
+
+/// False where the batch has enough without it.
+bool stream_core::place(stream_batch& batch, const tensor_view& view) {
+  const auto slot = static_cast<std::uint32_t>(batch.entries.size());
+  const bool same = view.rows == x_checked.rows && view.cols == x_checked.cols
+                    && view.row_bytes == x_checked.row_bytes && view.type == x_checked.type
+                    && view.data != nullptr;
+  if (!same && x_broken.code == errc::ok) {
+    const auto name = "tensor " + std::to_string(x_index + slot);
+    auto fine = check_view(x_how, view, name);
+    plane_map map;
+    if (fine)
+      map = map_planes(x_how, view.rows, view.cols);
+    if (fine && map.total > x_bytes_max)
+      fine = fail(errc::over_budget, name + ": its result needs " + std::to_string(map.total)
+                                       + " bytes and the stream has "
+                                       + std::to_string(x_bytes_max)
+                                       + "; raise pipeline_options::budget_bytes or quantize it "
+                                         "by itself");
+    if (!fine) {
+      batch.complaints.push_back({slot, fine.error()});
+      batch.entries.push_back({view, 0, stream_batch::refused});
+      return true;
+    }
+    x_checked = view;
+    x_checked_map = map;
+  }
+  const auto bytes = x_checked_map.total;
+  if (slot != 0 && batch.bytes_used + bytes > std::min(x_options.batch_bytes, x_bytes_max))
+    return false;
+  if (!same || batch.maps.empty())
+    batch.maps.push_back(x_checked_map);
+  batch.entries.push_back(
+    {view, batch.bytes_used, static_cast<std::uint32_t>(batch.maps.size() - 1)});
+  batch.bytes_used += bytes;
+  return true;
+}
+
+/// Slabs together keep to the lease: those of free batches are dropped first.
+bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
+  if (bytes <= batch.bytes.size())
+    return true;
+  auto drop = [this](stream_batch& each) {
+    x_bytes -= each.bytes.size();
+    each.bytes.drop();
+  };
+  drop(batch);
+  for (std::size_t i = 0; i < x_free.size() && x_bytes + bytes > x_bytes_max; ++i)
+    drop(*x_free[i]);
+  if (x_bytes + bytes > x_bytes_max)
+    return false;
+  batch.bytes.make_room(bytes);
+  x_bytes += batch.bytes.size();
+  return true;
+}
+
+/// Waits until something is home.
+void stream_core::receive() {
+  std::unique_lock lock{x_hub->guard};
+  x_hub->waiting = true;
+  x_hub->come.wait(lock, [this] { return !x_hub->done.empty(); });
+  x_hub->waiting = false;
+  x_ready.insert(x_ready.end(), x_hub->done.begin(), x_hub->done.end());
+  x_hub->done.clear();
+}
+
+stream_batch* stream_core::in_turn() {
+  if (x_ready.empty()) {
+    const std::lock_guard lock{x_hub->guard};
+    x_ready.swap(x_hub->done);
+  }
+  const auto at = x_options.in_order
+                    ? std::ranges::find(x_ready, x_next, &stream_batch::sequence)
+                    : x_ready.begin();
+  if (at == x_ready.end())
+    return nullptr;
+  auto* batch = *at;
+  x_ready.erase(at);
+  ++x_next;
+  return batch;
+}
+
+} // namespace actors
+} // namespace viva

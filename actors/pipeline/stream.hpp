@@ -1,0 +1,115 @@
+#pragma once
+
+// Stream: many small tensors through a pipeline, in batches, each with a result of its own.
+//
+//   for (auto&& [index, result] : pipe.stream(tensors, viva::int8{}))
+//     if (result) use(index, *result); else tell(result.error());
+//
+// Batches are filled by whoever iterates, so a consumer that stops stops the producer, and memory
+// stays at `stream_options::window` batches. One bad tensor fails alone.
+
+#include "actors/pipeline/budget.hpp"
+#include "actors/pipeline/encoded.hpp"
+#include "actors/pipeline/tensor_view.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <ranges>
+#include <span>
+
+namespace viva {
+
+struct stream_options {
+  dtype type = dtype::f32;           ///< Of every tensor.
+  bool in_order = false;             ///< Results in the order of their tensors.
+  std::uint32_t batch_tensors = 256; ///< Tensors a ticket at most; 1: one message each.
+  std::uint64_t batch_bytes = 256 << 10; ///< Encoded bytes a batch aims at; a larger tensor goes
+                                         ///< alone.
+  std::uint32_t window = 0; ///< Batches under way or unread; 0: for about 4,096 tensors.
+  urgency how_urgent = urgency::normal;
+  deadline until = no_deadline; ///< Tensors that no lane has begun by then fail with timed_out.
+  on_full when_full = on_full::block; ///< While other work holds the budget; suspend: as block.
+};
+
+/// Fills some views and says how many; 0 ends the stream. Called on the thread that iterates.
+using tensor_source = std::function<std::size_t(std::span<tensor_view>)>;
+
+struct stream_item {
+  std::uint64_t index = 0; ///< Of the tensor, counted from 0.
+  /// The view is valid until the next step of the stream; `encoded{*result}` keeps it.
+  expected<encoded_view> result;
+};
+
+namespace actors {
+class stream_core;
+} // namespace actors
+
+class tensor_stream {
+public:
+  tensor_stream(tensor_stream&&) noexcept;
+  tensor_stream& operator=(tensor_stream&&) = delete;
+  /// Cancels what is left, and waits until no lane reads the caller's bytes.
+  ~tensor_stream();
+
+  /// Steps to the next tensor; false at the end. `item` is then the one stepped to.
+  bool step();
+  stream_item item() const;
+  /// Everything not yet begun fails with errc::interrupted. Any thread.
+  void cancel();
+
+  struct sentinel {};
+  class iterator {
+  public:
+    using value_type = stream_item;
+    using difference_type = std::ptrdiff_t;
+    explicit iterator(tensor_stream* of = nullptr) : x_of(of) {
+    }
+    stream_item operator*() const {
+      return x_of->item();
+    }
+    iterator& operator++() {
+      if (!x_of->step())
+        x_of = nullptr;
+      return *this;
+    }
+    void operator++(int) {
+      ++*this;
+    }
+    friend bool operator==(const iterator& at, sentinel) {
+      return at.x_of == nullptr;
+    }
+
+  private:
+    tensor_stream* x_of;
+  };
+  iterator begin() {
+    return iterator{step() ? this : nullptr};
+  }
+  sentinel end() const {
+    return {};
+  }
+
+private:
+  friend class pipeline;
+  explicit tensor_stream(std::unique_ptr<actors::stream_core>);
+  std::unique_ptr<actors::stream_core> x_core;
+};
+
+/// A source of the views of a range, which must stay where it is. Elements are tensor_views or
+/// contiguous ranges of float.
+template <std::ranges::input_range Range>
+tensor_source source_of(Range& tensors) {
+  return [at = std::ranges::begin(tensors), last = std::ranges::end(tensors)](
+           std::span<tensor_view> out) mutable {
+    std::size_t count = 0;
+    for (; count < out.size() && at != last; ++at)
+      if constexpr (std::is_convertible_v<decltype(*at), tensor_view>)
+        out[count++] = *at;
+      else
+        out[count++] = view_of(std::span<const float>(*at));
+    return count;
+  };
+}
+
+} // namespace viva

@@ -1,0 +1,111 @@
+#include "actors/pipeline/stream_batch.hpp"
+
+#include <algorithm>
+#include <new>
+
+namespace viva::actors {
+
+namespace {
+constexpr std::align_val_t slab_alignment{64};
+} // namespace
+
+void slab::drop() noexcept {
+  ::operator delete(x_data, slab_alignment);
+  x_data = nullptr;
+  x_size = 0;
+}
+
+void slab::make_room(std::uint64_t bytes) {
+  if (bytes <= x_size)
+    return;
+  drop();
+  x_data = static_cast<std::byte*>(::operator new(bytes, slab_alignment));
+  x_size = bytes;
+}
+
+void stream_batch::clear() {
+  entries.clear();
+  maps.clear();
+  complaints.clear();
+  problems.clear();
+  bytes_used = 0;
+  lost = {};
+  runs_lost = 0;
+}
+
+const error* stream_batch::problem(std::uint32_t slot) const {
+  const auto& all = entries[slot].map == refused ? complaints : problems;
+  if (all.empty() && lost.code == errc::ok) [[likely]]
+    return nullptr;
+  const auto at = std::ranges::lower_bound(all, slot, {}, &complaint::slot);
+  if (at != all.end() && at->slot == slot)
+    return &at->why;
+  return lost.code != errc::ok ? &lost : nullptr;
+}
+
+// Under the hub's lock. Wakes the one who iterates when lanes are about to run dry, not for each
+// batch: a wake costs as much as a batch of small tensors.
+void stream_batch::come_home(std::unique_lock<std::mutex>& lock) {
+  hub->done.push_back(this);
+  const bool wake = hub->waiting && hub->in_line <= hub->lanes;
+  if (wake)
+    hub->come.notify_one(); // under the lock: whoever waits may end the hub
+  lock.unlock();
+}
+
+bool stream_batch::begin() noexcept {
+  std::unique_lock lock{hub->guard};
+  --hub->in_line;
+  const bool late = hub->until != no_deadline && std::chrono::steady_clock::now() > hub->until;
+  if (!hub->cancelled && !late) {
+    ++hub->running;
+    return true;
+  }
+  lost = late ? error{errc::timed_out, "the stream's deadline passed before a lane was free"}
+              : error{errc::interrupted, "the stream was cancelled"};
+  come_home(lock);
+  return false;
+}
+
+unit_tally stream_batch::run(const lane_floor& floor) {
+  unit_tally did{entries.size(), 0};
+  problems.clear(); // of a run that was lost
+  if (how.row->survey_run != nullptr)
+    numbers.resize(entries.size());
+  kernels::tensor_numbers none;
+  auto* const base = bytes.data();
+  for (std::uint32_t slot = 0; slot < entries.size(); ++slot) {
+    const auto& each = entries[slot];
+    if (each.map == refused)
+      continue;
+    auto& its_own = numbers.empty() ? none : numbers[slot];
+    const auto done =
+      encode_whole(how, each.view, maps[each.map], base + each.offset, its_own, floor);
+    did.bytes += each.view.values() * kernels::bytes_of(each.view.type);
+    if (!done) [[unlikely]]
+      problems.push_back({slot, name_problem(done, how, each.view.cols,
+                                             "tensor " + std::to_string(first_index + slot))});
+  }
+  return did;
+}
+
+void stream_batch::finish() noexcept {
+  std::unique_lock lock{hub->guard};
+  --hub->running;
+  come_home(lock);
+}
+
+void stream_batch::lose() noexcept {
+  const std::lock_guard lock{hub->guard};
+  --hub->running;
+  ++hub->in_line;
+}
+
+void stream_batch::fail(const error& why, bool was_begun) noexcept {
+  std::unique_lock lock{hub->guard};
+  --(was_begun ? hub->running : hub->in_line);
+  lost = why;
+  come_home(lock);
+}
+
+} // namespace viva::actors

@@ -1,0 +1,104 @@
+#pragma once
+
+// Stream batch: tensors that travel together, and the slab their results lie in. Batches go round
+// between the stream, the desk and the lanes; nothing is allocated once all have their size.
+
+#include "actors/pipeline/desk.hpp"
+#include "actors/pipeline/encode_view.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace viva::actors {
+
+class stream_batch;
+
+/// Where lanes leave done batches for the one who iterates.
+struct stream_hub {
+  explicit stream_hub(std::uint32_t lane_count, deadline limit)
+      : lanes(lane_count), until(limit) {
+  }
+  const std::uint32_t lanes;
+  const deadline until;
+
+  std::mutex guard;
+  std::condition_variable come;
+  std::vector<stream_batch*> done;
+  std::uint32_t in_line = 0, running = 0;
+  bool waiting = false, cancelled = false;
+};
+
+/// Memory at an address of 64, of which only the size is kept when it grows.
+class slab {
+public:
+  void make_room(std::uint64_t bytes);
+  void drop() noexcept;
+  ~slab() {
+    drop();
+  }
+  slab() = default;
+  slab(const slab&) = delete;
+  slab& operator=(const slab&) = delete;
+  std::byte* data() const noexcept {
+    return x_data;
+  }
+  std::uint64_t size() const noexcept {
+    return x_size;
+  }
+
+private:
+  std::byte* x_data = nullptr;
+  std::uint64_t x_size = 0;
+};
+
+class stream_batch final : public unit {
+public:
+  static constexpr std::uint32_t refused = ~0u;
+  struct entry {
+    tensor_view view;
+    std::uint64_t offset = 0;       ///< Of its planes in the slab.
+    std::uint32_t map = refused;    ///< In `maps`; refused: see `complaints`.
+  };
+  struct complaint {
+    std::uint32_t slot = 0;
+    error why;
+  };
+
+  stream_batch(std::shared_ptr<stream_hub> to, const kernels::recipe& with)
+      : hub(std::move(to)), how(with) {
+  }
+  void clear();
+  /// Of slot i, or null.
+  const error* problem(std::uint32_t slot) const;
+
+  bool begin() noexcept override;
+  unit_tally run(const lane_floor&) override;
+  void finish() noexcept override;
+  void lose() noexcept override;
+  void fail(const error&, bool was_begun) noexcept override;
+
+  // Written by the stream while the batch is its own.
+  std::vector<entry> entries;
+  std::vector<plane_map> maps;
+  std::vector<complaint> complaints; ///< Of shapes, before it was sent.
+  slab bytes;
+  std::uint64_t bytes_used = 0;
+  std::uint64_t sequence = 0, first_index = 0;
+  std::chrono::steady_clock::time_point sent{};
+
+  // Written by the lane.
+  std::vector<kernels::tensor_numbers> numbers; ///< Of each slot, where the method has any.
+  std::vector<complaint> problems;              ///< By slot.
+  error lost;                                   ///< Of all slots; code ok: none.
+
+private:
+  void come_home(std::unique_lock<std::mutex>&);
+
+  const std::shared_ptr<stream_hub> hub;
+  const kernels::recipe& how; // the stream's
+};
+
+} // namespace viva::actors

@@ -1,0 +1,70 @@
+#pragma once
+
+// Stream core: fills batches from the source, sends them, takes them back, all on the thread that
+// iterates.
+
+#include "actors/pipeline/house.hpp"
+#include "actors/pipeline/stream.hpp"
+#include "actors/pipeline/stream_batch.hpp"
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+namespace viva::actors {
+
+class stream_core {
+public:
+  stream_core(std::shared_ptr<pipeline_floor>, expected<kernels::recipe>, tensor_source,
+              stream_options);
+  ~stream_core();
+  stream_core(const stream_core&) = delete;
+
+  bool step() {
+    if (x_current != nullptr && ++x_slot < x_current->entries.size()) [[likely]]
+      return true;
+    return next_batch();
+  }
+  stream_item item() const;
+  void cancel();
+
+private:
+  bool next_batch();
+  bool send_more();
+  bool fill(stream_batch&);
+  bool pull();
+  bool place(stream_batch&, const tensor_view&);
+  void flush();
+  bool make_room(stream_batch&, std::uint64_t bytes);
+  void receive();
+  stream_batch* in_turn();
+  void lease();
+
+  const std::shared_ptr<pipeline_floor> x_floor;
+  const stream_options x_options;
+  const tensor_source x_source;
+  error x_broken; // of every tensor; code ok: none
+  kernels::recipe x_how;
+  std::shared_ptr<stream_hub> x_hub;
+  budget::lease x_lease;
+  std::uint64_t x_bytes_max = 0, x_bytes = 0; // of slabs
+
+  std::vector<std::shared_ptr<stream_batch>> x_batches;
+  std::vector<stream_batch*> x_free;
+  stream_batch* x_filled = nullptr; // has views, and no room for their results yet
+  std::vector<unit_ptr> x_unsent;
+  std::vector<stream_batch*> x_ready; // home, not yet read
+  std::uint32_t x_out = 0;            // sent or unsent
+  std::uint64_t x_sequence = 0, x_next = 0, x_index = 0;
+
+  std::vector<tensor_view> x_views; // pulled
+  std::size_t x_view = 0;           // the first not yet placed
+  bool x_ended = false;
+  tensor_view x_checked; // the last shape that passed, with its map
+  plane_map x_checked_map;
+
+  stream_batch* x_current = nullptr;
+  std::uint32_t x_slot = 0;
+};
+
+} // namespace viva::actors

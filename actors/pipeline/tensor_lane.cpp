@@ -1,0 +1,44 @@
+#include "actors/pipeline/tensor_lane.hpp"
+
+#include <caf/all.hpp>
+
+namespace viva::actors {
+namespace {
+
+void run_metered(unit& work, const tensor_lane_place& place) {
+  const auto began = std::chrono::steady_clock::now();
+  const auto did = work.run(lane_floor{*place.condemned});
+  const auto took = std::chrono::steady_clock::now() - began;
+  auto& meter = *place.meter;
+  meter.tickets.add(took);
+  meter.shards.fetch_add(did.tensors, std::memory_order_relaxed);
+  meter.bytes.fetch_add(did.bytes, std::memory_order_relaxed);
+  meter.busy_ns.fetch_add(static_cast<std::uint64_t>(took.count()), std::memory_order_relaxed);
+}
+
+} // namespace
+
+caf::behavior tensor_lane(caf::event_based_actor* self, tensor_lane_place place) {
+  auto held = std::make_shared<unit_ptr>(); // taken at the end of the turn before
+  return {
+    [self, held, place = std::move(place)](next_unit) {
+      auto work = *held ? std::move(*held) : place.work->turn(place.index, place.life).next;
+      if (!work)
+        return; // a sibling was faster
+      const bool wanted = work->begin();
+      if (wanted) {
+        work->begun.store(true, std::memory_order_relaxed);
+        run_metered(*work, place);
+        work->begun.store(false, std::memory_order_relaxed);
+      }
+      auto [mine, next] = place.work->turn(place.index, place.life);
+      if (wanted && mine)
+        work->finish();
+      *held = std::move(next);
+      if (*held)
+        self->send(self, next_unit{});
+    },
+  };
+}
+
+} // namespace viva::actors

@@ -1,0 +1,59 @@
+#pragma once
+
+// Unit: what a lane takes as a whole, and what it tells of itself. A shard of one tensor, or a
+// batch of small tensors.
+//
+// begin → run → finish, on one lane. A lane that dies in `run` leaves the unit as if it had not
+// begun (`lose`), so `run` may happen many times and writes the same bytes each time; `finish` and
+// `fail` happen once, and one of them does.
+
+#include "actors/pipeline/future.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+namespace viva::actors {
+
+/// What a run of a unit did.
+struct unit_tally {
+  std::uint64_t tensors = 0, bytes = 0; ///< Of source.
+};
+
+/// What a lane gives to the unit that runs on it.
+class lane_floor {
+public:
+  explicit lane_floor(const std::atomic<bool>& condemned) : x_condemned(condemned) {
+  }
+  /// A point at which this lane may be made to die, for tests of deaths in the midst of work.
+  void step() const {
+    if (x_condemned.load(std::memory_order_relaxed)) [[unlikely]]
+      die();
+  }
+
+private:
+  [[noreturn]] static void die();
+  const std::atomic<bool>& x_condemned;
+};
+
+class unit {
+public:
+  virtual ~unit() = default;
+
+  /// False where nobody wants it any more; then it has answered by itself.
+  virtual bool begin() noexcept = 0;
+  /// An exception ends the lane.
+  virtual unit_tally run(const lane_floor&) = 0;
+  virtual void finish() noexcept = 0;
+  /// Its lane died after `begin`, and it goes back into line.
+  virtual void lose() noexcept = 0;
+  /// It will not run: too many lanes died of it, or the pipeline is closed.
+  virtual void fail(const error&, bool was_begun) noexcept = 0;
+
+  urgency how_urgent = urgency::normal;
+  std::uint32_t runs_lost = 0;     ///< The desk's.
+  std::atomic<bool> begun{false};  ///< The lane's; read by the desk once the lane is dead.
+};
+using unit_ptr = std::shared_ptr<unit>;
+
+} // namespace viva::actors

@@ -1,0 +1,87 @@
+#include "actors/pipeline/budget.hpp"
+#include "tests/support/catch.hpp"
+
+#include <thread>
+#include <vector>
+
+using namespace viva;
+using viva::actors::budget;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::shared_ptr<budget> of(std::uint64_t bytes, std::uint32_t tickets) {
+  return std::make_shared<budget>(budget::amount{bytes, tickets}, 4);
+}
+
+} // namespace
+
+TEST_CASE("budget: refuses by bytes and by tickets, and gives back") {
+  const auto room = of(100, 2);
+  auto a = room->admit({60, 1}, on_full::refuse, no_deadline);
+  REQUIRE(a);
+  CHECK(room->admit({41, 1}, on_full::refuse, no_deadline).error().code == errc::over_budget);
+  auto b = room->admit({40, 1}, on_full::refuse, no_deadline);
+  REQUIRE(b);
+  CHECK(room->admit({0, 1}, on_full::refuse, no_deadline).error().code == errc::over_budget);
+  a->end();
+  CHECK(room->admit({60, 1}, on_full::refuse, no_deadline).has_value());
+  CHECK(room->used().bytes == 40);
+  CHECK(room->admit({101, 1}, on_full::block, no_deadline).error().code == errc::over_budget);
+}
+
+TEST_CASE("budget: first come, first served: small requests do not overtake a large one") {
+  const auto room = of(100, 10);
+  auto held = room->admit({50, 1}, on_full::refuse, no_deadline);
+  std::vector<int> order;
+  std::vector<budget::lease> given;
+  const auto park = [&](std::uint64_t bytes, int number) {
+    return room->park({bytes, 1}, [&, number](budget::lease got) {
+      order.push_back(number);
+      given.push_back(std::move(got));
+    });
+  };
+  REQUIRE(park(90, 1));
+  REQUIRE(park(10, 2)); // fits now, and waits behind
+  CHECK(order.empty());
+  CHECK(room->admit({1, 1}, on_full::refuse, no_deadline).error().code == errc::over_budget);
+  held->end();
+  CHECK(order == std::vector{1, 2});
+  CHECK(room->used().bytes == 100);
+  given.clear();
+  CHECK(room->used().bytes == 0);
+}
+
+TEST_CASE("budget: only so many may wait outside") {
+  const auto room = of(1, 1);
+  auto held = room->admit({1, 1}, on_full::refuse, no_deadline);
+  std::vector<budget::lease> given;
+  const auto park = [&] {
+    return room->park({1, 1}, [&](budget::lease got) { given.push_back(std::move(got)); });
+  };
+  for (int i = 0; i < 4; ++i)
+    REQUIRE(park());
+  CHECK(park().error().code == errc::over_budget);
+  room->close();
+  CHECK(given.size() == 4);
+  CHECK_FALSE(given[0]);
+  CHECK(park().error().code == errc::interrupted);
+}
+
+TEST_CASE("budget: who blocks is let in, or times out without losing those behind") {
+  const auto room = of(100, 10);
+  auto held = room->admit({50, 1}, on_full::refuse, no_deadline);
+  std::jthread large([&] {
+    const auto soon = std::chrono::steady_clock::now() + 20ms;
+    CHECK(room->admit({90, 1}, on_full::block, soon).error().code == errc::timed_out);
+  });
+  while (room->waiting() == 0)
+    std::this_thread::yield();
+  CHECK(room->admit({10, 1}, on_full::block, no_deadline).has_value()); // after the large one left
+  large.join();
+  std::jthread waits(
+    [&] { CHECK(room->admit({100, 1}, on_full::block, no_deadline).has_value()); });
+  while (room->waiting() == 0)
+    std::this_thread::yield();
+  held->end();
+}

@@ -1,0 +1,219 @@
+#include "tests/actors/tensors.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include <malloc.h>
+
+using namespace viva;
+using namespace viva::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Lanes die in the midst of their units, every so many microseconds, until this goes.
+class killer {
+public:
+  killer(pipeline& pipe, std::chrono::microseconds pause)
+      : x_thread([&pipe, pause](std::stop_token stop) {
+          std::mt19937 random(7);
+          std::mutex guard;
+          std::condition_variable_any come;
+          for (std::uint32_t lane = 0; !stop.stop_requested(); ++lane) {
+            pipe.kill_lane(lane);
+            std::unique_lock lock{guard};
+            come.wait_for(lock, stop, pause * (1 + random() % 4), [] { return false; });
+          }
+        }) {
+  }
+
+private:
+  std::jthread x_thread;
+};
+
+} // namespace
+
+TEST_CASE("stream: every tensor comes back once, with the reference's bytes, for every method") {
+  const auto tensors = many_tensors(300, 512);
+  pipeline pipe{{.lanes = 2}};
+  for (const auto* words : {"int8", "int8-tensor", "nf4", "nf4-dq", "q8_0", "nvfp4", "sparse24"}) {
+    INFO(words);
+    std::set<std::uint64_t> seen;
+    for (auto&& [index, result] : pipe.stream(tensors, words, {.batch_tensors = 16})) {
+      REQUIRE(result.has_value());
+      CHECK(seen.insert(index).second);
+      CHECK(same_bytes(*result, by_reference(words, tensors[index]).view()));
+    }
+    CHECK(seen.size() == tensors.size());
+  }
+  const auto seen = pipe.metrics();
+  CHECK(seen.tensors == 7 * tensors.size());
+  CHECK(seen.bytes == 7 * tensors.size() * 512 * 4);
+  CHECK(seen.budget_bytes_used == 0);
+}
+
+TEST_CASE("stream: in order, whatever batches overtake each other") {
+  std::vector<tensor_values> tensors;
+  for (std::size_t i = 0; i < 500; ++i) // the first of each batch is a long one
+    tensors.push_back(normal_values(i % 4 == 0 ? 64'000 : 64, 1));
+  pipeline pipe{{.lanes = 3}};
+  std::uint64_t expected_index = 0;
+  for (auto&& [index, result] :
+       pipe.stream(tensors, int8{}, {.in_order = true, .batch_tensors = 3})) {
+    REQUIRE(result.has_value());
+    CHECK(index == expected_index++);
+    CHECK(result->cols() == tensors[index].size());
+  }
+  CHECK(expected_index == tensors.size());
+}
+
+TEST_CASE("stream: a batch with bad tensors fails only those") {
+  auto tensors = many_tensors(64, 64);
+  tensors[5][3] = std::numeric_limits<float>::quiet_NaN();
+  tensors[6].resize(63); // nf4 takes any, q8_0 wants 32
+  tensors[7].clear();
+  tensors[63][63] = std::numeric_limits<float>::infinity();
+  pipeline pipe{{.lanes = 2}};
+  std::map<std::uint64_t, error> bad;
+  std::size_t good = 0;
+  for (auto&& [index, result] : pipe.stream(tensors, q8_0{})) {
+    if (!result)
+      bad.emplace(index, result.error());
+    else if (same_bytes(*result, by_reference("q8_0", tensors[index]).view()))
+      ++good;
+  }
+  CHECK(good == 60);
+  REQUIRE(bad.size() == 4);
+  CHECK(bad[5].code == errc::not_finite);
+  CHECK(bad[5].text.find("tensor 5: NaN or infinity at [0, 3]") == 0);
+  CHECK(bad[6].code == errc::bad_shape);
+  CHECK(bad[7].code == errc::bad_shape);
+  CHECK(bad[63].text.find("tensor 63: NaN or infinity at [0, 63]") == 0);
+}
+
+TEST_CASE("stream: lanes that die at random moments cost time and no tensor") {
+  const auto tensors = many_tensors(20'000, 256);
+  pipeline pipe{{.lanes = 2}};
+  const killer faults(pipe, 300us);
+  std::vector<int> times(tensors.size());
+  std::size_t wrong = 0;
+  for (auto&& [index, result] : pipe.stream(tensors, nf4{}, {.batch_tensors = 32})) {
+    ++times[index];
+    wrong += !result || !same_bytes(*result, by_reference("nf4", tensors[index]).view());
+  }
+  CHECK(wrong == 0);
+  CHECK(std::ranges::all_of(times, [](int n) { return n == 1; }));
+  CHECK(pipe.metrics().restarts > 0);
+  CHECK(pipe.metrics().tickets_lost > 0);
+}
+
+TEST_CASE("stream: a stopped consumer stops the producer, and memory stays flat") {
+  const auto tensor = normal_values(4096, 1);
+  std::uint64_t pulled = 0;
+  pipeline pipe{{.lanes = 2}};
+  auto endless = [&](std::span<tensor_view> out) {
+    for (auto& each : out)
+      each = view_of(std::span<const float>(tensor));
+    pulled += out.size();
+    return out.size();
+  };
+  auto stream = pipe.stream_from(endless, int8{}, {.window = 8});
+  REQUIRE(stream.step());
+  const auto pulled_first = pulled;
+  CHECK(pulled_first <= 9 * 256);
+  const auto heap = [] { return mallinfo2().uordblks + mallinfo2().hblkhd; };
+  const auto before = heap();
+  for (int i = 0; i < 100'000; ++i)
+    REQUIRE(stream.step());
+  CHECK(heap() < before + (1 << 20)); // the results of all would be 400 MB
+  const auto pulled_late = pulled;
+  std::this_thread::yield();
+  CHECK(pulled == pulled_late);
+}
+
+TEST_CASE("stream: what is larger than the stream's memory fails alone and says what to do") {
+  std::vector<tensor_values> tensors = many_tensors(3, 64);
+  tensors[1] = normal_values(1 << 20, 1);
+  pipeline pipe{{.lanes = 1, .budget_bytes = 1 << 20}};
+  std::size_t good = 0;
+  for (auto&& [index, result] : pipe.stream(tensors, int8{})) {
+    good += result.has_value();
+    if (!result) {
+      CHECK(index == 1);
+      CHECK(result.error().code == errc::over_budget);
+      CHECK(result.error().text.find("budget_bytes") != std::string::npos);
+    }
+  }
+  CHECK(good == 2);
+}
+
+TEST_CASE("stream: large tensors share the memory of a small budget") {
+  const auto tensors = many_tensors(40, 60'000);
+  pipeline pipe{{.lanes = 2, .budget_bytes = 512 << 10}}; // a quarter of it: two results
+  std::size_t good = 0;
+  for (auto&& [index, result] : pipe.stream(tensors, int8{}))
+    good += result && same_bytes(*result, by_reference("int8", tensors[index]).view());
+  CHECK(good == tensors.size());
+}
+
+TEST_CASE("stream: an unknown method is every tensor's error") {
+  const auto tensors = many_tensors(5, 64);
+  pipeline pipe{{.lanes = 1}};
+  std::size_t refused = 0;
+  for (auto&& [index, result] : pipe.stream(tensors, "int9"))
+    refused += !result && result.error().code == errc::unknown_method;
+  CHECK(refused == 5);
+}
+
+TEST_CASE("stream: cancelled or left early, it lets go of the caller's bytes at once") {
+  pipeline pipe{{.lanes = 2}};
+  for (int round = 0; round < 20; ++round) {
+    auto tensors = many_tensors(2000, 64);
+    {
+      auto stream = pipe.stream(tensors, int8{}, {.batch_tensors = 16});
+      REQUIRE(stream.step());
+    }
+    tensors.clear(); // a lane that still reads is caught by the sanitizer
+  }
+  const auto tensors = many_tensors(2000, 64);
+  auto stream = pipe.stream(tensors, int8{}, {.batch_tensors = 16, .window = 4});
+  REQUIRE(stream.step());
+  stream.cancel();
+  std::size_t interrupted = 0, all = 1;
+  for (; stream.step(); ++all) {
+    const auto item = stream.item();
+    interrupted += !item.result && item.result.error().code == errc::interrupted;
+  }
+  CHECK(all == tensors.size());
+  CHECK(interrupted > all - 16 * 5);
+}
+
+TEST_CASE("stream: past its deadline what no lane has begun fails as timed out") {
+  const auto tensors = many_tensors(100, 64);
+  pipeline pipe{{.lanes = 1}};
+  std::size_t late = 0;
+  for (auto&& [index, result] :
+       pipe.stream(tensors, int8{}, {.until = std::chrono::steady_clock::now()}))
+    late += !result && result.error().code == errc::timed_out;
+  CHECK(late == 100);
+}
+
+TEST_CASE("stream: one that outlives its pipeline ends with errors instead of waiting") {
+  const auto tensors = many_tensors(3000, 64);
+  auto pipe = std::make_unique<pipeline>(pipeline_options{.lanes = 1});
+  auto stream = pipe->stream(tensors, int8{}, {.batch_tensors = 8, .window = 2});
+  REQUIRE(stream.step());
+  pipe.reset();
+  std::size_t all = 1, closed = 0;
+  for (; stream.step(); ++all) {
+    const auto item = stream.item();
+    closed += !item.result && item.result.error().code == errc::interrupted;
+  }
+  CHECK(all == tensors.size());
+  CHECK(closed > all - 8 * 4);
+}

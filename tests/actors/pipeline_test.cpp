@@ -1,0 +1,223 @@
+#include "tests/actors/tensors.hpp"
+
+#include "kernels/convert.hpp"
+
+#include <limits>
+#include <numeric>
+#include <thread>
+
+using namespace viva;
+using namespace viva::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+tensor_view shaped(const tensor_values& values, std::uint64_t rows) {
+  auto view = view_of(std::span<const float>(values));
+  view.rows = rows;
+  view.cols = values.size() / rows;
+  return view;
+}
+
+kernels::matrix matrix_of(const tensor_view& view) {
+  return {view.data, view.type, view.rows, view.cols};
+}
+
+/// Work that keeps lanes busy for some milliseconds.
+const tensor_values& large_values() {
+  static const auto values = normal_values(8 << 20, 3);
+  return values;
+}
+
+} // namespace
+
+TEST_CASE("pipeline: a tensor cut into shards has the bytes of one encoded whole") {
+  const auto values = normal_values(1 << 21, 1);
+  pipeline pipe{{.lanes = 2}};
+  for (const auto rows : {1u, 3u, 1024u})
+    for (const auto* words : {"int8", "int8-tensor", "nf4", "nf4-dq", "nvfp4", "sparse24"}) {
+      INFO(words << ", " << rows << " rows");
+      const auto count = values.size() / rows / 64 * 64 * rows;
+      const auto view = shaped({values.begin(), values.begin() + static_cast<long>(count)}, rows);
+      const tensor_values kept(values.begin(), values.begin() + static_cast<long>(count));
+      const auto alive = shaped(kept, rows);
+      CHECK(view.cols == alive.cols);
+      auto got = pipe.quantize(alive, words).get();
+      REQUIRE(got.has_value());
+      CHECK(same_bytes(got->view(), by_reference(words, matrix_of(alive)).view()));
+    }
+}
+
+TEST_CASE("pipeline: rows that are apart are encoded as if they were together") {
+  const std::uint64_t rows = 700, cols = 96, apart = 130;
+  const auto values = normal_values(rows * apart, 2);
+  auto view = view_of(std::span<const float>(values));
+  view.rows = rows;
+  view.cols = cols;
+  view.row_bytes = apart * sizeof(float);
+  tensor_values together;
+  for (std::uint64_t r = 0; r < rows; ++r)
+    together.insert(together.end(), values.begin() + static_cast<long>(r * apart),
+                    values.begin() + static_cast<long>(r * apart + cols));
+  pipeline pipe{{.lanes = 2}};
+  for (const auto* words : {"int8", "nf4", "nf4-dq"}) {
+    auto got = pipe.quantize(view, words).get();
+    REQUIRE(got.has_value());
+    CHECK(same_bytes(got->view(), by_reference(words, matrix_of(shaped(together, rows))).view()));
+  }
+}
+
+TEST_CASE("pipeline: 16-bit sources, decoded again") {
+  const auto values = normal_values(64 * 128, 4);
+  std::vector<std::byte> halves(values.size() * 2);
+  kernels::store_f32(values.data(), dtype::bf16, values.size(), halves.data());
+  const std::uint64_t shape[] = {4, 16, 128};
+  pipeline pipe{{.lanes = 1}};
+  const auto view = view_of(halves, shape, dtype::bf16);
+  CHECK(view.rows == 64);
+  auto got = pipe.quantize(view, int8{}).get();
+  REQUIRE(got.has_value());
+  tensor_values back(values.size());
+  REQUIRE(got->decode(back));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    CHECK(back[i] == Approx(values[i]).margin(0.02));
+  CHECK(got->decode({back.data(), 5}).error().code == errc::bad_shape);
+}
+
+TEST_CASE("pipeline: prune keeps two of four, and refuses what prunes nothing") {
+  const auto values = normal_values(4096, 5);
+  pipeline pipe{{.lanes = 1}};
+  auto kept = pipe.prune(view_of(std::span<const float>(values))).get();
+  REQUIRE(kept.has_value());
+  tensor_values back(values.size());
+  REQUIRE(kept->decode(back));
+  CHECK(std::ranges::count(back, 0.0f) == 2048);
+  CHECK(pipe.prune(view_of(std::span<const float>(values)), nf4{}).get().error().code
+        == errc::unsupported);
+}
+
+TEST_CASE("pipeline: errors name the tensor, the place and the remedy") {
+  auto values = normal_values(4 << 20, 6);
+  values[3 << 20] = std::numeric_limits<float>::quiet_NaN();
+  values[(3 << 20) + 7] = std::numeric_limits<float>::infinity();
+  pipeline pipe{{.lanes = 2}};
+  const auto ask = [&](const tensor_view& view, const char* words) {
+    return pipe.quantize(view, words, {.name = "layer.0.w"}).get().error();
+  };
+  const auto bad = ask(shaped(values, 4096), "int8");
+  CHECK(bad.code == errc::not_finite);
+  CHECK(bad.text.find("layer.0.w: NaN or infinity at [3072, 0]") == 0);
+  CHECK(ask(shaped(values, 4096), "int8-tensor").text == bad.text); // out of the survey
+  CHECK(ask(shaped(values, 1), "nf5").code == errc::unknown_method);
+  CHECK(ask(view_of(std::span<const float>()), "nf4").code == errc::bad_shape);
+  CHECK(ask(tensor_view{nullptr, 2, 64, 0, dtype::f32}, "nf4").code == errc::bad_shape);
+  auto overlap = shaped(values, 4096);
+  overlap.row_bytes = 8;
+  CHECK(ask(overlap, "nf4").code == errc::bad_shape);
+  const std::uint64_t more[] = {5000, 4096};
+  CHECK(ask(view_of(std::as_bytes(std::span(values)), more, dtype::f32), "nf4").code
+        == errc::bad_shape);
+}
+
+TEST_CASE("pipeline: lanes killed in the midst of shards, and the bytes are the same") {
+  const auto view = shaped(large_values(), 4096);
+  const auto whole = by_reference("nf4", matrix_of(view));
+  pipeline pipe{{.lanes = 2}};
+  std::uint64_t lost = 0;
+  for (int round = 0; round < 20 && (round < 5 || lost == 0); ++round) {
+    auto running = pipe.quantize(view, nf4{});
+    pipe.kill_lane(static_cast<std::uint32_t>(round));
+    pipe.kill_lane(static_cast<std::uint32_t>(round + 1));
+    auto got = running.get();
+    REQUIRE(got.has_value());
+    CHECK(same_bytes(got->view(), whole.view()));
+    lost = pipe.metrics().tickets_lost;
+  }
+  CHECK(lost > 0);
+}
+
+TEST_CASE("pipeline: a budget that is full refuses, blocks until its deadline, or lets wait") {
+  const auto values = normal_values(1 << 16, 7);
+  const auto view = view_of(std::span<const float>(values));
+  pipeline pipe{{.lanes = 1, .budget_bytes = 100'000}}; // room for one result of 65,536
+  auto first = pipe.quantize(view, int8{});
+  while (!first.ready())
+    first.wait_for(1ms);
+  CHECK(pipe.metrics().budget_tickets_used == 1); // done and not taken: it counts
+  CHECK(pipe.quantize(view, int8{}, {.when_full = on_full::refuse}).get().error().code
+        == errc::over_budget);
+  const auto soon = std::chrono::steady_clock::now() + 5ms;
+  CHECK(pipe.quantize(view, int8{}, {.until = soon}).get().error().code == errc::timed_out);
+  auto parked = pipe.quantize(view, int8{}, {.when_full = on_full::suspend});
+  CHECK(pipe.metrics().submits_waiting == 1);
+  CHECK_FALSE(parked.ready());
+  std::jthread other([&] {
+    auto blocked = pipe.quantize(view, int8{});
+    CHECK(blocked.get().has_value());
+  });
+  CHECK(first.get().has_value());
+  CHECK(parked.get().has_value());
+  other.join();
+  CHECK(pipe.metrics().budget_bytes_used == 0);
+  const auto more = normal_values(1 << 17, 7);
+  const auto never = pipe.quantize(view_of(std::span<const float>(more)), int8{}).get();
+  CHECK(never.error().code == errc::over_budget);
+}
+
+TEST_CASE("pipeline: a future cancels its work, and waits for it when it goes") {
+  pipeline pipe{{.lanes = 1}};
+  const auto view = shaped(large_values(), 1024);
+  auto running = pipe.quantize(view, nf4{});
+  auto waiting = pipe.quantize(view, nf4{});
+  waiting.cancel();
+  CHECK(waiting.get().error().code == errc::interrupted);
+  CHECK(running.get().has_value());
+  for (int round = 0; round < 10; ++round) {
+    auto values = std::make_unique<tensor_values>(normal_values(1 << 18, 8));
+    {
+      auto left = pipe.quantize(shaped(*values, 16), nf4{});
+    }
+    values.reset(); // a lane that still reads is caught by the sanitizer
+  }
+  CHECK(pipe.metrics().budget_tickets_used == 0);
+}
+
+TEST_CASE("pipeline: work past its deadline answers so, even while every lane is busy") {
+  pipeline pipe{{.lanes = 1}};
+  const auto view = shaped(large_values(), 1024);
+  std::vector<future<expected<encoded>>> busy;
+  for (int i = 0; i < 4; ++i)
+    busy.push_back(pipe.quantize(view, nf4{}));
+  auto late = pipe.quantize(view, nf4{}, {.until = std::chrono::steady_clock::now() + 1ms});
+  CHECK(late.get().error().code == errc::timed_out);
+  for (auto& each : busy)
+    CHECK(each.get().has_value());
+}
+
+TEST_CASE("pipeline: what is urgent overtakes what waits") {
+  pipeline pipe{{.lanes = 1}};
+  const auto view = shaped(large_values(), 1024);
+  auto first = pipe.quantize(view, nf4{});
+  auto patient = pipe.quantize(view, nf4{}, {.how_urgent = urgency::low});
+  auto urgent = pipe.quantize(view, nf4{}, {.how_urgent = urgency::high});
+  CHECK(urgent.get().has_value());
+  CHECK_FALSE(patient.ready());
+  CHECK(patient.get().has_value());
+  CHECK(first.get().has_value());
+}
+
+TEST_CASE("pipeline: one that goes answers all that was asked of it") {
+  const auto view = shaped(large_values(), 1024);
+  std::vector<future<expected<encoded>>> asked;
+  {
+    pipeline pipe{{.lanes = 2}};
+    for (int i = 0; i < 8; ++i)
+      asked.push_back(pipe.quantize(view, nf4{}));
+  }
+  std::size_t interrupted = 0;
+  for (auto& each : asked) {
+    const auto got = each.get();
+    interrupted += !got && got.error().code == errc::interrupted;
+  }
+  CHECK(interrupted > 0);
+}

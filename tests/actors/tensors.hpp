@@ -1,0 +1,61 @@
+#pragma once
+
+// Small tensors for the pipeline's tests, and what each must become.
+
+#include "actors/pipeline.hpp"
+#include "tests/support/catch.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace viva::testing {
+
+using tensor_values = std::vector<float>;
+
+inline tensor_values normal_values(std::size_t count, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, 0.3f);
+  tensor_values values(count);
+  std::ranges::generate(values, [&] { return normal(random); });
+  return values;
+}
+
+inline std::vector<tensor_values> many_tensors(std::size_t count, std::size_t values) {
+  std::vector<tensor_values> all;
+  for (std::size_t i = 0; i < count; ++i)
+    all.push_back(normal_values(values, static_cast<std::uint32_t>(i)));
+  return all;
+}
+
+/// By the reference, the whole tensor at once.
+inline encoded by_reference(const char* words, const kernels::matrix& in) {
+  const auto how = kernels::parse_recipe(words, in.type).value();
+  encoded result(how, in.rows, in.cols);
+  if (how.row->survey_run != nullptr) {
+    kernels::survey seen;
+    REQUIRE(how.row->survey_run(how, in, seen));
+    result.numbers = how.row->survey_finish(how, seen);
+  }
+  std::array<std::byte*, kernels::planes_max> to{};
+  for (std::size_t p = 0; p < result.map().count; ++p)
+    to[p] = result.data() + result.map().offset[p];
+  REQUIRE(how.row->encode_reference(how, in, result.numbers, {to.data(), result.map().count}));
+  return result;
+}
+inline encoded by_reference(const char* words, const tensor_values& values) {
+  return by_reference(words, {reinterpret_cast<const std::byte*>(values.data()), dtype::f32, 1,
+                              values.size()});
+}
+
+inline bool same_bytes(const encoded_view& a, const encoded_view& b) {
+  if (a.planes() != b.planes() || a.numbers() != b.numbers())
+    return false;
+  for (std::size_t p = 0; p < a.planes(); ++p)
+    if (!std::ranges::equal(a.plane(p), b.plane(p)))
+      return false;
+  return true;
+}
+
+} // namespace viva::testing

@@ -8,155 +8,145 @@
 
 #include "kernels/decode-inl.hpp"
 #include "kernels/fold-inl.hpp"
-#include "kernels/minifloat-inl.hpp"
+#include "kernels/fp8-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 namespace {
 
-/// Values of one step: four vectors become one vector of codes.
-constexpr std::size_t fp8_step = 4 * hn::MaxLanes(df32());
-
-/// How far, in powers of two below a quotient, it may be from the code's value for a product by the
-/// reciprocal to have the same code. Half a step is 1/16; the product is off by less than 2^-22.
-constexpr float fp8_safe_distance = 0.0625f - 0x1p-20f;
-
-/// A scale to divide by.
-struct fp8_divisor {
-  float scale;
-  float inverse;
-  float safe_distance;
-
-  /// Where the reciprocal overflows no distance is safe, so every step divides.
-  HWY_INLINE explicit fp8_divisor(float by)
-      : scale(by), inverse(1.0f / by), safe_distance(is_finite(inverse) ? fp8_safe_distance : -1) {}
-};
-
-/// Codes of one step. Multiplies by the reciprocal and divides only where a quotient lies so near
-/// the middle of two codes that the product could have fallen on the other side.
-template <class Source>
-HWY_INLINE vu8 fp8_codes(Source from, const std::byte* HWY_RESTRICT in, const fp8_divisor& by) {
-  const df32 d;
-  const auto inverse = hn::Set(d, by.inverse);
-  const auto safe = hn::Set(d, by.safe_distance);
-  vf32 x[4];
-  vi32 code[4];
-  auto excess = hn::Set(d, -1.0f);
-  for (std::size_t k = 0; k < 4; ++k) {
-    x[k] = load(from, in + k * lanes() * from.bytes);
-    const auto r = round_e4m3(hn::Mul(x[k], inverse));
-    code[k] = e4m3_codes(x[k], r);
-    const auto distance = hn::Abs(hn::Sub(rounded_value(r, 0x1p20f), r.magnitude));
-    excess = hn::Max(excess, hn::NegMulAdd(r.power, safe, distance));
-  }
-  if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Lt(excess, hn::Zero(d)))))
-    for (std::size_t k = 0; k < 4; ++k)
-      code[k] = e4m3_codes(hn::Div(x[k], hn::Set(d, by.scale)));
-  return pack_u8(code[0], code[1], code[2], code[3]);
-}
-
-/// Encodes `count` values that share a scale.
-template <class Source>
-HWY_INLINE void fp8_encode_values(Source from, const std::byte* HWY_RESTRICT in, std::size_t count,
-                                  const fp8_divisor& by, std::byte* HWY_RESTRICT codes) {
-  auto* out = reinterpret_cast<std::uint8_t*>(codes);
-  const std::size_t whole = count / fp8_step * fp8_step;
-  for (std::size_t i = 0; i < whole; i += fp8_step)
-    hn::StoreU(fp8_codes(from, in + i * from.bytes, by), du8(), out + i);
-  if (whole == count)
-    return;
-  HWY_ALIGN std::byte rest_in[fp8_step * 4] = {};
-  HWY_ALIGN std::byte rest_out[fp8_step];
-  copy_bytes(rest_in, in + whole * from.bytes, (count - whole) * from.bytes);
-  hn::Store(fp8_codes(from, rest_in, by), du8(), reinterpret_cast<std::uint8_t*>(rest_out));
-  copy_bytes(codes + whole, rest_out, count - whole);
-}
-
 bool is_finite_fold(std::int32_t amax_bits) {
   return amax_bits < static_cast<std::int32_t>(infinity_bits);
 }
 
-float fp8_scale(std::int32_t amax_bits, dtype type) {
-  return fp8::scale_of(float_of(static_cast<std::uint32_t>(amax_bits)), type);
+float fp8_amax(std::int32_t amax_bits) {
+  return float_of(static_cast<std::uint32_t>(amax_bits));
 }
 
-/// Columns of blocks encoded together: 128 rows of them lie in the second-level cache.
-constexpr std::size_t fp8_blocks = 4;
+/// Blocks side by side that are encoded together, and the running maxima of each: `bits` by lane,
+/// so that no row of a block is folded by itself.
+constexpr std::size_t fp8_blocks = 32;
 
-/// At most `fp8_blocks` blocks side by side: `rows` rows of `cols` columns, `stride` values apart.
-template <class Source>
-bool fp8_encode_blocks(Source from, const std::byte* HWY_RESTRICT in, std::size_t rows,
-                       std::size_t cols, std::size_t stride, std::byte* HWY_RESTRICT codes,
-                       std::byte* HWY_RESTRICT scales) {
-  constexpr std::size_t side = fp8::block_side;
-  std::int32_t amax[fp8_blocks] = {};
-  const auto each = [&](std::size_t r, const auto& body) {
-    for (std::size_t b = 0, c = 0; c < cols; ++b, c += side)
-      body(b, r * stride + c, std::min(side, cols - c));
-  };
-  for (std::size_t r = 0; r < rows; ++r)
-    each(r, [&](std::size_t b, std::size_t at, std::size_t count) {
-      amax[b] = std::max(amax[b], fold_all<magnitude_fold>(from, in + at * from.bytes, count));
-    });
-  for (std::size_t b = 0; b < blocks_in(cols, side); ++b) {
-    if (!is_finite_fold(amax[b]))
-      return false;
-    put_value(fp8_scale(amax[b], from.type), from.type, scales, b);
+struct fp8_maxima {
+  HWY_ALIGN std::int32_t bits[fp8_blocks][hn::MaxLanes(df32())];
+
+  HWY_INLINE std::int32_t of(std::size_t block) const {
+    return hn::GetLane(hn::MaxOfLanes(di32(), hn::Load(di32(), bits[block])));
   }
-  for (std::size_t r = 0; r < rows; ++r)
-    each(r, [&](std::size_t b, std::size_t at, std::size_t count) {
-      const fp8_divisor by(fp8_scale(amax[b], from.type));
-      fp8_encode_values(from, in + at * from.bytes, count, by, codes + at);
-    });
+};
+
+/// Raises the maxima by one row of the blocks.
+template <class Source>
+void fp8_raise(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols, fp8_maxima& most) {
+  constexpr std::size_t side = fp8::block_side;
+  const di32 di;
+  for (std::size_t b = 0, c = 0; c < cols; ++b, c += side, in += side * from.bytes) {
+    if (c + side > cols) {
+      most.bits[b][0] = std::max(most.bits[b][0], fold_all<magnitude_fold>(from, in, cols - c));
+      break;
+    }
+    auto m0 = hn::Load(di, most.bits[b]), m1 = hn::Zero(di), m2 = m1, m3 = m1;
+    for (std::size_t i = 0; i < side; i += 4 * lanes()) {
+      const auto at = [&](std::size_t k)
+                          HWY_ATTR { return load(from, in + (i + k * lanes()) * from.bytes); };
+      m0 = magnitude_fold::take(m0, at(0));
+      m1 = magnitude_fold::take(m1, at(1));
+      m2 = magnitude_fold::take(m2, at(2));
+      m3 = magnitude_fold::take(m3, at(3));
+    }
+    hn::Store(hn::Max(hn::Max(m0, m1), hn::Max(m2, m3)), di, most.bits[b]);
+  }
+}
+
+/// Blocks below and beside each other: `cols` columns of all rows, `stride` values apart. While a
+/// band of 128 rows is encoded, row by row, the maxima of the next are taken; so every value comes
+/// from memory once and then from the cache.
+template <class Stores, class Source>
+bool fp8_encode_bands(Source from, const std::byte* HWY_RESTRICT in, std::size_t rows,
+                      std::size_t cols, std::size_t stride, std::byte* HWY_RESTRICT codes,
+                      std::byte* HWY_RESTRICT scales) {
+  constexpr std::size_t side = fp8::block_side;
+  const std::size_t row_bytes = stride * from.bytes;
+  fp8_maxima next = {};
+  for (std::size_t r = 0; r < std::min(side, rows); ++r)
+    fp8_raise(from, in + r * row_bytes, cols, next);
+  for (std::size_t first = 0; first < rows; first += side) {
+    fp8_divisor by[fp8_blocks];
+    for (std::size_t b = 0; b < blocks_in(cols, side); ++b) {
+      const auto amax = next.of(b);
+      if (!is_finite_fold(amax))
+        return false;
+      by[b] = fp8_divisor(fp8::scale_of(fp8_amax(amax), from.type), fp8_amax(amax));
+      put_value(by[b].scale, from.type, scales, first / side * blocks_in(stride, side) + b);
+    }
+    next = {};
+    for (std::size_t r = first; r < std::min(first + side, rows); ++r) {
+      if (r + side < rows)
+        fp8_raise(from, in + (r + side) * row_bytes, cols, next);
+      for (std::size_t b = 0, c = 0; c < cols; ++b, c += side)
+        fp8_encode_values<Stores>(from, in + (r * stride + c) * from.bytes,
+                                  std::min(side, cols - c), by[b], codes + r * stride + c,
+                                  (side + 1) * row_bytes);
+    }
+  }
   return true;
+}
+
+/// with_stores for codes whose rows start `cols` bytes apart.
+template <class Body>
+bool fp8_with_stores(const matrix& in, const std::byte* codes, const Body& body) {
+  return with_stores(codes, in.cols % 64 == 0 ? in.values() : 0, body);
 }
 
 } // namespace
 
 status fp8_row_encode(const matrix& in, std::byte* codes, std::byte* scales) {
   return with_source(in.type, [&](auto from) -> status {
-    for (std::size_t r = 0; r < in.rows; ++r) {
-      const auto row = in.slice(r, 1);
-      const auto amax = fold_all<magnitude_fold>(from, row.data, in.cols);
-      if (!is_finite_fold(amax))
-        return refuse_not_finite(in);
-      const float scale = fp8_scale(amax, in.type);
-      put_value(scale, in.type, scales, r);
-      fp8_encode_values(from, row.data, in.cols, fp8_divisor(scale), codes + r * in.cols);
-    }
-    return {};
+    const bool finite = fp8_with_stores(in, codes, [&](auto stores) {
+      for (std::size_t r = 0; r < in.rows; ++r) {
+        const auto row = in.slice(r, 1);
+        const auto amax = fold_all<magnitude_fold>(from, row.data, in.cols);
+        if (!is_finite_fold(amax))
+          return false;
+        const fp8_divisor by(fp8::scale_of(fp8_amax(amax), in.type), fp8_amax(amax));
+        put_value(by.scale, in.type, scales, r);
+        fp8_encode_values<decltype(stores)>(from, row.data, in.cols, by, codes + r * in.cols);
+      }
+      return true;
+    });
+    return finite ? status{} : refuse_not_finite(in);
   });
 }
 
 status fp8_tensor_encode(const matrix& in, float scale, std::byte* codes) {
   return with_source(in.type, [&](auto from) -> status {
-    constexpr std::size_t run = 4096; // values that stay in cache between the two looks at them
-    const fp8_divisor by(scale);
-    for (std::size_t i = 0; i < in.values(); i += run) {
-      const std::size_t count = std::min(run, in.values() - i);
-      const std::byte* at = in.data + i * from.bytes;
-      if (!is_finite_fold(fold_all<magnitude_fold>(from, at, count)))
-        return refuse_not_finite(in);
-      fp8_encode_values(from, at, count, by, codes + i);
-    }
-    return {};
+    constexpr std::size_t run = 2048; // values that stay in cache between the two looks at them
+    const bool finite = with_stores(codes, in.values(), [&](auto stores) {
+      for (std::size_t i = 0; i < in.values(); i += run) {
+        const std::size_t count = std::min(run, in.values() - i);
+        const std::byte* at = in.data + i * from.bytes;
+        const auto amax = fold_all<magnitude_fold>(from, at, count);
+        if (!is_finite_fold(amax))
+          return false;
+        fp8_encode_values<decltype(stores)>(from, at, count, {scale, fp8_amax(amax)}, codes + i);
+      }
+      return true;
+    });
+    return finite ? status{} : refuse_not_finite(in);
   });
 }
 
 status fp8_block_encode(const matrix& in, std::byte* codes, std::byte* scales) {
   return with_source(in.type, [&](auto from) -> status {
-    constexpr std::size_t side = fp8::block_side;
-    const std::size_t across = blocks_in(in.cols, side);
-    for (std::size_t r = 0; r < in.rows; r += side)
-      for (std::size_t b = 0; b < across; b += fp8_blocks) {
-        const std::size_t c = b * side;
-        const std::size_t at = r * in.cols + c;
-        const std::size_t count = std::min(fp8_blocks * side, in.cols - c);
-        if (!fp8_encode_blocks(from, in.data + at * from.bytes, std::min(side, in.rows - r), count,
-                               in.cols, codes + at, scales + (r / side * across + b) * from.bytes))
-          return refuse_not_finite(in);
-      }
-    return {};
+    constexpr std::size_t step = fp8_blocks * fp8::block_side;
+    const bool finite = fp8_with_stores(in, codes, [&](auto stores) {
+      for (std::size_t c = 0; c < in.cols; c += step)
+        if (!fp8_encode_bands<decltype(stores)>(from, in.data + c * from.bytes, in.rows,
+                                                std::min(step, in.cols - c), in.cols, codes + c,
+                                                scales + c / fp8::block_side * from.bytes))
+          return false;
+      return true;
+    });
+    return finite ? status{} : refuse_not_finite(in);
   });
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 struct mxfp4_format {
   static constexpr std::size_t block_values = mxfp4::block_values;
+  static constexpr bool multiplies = true;
 
   HWY_INLINE void scale(vf32 amax, vi32& code, vf32& factor) const {
     const di32 di;
@@ -26,6 +27,12 @@ struct mxfp4_format {
   HWY_INLINE vi32 code(vf32 x, vf32 factor) const {
     return e2m1_codes(hn::Mul(x, factor));
   }
+#if VIVA_E2M1_BORDERS
+  static constexpr auto ties = e2m1_ties::to_even;
+  HWY_INLINE vf32 borders(vf32) const {
+    return e2m1_below.load();
+  }
+#endif
 };
 
 } // namespace

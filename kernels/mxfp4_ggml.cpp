@@ -15,6 +15,7 @@ namespace {
 struct mxfp4_ggml_format {
   static constexpr std::size_t block_values = mxfp4_ggml::block_values;
   static constexpr std::size_t joined = 1;
+  static constexpr bool multiplies = true;
 
   /// The exponent field, but for the few ulp below a power of two where a logarithm may round up.
   HWY_INLINE void scale(vf32 amax, vi32& code, vf32& factor) const {
@@ -39,6 +40,12 @@ struct mxfp4_ggml_format {
   HWY_INLINE vi32 code(vf32 x, vf32 factor) const {
     return e2m1_towards_zero_codes(hn::Mul(x, factor));
   }
+#if VIVA_E2M1_BORDERS
+  static constexpr auto ties = e2m1_ties::towards_zero;
+  HWY_INLINE vf32 borders(vf32) const {
+    return e2m1_middles.load();
+  }
+#endif
 };
 
 } // namespace

@@ -15,6 +15,7 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 struct nvfp4_format {
   static constexpr std::size_t block_values = nvfp4::block_values;
+  static constexpr bool multiplies = false;
   float global;
 
   /// nvfp4::scale_code_of and factor_of.
@@ -34,6 +35,18 @@ struct nvfp4_format {
   HWY_INLINE vi32 code(vf32 x, vf32 factor) const {
     return e2m1_codes(hn::Div(x, factor));
   }
+#if VIVA_E2M1_BORDERS
+  static constexpr auto ties = e2m1_ties::to_even;
+  HWY_INLINE vf32 borders(vf32 factor) const {
+    return e2m1_scaled_edges(factor);
+  }
+  HWY_INLINE auto regular(vf32 amax, vf32 factor, vf32 inverse) const {
+    const df32 d;
+    const auto in_bins = hn::Le(hn::Mul(amax, inverse), hn::Set(d, e2m1_bins_max));
+    const auto low = hn::Ge(factor, hn::Set(d, 0x1p-90f));
+    return hn::And(in_bins, hn::And(low, hn::Le(factor, hn::Set(d, 0x1p90f))));
+  }
+#endif
 };
 
 /// The sums of four vectors of four as (v0 + v2) + (v1 + v3), in order.
@@ -106,8 +119,10 @@ struct nvfp4_four_or_six_format : nvfp4_format {
       hn::Store(code, di, four.code + b);
       hn::Store(factor, d, four.factor + b);
     }
-    HWY_ALIGN float cost_of_six[fp4_batch] = {};
-    HWY_ALIGN float cost_of_four[fp4_batch] = {};
+    HWY_ALIGN float cost_of_six[fp4_batch];
+    HWY_ALIGN float cost_of_four[fp4_batch];
+    for (std::size_t b = blocks; b % lanes() != 0; ++b)
+      cost_of_six[b] = cost_of_four[b] = 0;
     costs(from, in, blocks, all, cost_of_six);
     costs(from, in, blocks, four, cost_of_four);
     for (std::size_t b = 0; b < blocks; b += lanes()) {

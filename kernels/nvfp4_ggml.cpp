@@ -15,6 +15,7 @@ namespace {
 struct nvfp4_ggml_format {
   static constexpr std::size_t block_values = nvfp4_ggml::part_values;
   static constexpr std::size_t joined = nvfp4_ggml::block_values / nvfp4_ggml::part_values;
+  static constexpr bool multiplies = false;
 
   /// ggml_ue4m3 of amax / 6; the factor of a zero is infinity, so every quotient is 0.
   HWY_INLINE void scale(vf32 amax, vi32& code, vf32& factor) const {
@@ -36,6 +37,16 @@ struct nvfp4_ggml_format {
   HWY_INLINE vi32 code(vf32 x, vf32 factor) const {
     return e2m1_towards_zero_codes(hn::Div(x, factor));
   }
+#if VIVA_E2M1_BORDERS
+  static constexpr auto ties = e2m1_ties::towards_zero;
+  /// Exact: a middle has three significant bits and d four. Infinite where d is 0.
+  HWY_INLINE vf32 borders(vf32 factor) const {
+    return hn::Mul(factor, e2m1_middles.load());
+  }
+  HWY_INLINE auto regular(vf32 amax, vf32, vf32 inverse) const {
+    return hn::Le(hn::Mul(amax, inverse), hn::Set(df32(), e2m1_bins_max));
+  }
+#endif
 };
 
 } // namespace

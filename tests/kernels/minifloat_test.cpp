@@ -1,8 +1,10 @@
 // The 8- and 4-bit floats: every code, every midpoint, and the vectors through the methods that use
 // them.
 
+#include "kernels/fp8.hpp"
 #include "kernels/ggml_fp4.hpp"
 #include "kernels/minifloat.hpp"
+#include "tests/kernels/bounds.hpp"
 #include "tests/kernels/data.hpp"
 #include "tests/kernels/golden.hpp"
 #include "tests/kernels/targets.hpp"
@@ -209,6 +211,44 @@ TEST_CASE("fp8 and mxfp4 encode every f16 of their range alike on every target",
       REQUIRE(got == wanted);
     });
   }
+}
+
+TEST_CASE("fp8's bound holds for the scale of every f16 and bf16 magnitude", "[convert][fp8]") {
+  for (const auto type : {dtype::f16, dtype::bf16})
+    for (std::uint32_t code = 1; code < 0x8000; ++code) {
+      const auto half = static_cast<std::uint16_t>(code);
+      const float amax = type == dtype::f16 ? f32_from_f16(half) : f32_from_bf16(half);
+      if (!is_finite(amax) || amax > 0x1.fep126f)
+        continue;
+      const double scale = fp8::scale_of(amax, type);
+      const double clamped = amax - e4m3_max * scale;
+      // Half the widest step, where a value is large enough to reach the middle of the two codes.
+      const double rounded = 432 * scale <= amax ? 16 * scale : 0;
+      if (std::max(clamped, rounded) > fp8_bound(amax, type))
+        FAIL("amax " << amax << " from " << name_of(type));
+    }
+}
+
+TEST_CASE("fp8-block's bound is that of all rows of a block", "[fp8]") {
+  // 65504 in one row makes the scale 146.25 for both: 39776 of the other, its largest, lies between
+  // 256 and 288 of it and is off by more than a scale of its own row would allow.
+  const auto with = recipe_of("fp8-block", dtype::f16);
+  std::vector<float> values(2 * 128, 0.0f);
+  values[0] = -39776;
+  values[128] = 65504;
+  const auto source = make_tensor(values, dtype::f16, 2, 128);
+  for_each_target([&] {
+    planes out(with, 2, 128);
+    REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) == status{});
+    std::vector<float> back(values.size());
+    REQUIRE(with.row->decode_simd(with, 2, 128, {}, std::as_const(out).pointers(), back.data())
+            == status{});
+    double worst = 0;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      worst = std::max(worst, static_cast<double>(magnitude(values[i] - back[i])));
+    REQUIRE(worst > fp8_bound(39776, dtype::f16));
+    REQUIRE(worst <= fp8_bound(65504, dtype::f16));
+  });
 }
 
 } // namespace viva::kernels::testing

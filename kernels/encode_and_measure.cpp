@@ -15,6 +15,14 @@ namespace {
 /// the second where a method's grain is longer.
 constexpr std::size_t run_values = std::size_t{4} << 10;
 
+/// `count` floats at an address of whole lines: vectors across two lines cost twice.
+float* aligned_floats(std::vector<float>& memory, std::size_t count) {
+  constexpr std::size_t line_floats = 64 / sizeof(float);
+  memory.resize(std::max(memory.size(), count + line_floats));
+  const auto misplaced = reinterpret_cast<std::uintptr_t>(memory.data()) / sizeof(float);
+  return memory.data() + (line_floats - misplaced % line_floats) % line_floats;
+}
+
 status measure_run(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                    std::span<const std::byte* const> planes, error_sums& sums, path which,
                    float* decoded) {
@@ -35,12 +43,12 @@ status encode_and_measure(const recipe& with, const matrix& in, const tensor_num
     return {errc::unsupported};
   if (sums == nullptr)
     return encode(with, in, numbers, out);
-  static thread_local std::vector<float> decoded; // kept between calls
+  static thread_local std::vector<float> memory; // kept between calls
   const auto shape = with.row->shape(with, in.cols);
   const auto grain = static_cast<std::size_t>(shape.rows_grain);
   const std::size_t rows_wanted = in.cols == 0 ? in.rows : run_values / in.cols;
   const std::size_t step = std::max(grain, rows_wanted / grain * grain);
-  decoded.resize(std::max(decoded.size(), std::min(step, in.rows) * in.cols));
+  auto* decoded = aligned_floats(memory, std::min(step, in.rows) * in.cols);
   for (std::size_t first = 0; first < in.rows; first += step) {
     const matrix run = in.slice(first, std::min(step, in.rows - first));
     std::array<std::byte*, planes_max> to{};
@@ -52,7 +60,7 @@ status encode_and_measure(const recipe& with, const matrix& in, const tensor_num
       return done;
     }
     if (const auto done = measure_run(with, run, numbers, {from.data(), shape.planes_count}, *sums,
-                                      which, decoded.data());
+                                      which, decoded);
         !done)
       return done;
   }

@@ -23,6 +23,10 @@ public:
     return reinterpret_cast<T*>(x_memory.get());
   }
 
+  std::size_t bytes() const noexcept {
+    return x_bytes;
+  }
+
 private:
   std::unique_ptr<std::byte[]> x_memory;
   std::size_t x_bytes = 0;

@@ -1,0 +1,284 @@
+// Attention with queries in lanes, compiled once per target.
+//
+// A group of queries lies in the lanes of a few vectors, transposed: S^T = K Q^T and O^T += V^T P^T
+// read K and V where they lie, one value broadcast at a time, and maximum, sum and rescaling are
+// plain vectors without a reduction over lanes.
+//
+// The running maximum m is a lower bound of the true one within 8 (in bits): weights 2^(s - m) stay
+// below 256 and nothing is rescaled while a block's scores stay below m + 8. Sums start at -m, so
+// subtracting it is free. A lane is unseen until its first visible key; its m is 0 and its sum 0.
+
+#include "kernels/attention_piece.hpp"
+#include "kernels/simd-inl.hpp"
+
+#include <limits>
+
+#if defined(VIVA_KERNELS_ATTENTION_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef VIVA_KERNELS_ATTENTION_INL
+#undef VIVA_KERNELS_ATTENTION_INL
+#else
+#define VIVA_KERNELS_ATTENTION_INL
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+// Registers: block_keys x group_vectors sums, as many for a block of output columns.
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+inline constexpr std::size_t group_vectors = 2, block_keys = 8, block_cols = 8;
+#else
+inline constexpr std::size_t group_vectors = 3, block_keys = 4, block_cols = 4;
+#endif
+inline constexpr std::size_t tile_keys = 64; ///< Keys whose weights are kept: 8 KiB of a group.
+inline constexpr std::size_t piece_groups = 4;
+
+HWY_INLINE constexpr std::size_t group_rows() {
+  return group_vectors * lanes();
+}
+
+/// 2^t within 2 ulp for t in [-127, 128); exactly 0 at and below -127; NaN for NaN.
+HWY_INLINE vf32 exp2(vf32 t) {
+  const df32 d;
+  const auto floor = hn::Set(d, -127.0f);
+  t = hn::IfThenElse(hn::Lt(t, floor), floor, t);
+  const auto shift = hn::Set(d, 0x1.8p23f); // the sum's low bits are round(t)
+  const auto whole = hn::Add(t, shift);
+  const auto f = hn::Sub(t, hn::Sub(whole, shift)); // [-0.5, 0.5]
+  auto p = hn::Set(d, 1.3264726655e-3f);
+  p = hn::MulAdd(p, f, hn::Set(d, 9.6715126767e-3f));
+  p = hn::MulAdd(p, f, hn::Set(d, 5.5507337451e-2f));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.4022242085e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 6.9314697760e-1f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.0f)); // exactly 1, so that 2^-127 has a zero exponent field
+  const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di32(), whole));
+  return hn::BitCast(d, hn::Add(hn::BitCast(di32(), p), exponent));
+}
+
+/// One group: every array is (…, group_rows) f32, aligned.
+struct query_group {
+  float* queries;             ///< (head_size, rows), times scale and log2(e).
+  float* out;                 ///< (head_size, rows), not yet divided.
+  float* max;                 ///< m.
+  float* sum;                 ///< Of weights; 0 while unseen.
+  std::int32_t *first, *last; ///< Visible keys of each row.
+  std::int32_t first_min, first_max, last_min, last_max; ///< Over rows that see any.
+  bool unseen; ///< Some row that will see a key has seen none.
+};
+
+/// What a group meets: keys [key, key + keys) with their rows as f32.
+struct key_tile {
+  const std::byte *k, *v;       ///< First rows; unaligned f32.
+  std::size_t k_pitch, v_pitch; ///< Bytes between rows.
+  std::int32_t key;
+  std::size_t keys;
+  std::size_t head_size;
+  float* weights; ///< (tile_keys, rows): bias in, weights out.
+  bool biased;
+};
+
+/// out, sum and the tile's earlier weights times `factor`, (rows).
+inline HWY_NOINLINE void rescale(const query_group& g, const key_tile& tile, std::size_t keys_done,
+                                 const float* HWY_RESTRICT factor) {
+  const df32 d;
+  const auto scale_rows = [&](float* values, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i)
+      for (std::size_t c = 0; c < group_rows(); c += lanes(), values += lanes())
+        hn::Store(hn::Mul(hn::Load(d, values), hn::Load(d, factor + c)), d, values);
+  };
+  scale_rows(g.out, tile.head_size);
+  scale_rows(g.sum, 1);
+  scale_rows(tile.weights, keys_done);
+}
+
+template <std::size_t Keys>
+struct score_block {
+  vf32 of[Keys][group_vectors];
+};
+
+/// Raises m where a block's scores `top` need it, and takes the difference from the scores.
+template <std::size_t Keys>
+HWY_INLINE void raise_max(query_group& g, const key_tile& tile, std::size_t at,
+                          const vf32 (&top)[group_vectors], score_block<Keys>& s) {
+  const df32 d;
+  HWY_ALIGN float factor[group_rows()];
+  bool moved = false;
+  g.unseen = false;
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c) {
+    const std::size_t lane = c * lanes();
+    const auto hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
+    const auto unseen = hn::Eq(hn::Load(d, g.sum + lane), hn::Zero(d));
+    const auto still = hn::And(unseen, hn::Eq(top[c], hidden));
+    auto delta = hn::IfThenElse(unseen, top[c], hn::Max(top[c], hn::Zero(d)));
+    delta = hn::IfThenElse(still, hn::Zero(d), delta);
+    const auto shrink = exp2(hn::Neg(delta));
+    hn::Store(hn::IfThenElse(unseen, hn::Set(d, 1.0f), shrink), d, factor + lane);
+    hn::Store(hn::Add(hn::Load(d, g.max + lane), delta), d, g.max + lane);
+    moved = moved || !hn::AllTrue(d, hn::Or(unseen, hn::Eq(delta, hn::Zero(d))));
+    const auto some = hn::RebindMask(
+        d, hn::Lt(hn::Load(di32(), g.first + lane), hn::Load(di32(), g.last + lane)));
+    g.unseen = g.unseen || !hn::AllFalse(d, hn::And(still, some));
+    VIVA_UNROLL(8)
+    for (std::size_t r = 0; r < Keys; ++r)
+      s.of[r][c] = hn::Sub(s.of[r][c], delta);
+  }
+  if (moved)
+    rescale(g, tile, at, factor);
+}
+
+/// One step along the head: every sum gets the product of its query and its key at column j.
+template <std::size_t Keys>
+HWY_INLINE void score_step(const float* HWY_RESTRICT queries, const std::byte* HWY_RESTRICT k,
+                           std::size_t pitch, std::size_t j, score_block<Keys>& s) {
+  const df32 d;
+  vf32 q[group_vectors];
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c)
+    q[c] = hn::Load(d, queries + j * group_rows() + c * lanes());
+  VIVA_UNROLL(8)
+  for (std::size_t r = 0; r < Keys; ++r) {
+    const auto value = hn::Set(d, load_as<float>(k + r * pitch + 4 * j));
+    VIVA_UNROLL(4)
+    for (std::size_t c = 0; c < group_vectors; ++c)
+      s.of[r][c] = hn::MulAdd(value, q[c], s.of[r][c]);
+  }
+}
+
+template <std::size_t Keys>
+HWY_INLINE void hide(const query_group& g, std::int32_t key, score_block<Keys>& s) {
+  const df32 d;
+  const auto hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c) {
+    const auto first = hn::Load(di32(), g.first + c * lanes());
+    const auto last = hn::Load(di32(), g.last + c * lanes());
+    VIVA_UNROLL(8)
+    for (std::size_t r = 0; r < Keys; ++r) {
+      const auto at = hn::Set(di32(), key + static_cast<std::int32_t>(r));
+      const auto seen = hn::AndNot(hn::Gt(first, at), hn::Gt(last, at));
+      s.of[r][c] = hn::IfThenElse(hn::RebindMask(d, seen), s.of[r][c], hidden);
+    }
+  }
+}
+
+/// Weights of keys [at, at + Keys) of the tile, and their sums.
+template <std::size_t Keys, bool Masked>
+HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at) {
+  const df32 d;
+  float* HWY_RESTRICT weights = tile.weights + at * group_rows();
+  score_block<Keys> s;
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c) {
+    const auto start = hn::Neg(hn::Load(d, g.max + c * lanes()));
+    VIVA_UNROLL(8)
+    for (std::size_t r = 0; r < Keys; ++r)
+      s.of[r][c] = start;
+  }
+  const std::byte* k = tile.k + at * tile.k_pitch;
+  for (std::size_t j = 0; j < tile.head_size; j += 2) {
+    score_step<Keys>(g.queries, k, tile.k_pitch, j, s);
+    score_step<Keys>(g.queries, k, tile.k_pitch, j + 1, s);
+  }
+  if (tile.biased) {
+    VIVA_UNROLL(8)
+    for (std::size_t r = 0; r < Keys; ++r)
+      VIVA_UNROLL(4)
+    for (std::size_t c = 0; c < group_vectors; ++c)
+      s.of[r][c] = hn::Add(s.of[r][c], hn::Load(d, weights + r * group_rows() + c * lanes()));
+  }
+  if constexpr (Masked)
+    hide<Keys>(g, tile.key + static_cast<std::int32_t>(at), s);
+  vf32 top[group_vectors];
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c) {
+    top[c] = s.of[0][c];
+    VIVA_UNROLL(8)
+    for (std::size_t r = 1; r < Keys; ++r)
+      top[c] = hn::Max(top[c], s.of[r][c]);
+  }
+  auto highest = top[0];
+  VIVA_UNROLL(4)
+  for (std::size_t c = 1; c < group_vectors; ++c)
+    highest = hn::Max(highest, top[c]);
+  if (HWY_UNLIKELY(g.unseen || !hn::AllFalse(d, hn::Gt(highest, hn::Set(d, 8.0f)))))
+    raise_max<Keys>(g, tile, at, top, s);
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c) {
+    auto sum = hn::Zero(d);
+    VIVA_UNROLL(8)
+    for (std::size_t r = 0; r < Keys; ++r) {
+      const auto weight = exp2(s.of[r][c]);
+      hn::Store(weight, d, weights + r * group_rows() + c * lanes());
+      sum = hn::Add(sum, weight);
+    }
+    float* total = g.sum + c * lanes();
+    hn::Store(hn::Add(hn::Load(d, total), sum), d, total);
+  }
+}
+
+/// The same for a block of any place: masked where a row ends or begins inside it.
+template <std::size_t Keys>
+HWY_INLINE std::size_t weigh_block(query_group& g, const key_tile& tile, std::size_t at) {
+  const auto key = tile.key + static_cast<std::int32_t>(at);
+  if (key < g.first_max || key + static_cast<std::int32_t>(Keys) > g.last_min)
+    weigh_keys<Keys, true>(g, tile, at);
+  else
+    weigh_keys<Keys, false>(g, tile, at);
+  return at + Keys;
+}
+
+inline HWY_NOINLINE void weigh_tile(query_group& g, const key_tile& tile) {
+  std::size_t at = 0;
+  while (at + block_keys <= tile.keys)
+    at = weigh_block<block_keys>(g, tile, at);
+  if constexpr (block_keys > 4)
+    if (at + 4 <= tile.keys)
+      at = weigh_block<4>(g, tile, at);
+  if (at + 2 <= tile.keys)
+    at = weigh_block<2>(g, tile, at);
+  if (at < tile.keys)
+    weigh_block<1>(g, tile, at);
+}
+
+/// out += weights times values, block_cols columns at a time.
+inline HWY_NOINLINE void add_values(const query_group& g, const key_tile& tile) {
+  const df32 d;
+  for (std::size_t col = 0; col < tile.head_size; col += block_cols) {
+    vf32 s[block_cols][group_vectors];
+    VIVA_UNROLL(8)
+    for (auto& row : s)
+      VIVA_UNROLL(4)
+    for (auto& each : row)
+      each = hn::Zero(d);
+    const std::byte* HWY_RESTRICT v = tile.v + 4 * col;
+    const float* HWY_RESTRICT weights = tile.weights;
+    for (std::size_t key = 0; key < tile.keys; ++key) {
+      vf32 w[group_vectors];
+      VIVA_UNROLL(4)
+      for (std::size_t c = 0; c < group_vectors; ++c)
+        w[c] = hn::Load(d, weights + c * lanes());
+      VIVA_UNROLL(8)
+      for (std::size_t r = 0; r < block_cols; ++r) {
+        const auto value = hn::Set(d, load_as<float>(v + 4 * r));
+        VIVA_UNROLL(4)
+        for (std::size_t c = 0; c < group_vectors; ++c)
+          s[r][c] = hn::MulAdd(value, w[c], s[r][c]);
+      }
+      v += tile.v_pitch;
+      weights += group_rows();
+    }
+    float* HWY_RESTRICT out = g.out + col * group_rows();
+    VIVA_UNROLL(8)
+    for (std::size_t r = 0; r < block_cols; ++r)
+      VIVA_UNROLL(4)
+    for (std::size_t c = 0; c < group_vectors; ++c) {
+      float* to = out + r * group_rows() + c * lanes();
+      hn::Store(hn::Add(hn::Load(d, to), s[r][c]), d, to);
+    }
+  }
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

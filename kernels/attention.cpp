@@ -1,0 +1,80 @@
+#include "kernels/attention.hpp"
+
+#include "kernels/convert.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/attention.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/attention_groups-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+/// Rows of a kv head that one piece takes.
+std::size_t attention_piece_rows() {
+  return piece_groups * group_rows();
+}
+
+std::size_t attention_bytes(std::size_t head_size) {
+  return groups_bytes(head_size);
+}
+
+void attention_piece(const attention::piece& of, std::byte* memory) {
+  attend_groups(of, memory);
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels::attention {
+
+HWY_EXPORT(attention_piece_rows);
+HWY_EXPORT(attention_bytes);
+HWY_EXPORT(attention_piece);
+
+namespace {
+
+std::size_t pieces_of_kv_head(const shape& of) noexcept {
+  const std::size_t each = HWY_DYNAMIC_DISPATCH(attention_piece_rows)();
+  return (of.heads / of.kv_heads * of.queries + each - 1) / each;
+}
+
+} // namespace
+
+status check(const shape& of) noexcept {
+  constexpr std::size_t keys_max = std::size_t{1} << 30; // positions are 32-bit lanes
+  const bool heads = of.kv_heads != 0 && of.heads % of.kv_heads == 0;
+  const bool size = of.head_size % 8 == 0 && of.head_size >= 32 && of.head_size <= 256;
+  const bool keys = of.keys <= keys_max && of.keys_before <= keys_max && of.keys_after <= keys_max;
+  return {heads && size && keys ? errc::ok : errc::bad_shape};
+}
+
+std::size_t pieces(const shape& of) noexcept {
+  return of.queries == 0 ? 0 : of.batch * of.kv_heads * pieces_of_kv_head(of);
+}
+
+status attend(const shape& of, const inputs& in, const outputs& to, std::size_t first,
+              std::size_t count, scratch& memory) noexcept {
+  if (const auto fine = check(of); !fine)
+    return fine;
+  constexpr std::size_t alignment = 64;
+  const std::size_t bytes = HWY_DYNAMIC_DISPATCH(attention_bytes)(of.head_size);
+  auto* at = memory.of<std::byte>(bytes + alignment);
+  if (at == nullptr)
+    return {errc::over_budget};
+  at += (alignment - reinterpret_cast<std::uintptr_t>(at) % alignment) % alignment;
+  const std::size_t rows = HWY_DYNAMIC_DISPATCH(attention_piece_rows)();
+  const std::size_t each = pieces_of_kv_head(of);
+  for (std::size_t i = first; i < first + count; ++i) {
+    const std::size_t kv = i / each, row = i % each * rows;
+    const std::size_t all = of.heads / of.kv_heads * of.queries;
+    HWY_DYNAMIC_DISPATCH(attention_piece)
+    ({&of, &in, &to, kv / of.kv_heads, kv % of.kv_heads, row, std::min(rows, all - row)}, at);
+  }
+  return {};
+}
+
+} // namespace viva::kernels::attention
+#endif

@@ -1,0 +1,108 @@
+#pragma once
+
+// Attention: softmax(scale q k^T + bias) v, exact, forward, without a matrix of scores.
+//
+// Source    the online softmax of FlashAttention (arXiv:2205.14135, arXiv:2307.08691); parts over
+//           ranges of keys merge by their log-sum-exp, as in flash-decoding.
+// Shapes    q, out (batch, heads, queries, head_size); k, v (batch, kv_heads, keys, head_size),
+// each
+//           at any strides; values of one row lie together. Head h meets kv head
+//           h / (heads / kv_heads). head_size is a multiple of 8 from 32 to 256.
+// Visible   Query i stands at position p = i + all keys - queries, so the last query meets the last
+//           key. causal: keys j <= p. window W: keys with |p - j| < W. No key at all: out is 0 and
+//           the log-sum-exp -inf.
+// Numbers   Any input type, sums in f32. NaN in a row of q or a visible row of k makes NaN of the rows
+//           it enters, no other; scores beyond f32 do so too. What is not finite in v makes NaN in
+//           its column of every row that is computed beside one that sees it.
+// Bound     |out - exact| / |exact| <= 2e-6 norm-wise for f32 with scores of N(0,1); 2^-22
+// max|score|
+//           more for larger ones. Other types add the rounding of out.
+// Exactness Bytes are a function of the inputs, the shape and the target: not of how the work is
+// cut
+//           into pieces or of threads. Merging adds parts in the order in which they are given.
+// Memory    What `scratch` grows to: below 1 MiB for a thread, whatever the lengths.
+
+#include "kernels/dtype.hpp"
+#include "kernels/error.hpp"
+#include "kernels/scratch.hpp"
+
+#include <cstddef>
+#include <span>
+
+namespace viva::kernels::attention {
+
+struct shape {
+  std::size_t batch = 1, heads = 1, kv_heads = 1;
+  std::size_t queries = 0, keys = 0, head_size = 0;
+  /// Keys of the sequence in front of and behind those that are given, where a part sees a range.
+  std::size_t keys_before = 0, keys_after = 0;
+  float scale = 0; ///< 0: 1 / sqrt(head_size).
+  bool causal = false;
+  std::size_t window = 0; ///< 0: none.
+};
+
+/// Where row i of head h of sequence b lies: at b * sequence + h * head + i * row.
+struct strides {
+  std::size_t sequence = 0, head = 0, row = 0;
+
+  constexpr std::size_t at(std::size_t b, std::size_t h, std::size_t i) const noexcept {
+    return b * sequence + h * head + i * row;
+  }
+  /// Bytes of a packed (…, heads, rows, row_bytes) tensor.
+  static constexpr strides packed(std::size_t heads, std::size_t rows,
+                                  std::size_t row_bytes) noexcept {
+    return {heads * rows * row_bytes, rows * row_bytes, row_bytes};
+  }
+};
+
+/// Rows of head_size values; any alignment.
+struct source_rows {
+  const std::byte* data = nullptr;
+  dtype type = dtype::f32;
+  strides bytes{};
+};
+
+/// f32 added to scaled scores: value (b, h, i, j) at data[values.at(b, h, i) + j]. A stride of 0
+/// shares it; null: none. -inf hides a key.
+struct additive_bias {
+  const float* data = nullptr;
+  strides values{};
+};
+
+struct inputs {
+  source_rows q, k, v;
+  additive_bias bias{};
+};
+
+struct outputs {
+  std::byte* out = nullptr;
+  dtype type = dtype::f32;
+  strides bytes{};
+  float* lse = nullptr; ///< (batch, heads, queries) natural logarithms; null: not wanted.
+};
+
+/// Whether the shape is one that `attend` takes; `bad_shape` otherwise.
+status check(const shape&) noexcept;
+
+/// Pieces into which the work falls, each a run of queries that may go to a thread of its own.
+std::size_t pieces(const shape&) noexcept;
+
+/// Computes pieces [first, first + count). `over_budget` where `memory` cannot grow.
+status attend(const shape&, const inputs&, const outputs&, std::size_t first, std::size_t count,
+              scratch& memory) noexcept;
+
+/// All of it, in double, score by score. Slow and obvious; out as doubles (batch, heads, queries,
+/// head_size) and lse (batch, heads, queries), which may be null.
+void attend_reference(const shape&, const inputs&, double* out, double* lse);
+
+/// What came of one range of keys: out (rows, head_size), lse (rows).
+struct part {
+  const float* out = nullptr;
+  const float* lse = nullptr;
+};
+
+/// Merges parts, in their order, into out (rows, head_size) of `type` and lse (rows, may be null).
+void merge(std::span<const part> parts, std::size_t rows, std::size_t head_size, std::byte* out,
+           dtype type, float* lse) noexcept;
+
+} // namespace viva::kernels::attention

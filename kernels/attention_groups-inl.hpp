@@ -1,0 +1,235 @@
+// A piece of attention by groups of queries: queries in, tiles of keys through, rows out.
+
+#include "kernels/attention-inl.hpp"
+#include "kernels/attention_piece.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#if defined(VIVA_KERNELS_ATTENTION_GROUPS_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef VIVA_KERNELS_ATTENTION_GROUPS_INL
+#undef VIVA_KERNELS_ATTENTION_GROUPS_INL
+#else
+#define VIVA_KERNELS_ATTENTION_GROUPS_INL
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+using attention::key_range;
+using attention::piece;
+
+/// Bytes of an array, up to the next one's alignment.
+HWY_INLINE constexpr std::size_t array_bytes(std::size_t count) {
+  return (count * sizeof(float) + 63) / 64 * 64;
+}
+
+/// Takes aligned arrays of four-byte values from one piece of memory, in order.
+struct carver {
+  std::byte* at;
+
+  template <class T>
+  T* take(std::size_t count) {
+    static_assert(sizeof(T) == sizeof(float));
+    auto* taken = reinterpret_cast<T*>(at);
+    at += array_bytes(count);
+    return taken;
+  }
+};
+
+/// What `attend_groups` takes.
+HWY_INLINE std::size_t groups_bytes(std::size_t head_size) {
+  const std::size_t group =
+      2 * array_bytes(head_size * group_rows()) + 4 * array_bytes(group_rows());
+  return piece_groups * group + array_bytes(tile_keys * group_rows())
+         + 2 * array_bytes(tile_keys * head_size);
+}
+
+using quad = hn::CappedTag<float, 4>;
+
+/// Four rows of four values, turned.
+HWY_INLINE void turn(hn::Vec<quad> (&rows)[4]) {
+  const quad d;
+  const hn::Repartition<double, quad> dd;
+  const auto a = hn::InterleaveLower(d, rows[0], rows[1]);
+  const auto b = hn::InterleaveLower(d, rows[2], rows[3]);
+  const auto e = hn::InterleaveUpper(d, rows[0], rows[1]);
+  const auto f = hn::InterleaveUpper(d, rows[2], rows[3]);
+  const auto pairs = [&](auto x) { return hn::BitCast(dd, x); };
+  rows[0] = hn::BitCast(d, hn::InterleaveLower(dd, pairs(a), pairs(b)));
+  rows[1] = hn::BitCast(d, hn::InterleaveUpper(dd, pairs(a), pairs(b)));
+  rows[2] = hn::BitCast(d, hn::InterleaveLower(dd, pairs(e), pairs(f)));
+  rows[3] = hn::BitCast(d, hn::InterleaveUpper(dd, pairs(e), pairs(f)));
+}
+
+/// in: (rows, cols) at a pitch in values; out: (cols, rows) likewise. Both divide by four.
+HWY_INLINE void turn_all(const float* HWY_RESTRICT in, std::size_t in_pitch, std::size_t rows,
+                         std::size_t cols, float* HWY_RESTRICT out, std::size_t out_pitch) {
+  const quad d;
+  for (std::size_t r = 0; r < rows; r += 4)
+    for (std::size_t c = 0; c < cols; c += 4) {
+      hn::Vec<quad> block[4];
+      VIVA_UNROLL(4)
+      for (std::size_t i = 0; i < 4; ++i)
+        block[i] = hn::LoadU(d, in + (r + i) * in_pitch + c);
+      turn(block);
+      VIVA_UNROLL(4)
+      for (std::size_t i = 0; i < 4; ++i)
+        hn::StoreU(block[i], d, out + (c + i) * out_pitch + r);
+    }
+}
+
+/// Rows that a group reads or writes at a time, on the stack: f32, scaled.
+inline constexpr std::size_t strip_rows = 4;
+
+/// Fills the group with rows [first, …); past the last row of the piece that one again, so
+/// that every lane holds numbers.
+inline void open_group(const piece& of, std::size_t first, query_group& g) {
+  const df32 d;
+  const std::size_t cols = of.of->head_size;
+  const auto scale = hn::Set(d, of.scale() * 1.44269504089f);
+  HWY_ALIGN float strip[strip_rows * 256];
+  for (std::size_t r = 0; r < group_rows(); r += strip_rows) {
+    for (std::size_t i = 0; i < strip_rows; ++i)
+      load_f32(of.q(std::min(first + r + i, of.rows - 1)), of.in->q.type, cols, strip + i * cols);
+    for (std::size_t i = 0; i < strip_rows * cols; i += lanes())
+      hn::Store(hn::Mul(hn::Load(d, strip + i), scale), d, strip + i);
+    turn_all(strip, cols, strip_rows, cols, g.queries + r, group_rows());
+  }
+  std::fill_n(g.out, cols * group_rows(), 0.0f);
+  std::fill_n(g.max, group_rows(), 0.0f);
+  std::fill_n(g.sum, group_rows(), 0.0f);
+  g.first_min = g.last_min = std::numeric_limits<std::int32_t>::max();
+  g.first_max = g.last_max = 0;
+  g.unseen = false;
+  for (std::size_t r = 0; r < group_rows(); ++r) {
+    const auto seen = of.keys(std::min(first + r, of.rows - 1));
+    g.first[r] = seen.first;
+    g.last[r] = seen.last;
+    g.first_max = std::max(g.first_max, seen.first);
+    g.last_min = std::min(g.last_min, seen.last);
+    g.last_max = std::max(g.last_max, seen.last);
+    if (seen.first < seen.last) {
+      g.first_min = std::min(g.first_min, seen.first);
+      g.unseen = true;
+    }
+  }
+}
+
+/// Divides, and writes the rows that are the piece's.
+inline void close_group(const piece& of, std::size_t first, const query_group& g) {
+  const df32 d;
+  const std::size_t cols = of.of->head_size;
+  const auto one = hn::Set(d, 1.0f);
+  HWY_ALIGN float inverse[group_rows()];
+  for (std::size_t c = 0; c < group_rows(); c += lanes()) {
+    const auto sum = hn::Load(d, g.sum + c);
+    const auto none = hn::Eq(sum, hn::Zero(d));
+    hn::Store(hn::IfThenElseZero(hn::Not(none), hn::Div(one, hn::IfThenElse(none, one, sum))), d,
+              inverse + c);
+  }
+  for (std::size_t j = 0; j < cols; ++j)
+    for (std::size_t c = 0; c < group_rows(); c += lanes()) {
+      float* at = g.out + j * group_rows() + c;
+      hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, inverse + c)), d, at);
+    }
+  HWY_ALIGN float strip[strip_rows * 256];
+  for (std::size_t r = 0; r < group_rows() && first + r < of.rows; r += strip_rows) {
+    turn_all(g.out + r, group_rows(), cols, strip_rows, strip, cols);
+    for (std::size_t i = 0; i < strip_rows && first + r + i < of.rows; ++i) {
+      store_f32(strip + i * cols, of.to->type, cols, of.out(first + r + i));
+      if (float* lse = of.lse(first + r + i))
+        *lse = static_cast<float>(
+            (static_cast<double>(g.max[r + i]) + std::log2(static_cast<double>(g.sum[r + i])))
+            * 0.693147180559945309);
+    }
+  }
+}
+
+/// Rows [first, first + count) of one side as f32: where they lie, or decoded into `to`.
+struct side {
+  const std::byte* data;
+  std::size_t pitch;
+};
+
+HWY_INLINE side tile_side(const attention::source_rows& rows, const std::byte* first,
+                          std::size_t count, std::size_t cols, float* to) {
+  if (rows.type == dtype::f32)
+    return {first, rows.bytes.row};
+  for (std::size_t i = 0; i < count; ++i)
+    load_f32(first + i * rows.bytes.row, rows.type, cols, to + i * cols);
+  return {reinterpret_cast<const std::byte*>(to), cols * sizeof(float)};
+}
+
+/// The bias of the tile, in bits, turned.
+inline void load_bias(const piece& of, std::size_t first_row, const key_tile& tile) {
+  for (std::size_t r = 0; r < group_rows(); ++r) {
+    const float* bias = of.bias(std::min(first_row + r, of.rows - 1)) + tile.key;
+    for (std::size_t key = 0; key < tile.keys; ++key)
+      tile.weights[key * group_rows() + r] = bias[key] * 1.44269504089f;
+  }
+}
+
+/// The tile, cut to what the group sees, through the group.
+inline void meet(const piece& of, std::size_t first_row, query_group& g, key_tile tile) {
+  const auto end = std::min(tile.key + static_cast<std::int32_t>(tile.keys), g.last_max);
+  const auto begin = std::max(tile.key, g.first_min);
+  if (begin >= end)
+    return;
+  const auto skip = static_cast<std::size_t>(begin - tile.key);
+  tile.k += skip * tile.k_pitch;
+  tile.v += skip * tile.v_pitch;
+  tile.key = begin;
+  tile.keys = static_cast<std::size_t>(end - begin);
+  if (tile.biased)
+    load_bias(of, first_row, tile);
+  weigh_tile(g, tile);
+  add_values(g, tile);
+}
+
+/// `memory` holds groups_bytes(head_size), aligned.
+inline void attend_groups(const piece& of, std::byte* memory) {
+  const std::size_t cols = of.of->head_size;
+  carver carve{memory};
+  query_group groups[piece_groups];
+  const std::size_t count = (of.rows + group_rows() - 1) / group_rows();
+  std::int32_t first = std::numeric_limits<std::int32_t>::max(), last = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    auto& g = groups[i];
+    g.queries = carve.take<float>(cols * group_rows());
+    g.out = carve.take<float>(cols * group_rows());
+    g.max = carve.take<float>(group_rows());
+    g.sum = carve.take<float>(group_rows());
+    g.first = carve.take<std::int32_t>(group_rows());
+    g.last = carve.take<std::int32_t>(group_rows());
+    open_group(of, i * group_rows(), g);
+    first = std::min(first, g.first_min);
+    last = std::max(last, g.last_max);
+  }
+  key_tile tile{};
+  tile.head_size = cols;
+  tile.weights = carve.take<float>(tile_keys * group_rows());
+  tile.biased = of.in->bias.data != nullptr;
+  float* k = carve.take<float>(tile_keys * cols);
+  float* v = carve.take<float>(tile_keys * cols);
+  for (tile.key = first; tile.key < last; tile.key += tile_keys) {
+    const auto at = static_cast<std::size_t>(tile.key);
+    tile.keys = std::min<std::size_t>(tile_keys, static_cast<std::size_t>(last - tile.key));
+    const auto keys = tile_side(of.in->k, of.key(at), tile.keys, cols, k);
+    const auto values = tile_side(of.in->v, of.value(at), tile.keys, cols, v);
+    tile.k = keys.data;
+    tile.k_pitch = keys.pitch;
+    tile.v = values.data;
+    tile.v_pitch = values.pitch;
+    for (std::size_t i = 0; i < count; ++i)
+      meet(of, i * group_rows(), groups[i], tile);
+  }
+  for (std::size_t i = 0; i < count; ++i)
+    close_group(of, i * group_rows(), groups[i]);
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

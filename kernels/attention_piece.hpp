@@ -1,0 +1,77 @@
+#pragma once
+
+// A piece of attention: rows that share one kv head, and the keys that each may see.
+//
+// Row r of a kv head is query r % queries of its head r / queries, so all heads of a group meet the
+// same keys while these lie in cache.
+
+#include "kernels/attention.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace viva::kernels::attention {
+
+/// Keys [first, last) of those given.
+struct key_range {
+  std::int32_t first = 0, last = 0;
+};
+
+struct piece {
+  const shape* of;
+  const inputs* in;
+  const outputs* to;
+  std::size_t sequence, kv_head;
+  std::size_t first_row, rows;
+
+  std::size_t head(std::size_t row) const noexcept {
+    return kv_head * (of->heads / of->kv_heads) + (first_row + row) / of->queries;
+  }
+  std::size_t query(std::size_t row) const noexcept {
+    return (first_row + row) % of->queries;
+  }
+  const std::byte* q(std::size_t row) const noexcept {
+    return in->q.data + in->q.bytes.at(sequence, head(row), query(row));
+  }
+  const std::byte* key(std::size_t at) const noexcept {
+    return in->k.data + in->k.bytes.at(sequence, kv_head, at);
+  }
+  const std::byte* value(std::size_t at) const noexcept {
+    return in->v.data + in->v.bytes.at(sequence, kv_head, at);
+  }
+  std::byte* out(std::size_t row) const noexcept {
+    return to->out + to->bytes.at(sequence, head(row), query(row));
+  }
+  float* lse(std::size_t row) const noexcept {
+    const auto at = (sequence * of->heads + head(row)) * of->queries + query(row);
+    return to->lse == nullptr ? nullptr : to->lse + at;
+  }
+  const float* bias(std::size_t row) const noexcept {
+    return in->bias.data + in->bias.values.at(sequence, head(row), query(row));
+  }
+  float scale() const noexcept {
+    return of->scale != 0 ? of->scale
+                          : static_cast<float>(1 / std::sqrt(static_cast<double>(of->head_size)));
+  }
+  key_range keys(std::size_t row) const noexcept {
+    const auto all = static_cast<std::int64_t>(of->keys_before + of->keys + of->keys_after);
+    const auto at =
+        static_cast<std::int64_t>(query(row)) + all - static_cast<std::int64_t>(of->queries);
+    const auto window = static_cast<std::int64_t>(of->window);
+    std::int64_t first = 0, last = of->causal ? at + 1 : all;
+    if (window != 0) {
+      first = at - window + 1;
+      last = std::min(last, at + window);
+    }
+    const auto given = [&](std::int64_t key) {
+      const auto before = static_cast<std::int64_t>(of->keys_before);
+      const auto keys = static_cast<std::int64_t>(of->keys);
+      return static_cast<std::int32_t>(std::clamp<std::int64_t>(key - before, 0, keys));
+    };
+    const key_range range{given(first), given(last)};
+    return range.first < range.last ? range : key_range{};
+  }
+};
+
+} // namespace viva::kernels::attention

@@ -1,0 +1,175 @@
+#pragma once
+
+// Problems for attention, packed or strided and unaligned, and how far a result is from the truth.
+
+#include "kernels/attention.hpp"
+#include "kernels/convert.hpp"
+#include "kernels/scalar.hpp"
+#include "tests/support/catch.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace viva::kernels::testing {
+
+inline std::string describe(const attention::shape& of) {
+  std::string text;
+  for (const auto& [name, value] : {std::pair{"batch", of.batch},
+                                    {"heads", of.heads},
+                                    {"kv heads", of.kv_heads},
+                                    {"queries", of.queries},
+                                    {"keys", of.keys},
+                                    {"head size", of.head_size},
+                                    {"causal", std::size_t{of.causal}},
+                                    {"window", of.window}})
+    text += std::string(name) + " " + std::to_string(value) + ", ";
+  return text;
+}
+
+/// Packed (batch, heads, queries, head_size) and (batch, heads, queries), from any type.
+struct result {
+  dtype type;
+  std::vector<std::byte> bytes;
+  std::vector<float> out, lse;
+
+  explicit result(const attention::shape& of, dtype as = dtype::f32)
+      : type(as), bytes(rows(of) * of.head_size * bytes_of(as) + 1), out(rows(of) * of.head_size),
+        lse(rows(of), 77.0f) {}
+  static std::size_t rows(const attention::shape& of) {
+    return of.batch * of.heads * of.queries;
+  }
+  /// Where f32 goes to `out` itself, other types to one past an aligned address.
+  attention::outputs to(const attention::shape& of) {
+    auto* data = type == dtype::f32 ? reinterpret_cast<std::byte*>(out.data()) : bytes.data() + 1;
+    return {data, type,
+            attention::strides::packed(of.heads, of.queries, of.head_size * bytes_of(type)),
+            lse.data()};
+  }
+  const float* row(const attention::shape& of, std::size_t i) const {
+    return out.data() + i * of.head_size;
+  }
+};
+
+struct exact {
+  std::vector<double> out, lse;
+};
+
+struct problem {
+  attention::shape of;
+  dtype type;
+  std::vector<std::byte> q, k, v; ///< (batch, rows, heads, head_size), one past aligned.
+  std::vector<float> bias;        ///< (heads, queries, keys), shared by the batch; or empty.
+
+  problem(const attention::shape& shape, dtype as, bool biased, std::uint32_t seed)
+      : of(shape), type(as) {
+    std::mt19937 random(seed);
+    q = normals(of.batch * of.queries * of.heads * of.head_size, random);
+    k = normals(of.batch * of.keys * of.kv_heads * of.head_size, random);
+    v = normals(of.batch * of.keys * of.kv_heads * of.head_size, random);
+    std::normal_distribution<float> normal;
+    bias.resize(biased ? of.heads * of.queries * of.keys : 0);
+    for (auto& each : bias)
+      each = normal(random);
+  }
+
+  std::vector<std::byte> normals(std::size_t count, std::mt19937& random) const {
+    std::vector<std::byte> bytes(count * bytes_of(type) + 1);
+    std::normal_distribution<float> normal;
+    for (std::size_t i = 0; i < count; ++i)
+      put_value(normal(random), type, bytes.data() + 1, i);
+    return bytes;
+  }
+  void put(std::vector<std::byte>& side, std::size_t i, float x) {
+    put_value(x, type, side.data() + 1, i);
+  }
+  /// Scores become about slope * key.
+  void ramp(float slope) {
+    for (std::size_t i = 0; i < of.queries; ++i)
+      put(q, i * of.head_size, std::sqrt(static_cast<float>(of.head_size)));
+    for (std::size_t j = 0; j < of.keys; ++j)
+      put(k, j * of.head_size, slope * static_cast<float>(j));
+  }
+  void move_key(std::size_t key) {
+    for (std::size_t c = 0; c < of.head_size; ++c)
+      for (auto* side : {&k, &v}) {
+        const std::size_t i = key * of.kv_heads * of.head_size + c;
+        put(*side, i, value_of(side->data() + 1, type, i) + 0.5f);
+      }
+  }
+
+  attention::source_rows rows(const std::vector<std::byte>& side, std::size_t heads,
+                              std::size_t count) const {
+    const std::size_t row = of.head_size * bytes_of(type);
+    return {side.data() + 1, type, {count * heads * row, row, heads * row}};
+  }
+  attention::inputs in() const {
+    attention::inputs all{rows(q, of.heads, of.queries), rows(k, of.kv_heads, of.keys),
+                          rows(v, of.kv_heads, of.keys)};
+    if (!bias.empty())
+      all.bias = {bias.data(), {0, of.queries * of.keys, of.keys}};
+    return all;
+  }
+  exact truth() const {
+    exact got{std::vector<double>(result::rows(of) * of.head_size),
+              std::vector<double>(result::rows(of))};
+    attention::attend_reference(of, in(), got.out.data(), got.lse.data());
+    return got;
+  }
+  result attend() const {
+    result got(of, type);
+    scratch memory;
+    const std::size_t count = attention::pieces(of);
+    REQUIRE(attention::attend(of, in(), got.to(of), 0, count, memory) == status{});
+    if (type != dtype::f32)
+      load_f32_reference(got.bytes.data() + 1, type, got.out.size(), got.out.data());
+    return got;
+  }
+  /// Parts over the keys between cuts, merged.
+  result merged(const std::vector<std::size_t>& cuts) const {
+    std::vector<result> results;
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+      auto part = of;
+      part.keys_before = cuts[i];
+      part.keys = cuts[i + 1] - cuts[i];
+      part.keys_after = of.keys - cuts[i + 1];
+      auto given = in();
+      given.k.data += cuts[i] * given.k.bytes.row;
+      given.v.data += cuts[i] * given.v.bytes.row;
+      given.bias.data += bias.empty() ? 0 : cuts[i];
+      scratch memory;
+      auto& got = results.emplace_back(of);
+      REQUIRE(attention::attend(part, given, got.to(of), 0, attention::pieces(part), memory)
+              == status{});
+    }
+    std::vector<attention::part> parts;
+    for (const auto& each : results)
+      parts.push_back({each.out.data(), each.lse.data()});
+    result whole(of);
+    attention::merge(parts, result::rows(of), of.head_size,
+                     reinterpret_cast<std::byte*>(whole.out.data()), dtype::f32, whole.lse.data());
+    return whole;
+  }
+};
+
+/// |got - truth| <= bound |truth|, row by row in the norm; log-sum-exps likewise.
+inline void require_close(const attention::shape& of, const result& got, const exact& truth,
+                          double bound) {
+  for (std::size_t row = 0; row < truth.lse.size(); ++row) {
+    double error = 0, size = 0;
+    for (std::size_t i = row * of.head_size; i < (row + 1) * of.head_size; ++i) {
+      error += std::pow(static_cast<double>(got.out[i]) - truth.out[i], 2);
+      size += truth.out[i] * truth.out[i];
+    }
+    const double lse = static_cast<double>(got.lse[row]);
+    if (!(std::sqrt(error) <= bound * std::sqrt(size)))
+      FAIL("row " << row << ": error " << std::sqrt(error / size) << " above " << bound);
+    if (!(lse == truth.lse[row]
+          || std::fabs(lse - truth.lse[row]) <= 2 * bound + 1e-6 * std::fabs(truth.lse[row])))
+      FAIL("row " << row << ": log-sum-exp " << lse << " for " << truth.lse[row]);
+  }
+}
+
+} // namespace viva::kernels::testing

@@ -1,0 +1,235 @@
+// Attention against the truth in double: every kind of mask, type, group of heads and length, on
+// every target; what must not move when a hidden key does; what merges.
+
+#include "tests/kernels/attention_problem.hpp"
+#include "tests/kernels/targets.hpp"
+
+#include <cstring>
+#include <limits>
+
+namespace viva::kernels::testing {
+
+using attention::shape;
+
+namespace {
+
+constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+/// Shapes whose lengths are no multiple of anything, one for each feature and some for all.
+std::vector<shape> shapes() {
+  return {
+      {.queries = 1, .keys = 1, .head_size = 32},
+      {.queries = 3, .keys = 5, .head_size = 40},
+      {.heads = 2, .kv_heads = 2, .queries = 33, .keys = 65, .head_size = 64},
+      {.queries = 64, .keys = 128, .head_size = 128},
+      {.batch = 2, .heads = 4, .kv_heads = 2, .queries = 37, .keys = 101, .head_size = 72},
+      {.heads = 6, .kv_heads = 1, .queries = 1, .keys = 300, .head_size = 128},
+      {.queries = 2, .keys = 517, .head_size = 256},
+      {.queries = 131, .keys = 131, .head_size = 64, .causal = true},
+      {.queries = 40, .keys = 203, .head_size = 96, .causal = true},
+      {.queries = 203, .keys = 40, .head_size = 96, .causal = true}, // most rows see no key
+      {.queries = 150, .keys = 150, .head_size = 32, .causal = true, .window = 1},
+      {.queries = 150, .keys = 170, .head_size = 32, .causal = true, .window = 33},
+      {.queries = 150, .keys = 170, .head_size = 32, .window = 20},
+      {.heads = 2, .kv_heads = 1, .queries = 45, .keys = 45, .head_size = 64, .scale = 0.01f},
+      {.queries = 300, .keys = 0, .head_size = 64},
+      {.queries = 0, .keys = 12, .head_size = 64},
+  };
+}
+
+void require_truth(const shape& of, dtype type, bool biased, double bound) {
+  const problem made(of, type, biased, 7);
+  const auto truth = made.truth();
+  for_each_target([&] {
+    INFO(describe(of) << " " << name_of(type) << (biased ? " biased" : ""));
+    const auto got = made.attend();
+    require_close(of, got, truth, bound);
+  });
+}
+
+} // namespace
+
+TEST_CASE("attention: f32 is within 2e-6 of double, row by row, whatever the shape",
+          "[attention]") {
+  for (const auto& of : shapes())
+    for (const bool biased : {false, true})
+      require_truth(of, dtype::f32, biased, 2e-6);
+}
+
+TEST_CASE("attention: 16-bit inputs are within their rounding of double", "[attention]") {
+  for (const auto& of : shapes()) {
+    require_truth(of, dtype::bf16, false, 4e-3);
+    require_truth(of, dtype::f16, true, 5e-4);
+  }
+}
+
+TEST_CASE("attention: scores that climb, fall or are huge lose nothing to rescaling",
+          "[attention]") {
+  const shape of{.queries = 70, .keys = 700, .head_size = 64};
+  for (const float slope : {0.5f, -0.5f, 0.02f, -3.0f}) {
+    problem made(of, dtype::f32, false, 3);
+    made.ramp(slope); // scores change by about slope from key to key
+    const auto truth = made.truth();
+    for_each_target([&] {
+      INFO("slope " << slope);
+      require_close(of, made.attend(), truth, 2e-6 + 0x1p-22 * 700 * std::fabs(slope));
+    });
+  }
+}
+
+TEST_CASE("attention: a hidden key moves nothing, a visible one moves its rows", "[attention]") {
+  const shape of{.queries = 70, .keys = 90, .head_size = 32, .causal = true, .window = 50};
+  for_each_target([&] {
+    const problem made(of, dtype::f32, false, 5);
+    const auto before = made.attend();
+    for (std::size_t key = 0; key < of.keys; ++key) {
+      auto moved = made;
+      moved.move_key(key);
+      const auto after = moved.attend();
+      for (std::size_t i = 0; i < of.queries; ++i) {
+        const std::size_t p = i + of.keys - of.queries;
+        const bool visible = key <= p && p - key < of.window;
+        INFO("query " << i << " key " << key);
+        const bool same = std::memcmp(before.row(of, i), after.row(of, i), 4 * of.head_size) == 0;
+        REQUIRE(same != visible);
+        REQUIRE((before.lse[i] == after.lse[i]) != visible);
+      }
+    }
+  });
+}
+
+TEST_CASE("attention: a row without a key is zeros with a log-sum-exp of -inf", "[attention]") {
+  const shape of{.queries = 80, .keys = 30, .head_size = 64, .causal = true};
+  problem hidden({.queries = 5, .keys = 70, .head_size = 64}, dtype::f32, true, 1);
+  std::fill(hidden.bias.begin(), hidden.bias.begin() + 3 * 70, minus_infinity);
+  for_each_target([&] {
+    const auto got = problem(of, dtype::f32, false, 1).attend();
+    for (std::size_t i = 0; i < of.queries; ++i) {
+      const bool none = i < 50;
+      REQUIRE((got.lse[i] == minus_infinity) == none);
+      for (std::size_t c = 0; c < of.head_size; ++c)
+        REQUIRE((got.row(of, i)[c] == 0) == none);
+    }
+    const auto masked = hidden.attend();
+    for (std::size_t i = 0; i < 5; ++i) {
+      REQUIRE((masked.lse[i] == minus_infinity) == (i < 3));
+      REQUIRE((masked.row(hidden.of, i)[0] == 0) == (i < 3));
+    }
+  });
+}
+
+TEST_CASE("attention: NaN in a query or a visible key reaches its rows", "[attention]") {
+  const shape of{.queries = 40, .keys = 60, .head_size = 32, .causal = true};
+  for_each_target([&] {
+    problem made(of, dtype::f32, false, 2);
+    made.put(made.q, 7 * of.head_size + 3, std::nanf(""));
+    made.put(made.k, 50 * of.head_size, std::nanf("")); // seen by queries 30 and later
+    const auto got = made.attend();
+    for (std::size_t i = 0; i < of.queries; ++i) {
+      INFO("query " << i);
+      REQUIRE(std::isnan(got.row(of, i)[0]) == (i == 7 || i >= 30));
+      REQUIRE(std::isnan(got.lse[i]) == (i == 7 || i >= 30));
+    }
+  });
+}
+
+TEST_CASE("attention: any cut into pieces, in any order, gives the same bytes", "[attention]") {
+  const shape of{
+      .batch = 2, .heads = 4, .kv_heads = 2, .queries = 200, .keys = 77, .head_size = 32};
+  const problem made(of, dtype::f32, false, 9);
+  for_each_target([&] {
+    const auto whole = made.attend();
+    result other(of);
+    scratch memory;
+    const std::size_t count = attention::pieces(of);
+    REQUIRE(count >= 4);
+    for (std::size_t i = count; i-- > 0;)
+      REQUIRE(attention::attend(of, made.in(), other.to(of), i, 1, memory) == status{});
+    REQUIRE(other.out == whole.out);
+    REQUIRE(other.lse == whole.lse);
+  });
+}
+
+TEST_CASE("attention: parts over any split of the keys merge to the whole", "[attention]") {
+  const shape of{.heads = 2,
+                 .kv_heads = 1,
+                 .queries = 60,
+                 .keys = 211,
+                 .head_size = 64,
+                 .causal = true,
+                 .window = 100};
+  const problem made(of, dtype::f32, false, 11);
+  const auto truth = made.truth();
+  for_each_target([&] {
+    for (const auto& cuts : std::vector<std::vector<std::size_t>>{
+             {0, 211}, {0, 1, 211}, {0, 64, 128, 211}, {0, 30, 30, 150, 210, 211}}) {
+      const auto merged = made.merged(cuts);
+      INFO(cuts.size() - 1 << " parts");
+      require_close(of, merged, truth, 2e-6);
+    }
+  });
+}
+
+TEST_CASE("attention: random shapes are within the bound, whole and in two parts", "[attention]") {
+  std::mt19937 random(2026);
+  const auto below = [&](std::size_t limit) { return random() % limit; };
+  for (int round = 0; round < 60; ++round) {
+    const std::size_t kv_heads = 1 + below(2);
+    const shape of{.batch = 1 + below(2),
+                   .heads = kv_heads * (1 + below(3)),
+                   .kv_heads = kv_heads,
+                   .queries = 1 + below(150),
+                   .keys = 1 + below(300),
+                   .head_size = 32 + 8 * below(13),
+                   .causal = below(2) == 0,
+                   .window = below(3) == 0 ? 1 + below(200) : 0};
+    const problem made(of, dtype::f32, below(3) == 0, static_cast<std::uint32_t>(round));
+    const auto truth = made.truth();
+    const std::size_t cut = below(of.keys + 1);
+    for_each_target([&] {
+      INFO(describe(of));
+      require_close(of, made.attend(), truth, 2e-6);
+      require_close(of, made.merged({0, cut, of.keys}), truth, 2e-6);
+    });
+  }
+}
+
+TEST_CASE("attention: what it needs besides its tensors does not grow with lengths",
+          "[attention]") {
+  for_each_target([&] {
+    const auto bytes_of_length = [](std::size_t n) {
+      const shape of{.queries = n, .keys = n, .head_size = 32, .causal = true};
+      const problem made(of, dtype::f32, false, 1);
+      scratch memory;
+      result got(of);
+      REQUIRE(attention::attend(of, made.in(), got.to(of), 0, attention::pieces(of), memory)
+              == status{});
+      return memory.bytes();
+    };
+    const auto small = bytes_of_length(64);
+    REQUIRE(small > 0);
+    REQUIRE(small < 1 << 20);
+    REQUIRE(bytes_of_length(2048) == small);
+  });
+}
+
+TEST_CASE("attention: shapes it cannot take are refused", "[attention]") {
+  const auto refused = [](shape of) { return attention::check(of) == status{errc::bad_shape}; };
+  const shape fine{.heads = 4, .kv_heads = 2, .queries = 1, .keys = 1, .head_size = 64};
+  CHECK_FALSE(refused(fine));
+  for (const std::size_t size : {0, 24, 33, 36, 264}) {
+    auto of = fine;
+    of.head_size = size;
+    CHECK(refused(of));
+  }
+  for (const std::size_t kv_heads : {0, 3, 8}) {
+    auto of = fine;
+    of.kv_heads = kv_heads;
+    CHECK(refused(of));
+  }
+  scratch memory;
+  CHECK(attention::attend({.heads = 3, .kv_heads = 2, .head_size = 64}, {}, {}, 0, 1, memory)
+        == status{errc::bad_shape});
+}
+
+} // namespace viva::kernels::testing

@@ -11,6 +11,7 @@
 #include "kernels/attention_piece.hpp"
 #include "kernels/simd-inl.hpp"
 
+#include <cmath>
 #include <limits>
 
 #if defined(VIVA_KERNELS_ATTENTION_INL) == defined(HWY_TARGET_TOGGLE)
@@ -31,6 +32,14 @@ inline constexpr std::size_t group_vectors = 3, block_keys = 4, block_cols = 4;
 #endif
 inline constexpr std::size_t tile_keys = 64; ///< Keys whose weights are kept: 8 KiB of a group.
 inline constexpr std::size_t piece_groups = 4;
+
+inline constexpr float log2_e = 1.44269504089f; ///< Scores are in bits.
+
+/// The logarithm of sum * 2^max.
+inline float natural_lse(float max, float sum) {
+  const double bits = static_cast<double>(max) + std::log2(static_cast<double>(sum));
+  return static_cast<float>(bits * 0.693147180559945309);
+}
 
 HWY_INLINE constexpr std::size_t group_rows() {
   return group_vectors * lanes();

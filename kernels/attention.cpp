@@ -6,6 +6,7 @@
 #define HWY_TARGET_INCLUDE "kernels/attention.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/attention_few-inl.hpp"
 #include "kernels/attention_groups-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,11 +18,14 @@ std::size_t attention_piece_rows() {
 }
 
 std::size_t attention_bytes(std::size_t head_size) {
-  return groups_bytes(head_size);
+  return std::max(groups_bytes(head_size), few_bytes(head_size));
 }
 
 void attention_piece(const attention::piece& of, std::byte* memory) {
-  attend_groups(of, memory);
+  if (of.rows <= few_rows_max())
+    attend_few(of, memory);
+  else
+    attend_groups(of, memory);
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -59,6 +63,8 @@ status attend(const shape& of, const inputs& in, const outputs& to, std::size_t 
               std::size_t count, scratch& memory) noexcept {
   if (const auto fine = check(of); !fine)
     return fine;
+  if (in.k.type != in.v.type)
+    return {errc::unsupported};
   constexpr std::size_t alignment = 64;
   const std::size_t bytes = HWY_DYNAMIC_DISPATCH(attention_bytes)(of.head_size);
   auto* at = memory.of<std::byte>(bytes + alignment);

@@ -11,7 +11,8 @@
 // Visible   Query i stands at position p = i + all keys - queries, so the last query meets the last
 //           key. causal: keys j <= p. window W: keys with |p - j| < W. No key at all: out is 0 and
 //           the log-sum-exp -inf.
-// Numbers   Any input type, sums in f32. NaN in a row of q or a visible row of k makes NaN of the rows
+// Numbers   Any input type, sums in f32. NaN in a row of q or a visible row of k makes NaN of the
+// rows
 //           it enters, no other; scores beyond f32 do so too. What is not finite in v makes NaN in
 //           its column of every row that is computed beside one that sees it.
 // Bound     |out - exact| / |exact| <= 2e-6 norm-wise for f32 with scores of N(0,1); 2^-22
@@ -87,7 +88,8 @@ status check(const shape&) noexcept;
 /// Pieces into which the work falls, each a run of queries that may go to a thread of its own.
 std::size_t pieces(const shape&) noexcept;
 
-/// Computes pieces [first, first + count). `over_budget` where `memory` cannot grow.
+/// Computes pieces [first, first + count). `unsupported` where k and v differ in type,
+/// `over_budget` where `memory` cannot grow.
 status attend(const shape&, const inputs&, const outputs&, std::size_t first, std::size_t count,
               scratch& memory) noexcept;
 

@@ -4,8 +4,6 @@
 #include "kernels/attention_piece.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #if defined(VIVA_KERNELS_ATTENTION_GROUPS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_ATTENTION_GROUPS_INL
@@ -17,7 +15,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-using attention::key_range;
 using attention::piece;
 
 /// Bytes of an array, up to the next one's alignment.
@@ -88,7 +85,7 @@ inline constexpr std::size_t strip_rows = 4;
 inline void open_group(const piece& of, std::size_t first, query_group& g) {
   const df32 d;
   const std::size_t cols = of.of->head_size;
-  const auto scale = hn::Set(d, of.scale() * 1.44269504089f);
+  const auto scale = hn::Set(d, of.scale() * log2_e);
   HWY_ALIGN float strip[strip_rows * 256];
   for (std::size_t r = 0; r < group_rows(); r += strip_rows) {
     for (std::size_t i = 0; i < strip_rows; ++i)
@@ -140,9 +137,7 @@ inline void close_group(const piece& of, std::size_t first, const query_group& g
     for (std::size_t i = 0; i < strip_rows && first + r + i < of.rows; ++i) {
       store_f32(strip + i * cols, of.to->type, cols, of.out(first + r + i));
       if (float* lse = of.lse(first + r + i))
-        *lse = static_cast<float>(
-            (static_cast<double>(g.max[r + i]) + std::log2(static_cast<double>(g.sum[r + i])))
-            * 0.693147180559945309);
+        *lse = natural_lse(g.max[r + i], g.sum[r + i]);
     }
   }
 }
@@ -167,7 +162,7 @@ inline void load_bias(const piece& of, std::size_t first_row, const key_tile& ti
   for (std::size_t r = 0; r < group_rows(); ++r) {
     const float* bias = of.bias(std::min(first_row + r, of.rows - 1)) + tile.key;
     for (std::size_t key = 0; key < tile.keys; ++key)
-      tile.weights[key * group_rows() + r] = bias[key] * 1.44269504089f;
+      tile.weights[key * group_rows() + r] = bias[key] * log2_e;
   }
 }
 

@@ -1,61 +1,17 @@
 #pragma once
 
-// Problems for attention, packed or strided and unaligned, and how far a result is from the truth.
+// Problems for attention, strided and unaligned, and what is done with them.
 
-#include "kernels/attention.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/scalar.hpp"
-#include "tests/support/catch.hpp"
+#include "tests/kernels/attention_result.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <random>
-#include <string>
 #include <vector>
 
 namespace viva::kernels::testing {
-
-inline std::string describe(const attention::shape& of) {
-  std::string text;
-  for (const auto& [name, value] : {std::pair{"batch", of.batch},
-                                    {"heads", of.heads},
-                                    {"kv heads", of.kv_heads},
-                                    {"queries", of.queries},
-                                    {"keys", of.keys},
-                                    {"head size", of.head_size},
-                                    {"causal", std::size_t{of.causal}},
-                                    {"window", of.window}})
-    text += std::string(name) + " " + std::to_string(value) + ", ";
-  return text;
-}
-
-/// Packed (batch, heads, queries, head_size) and (batch, heads, queries), from any type.
-struct result {
-  dtype type;
-  std::vector<std::byte> bytes;
-  std::vector<float> out, lse;
-
-  explicit result(const attention::shape& of, dtype as = dtype::f32)
-      : type(as), bytes(rows(of) * of.head_size * bytes_of(as) + 1), out(rows(of) * of.head_size),
-        lse(rows(of), 77.0f) {}
-  static std::size_t rows(const attention::shape& of) {
-    return of.batch * of.heads * of.queries;
-  }
-  /// Where f32 goes to `out` itself, other types to one past an aligned address.
-  attention::outputs to(const attention::shape& of) {
-    auto* data = type == dtype::f32 ? reinterpret_cast<std::byte*>(out.data()) : bytes.data() + 1;
-    return {data, type,
-            attention::strides::packed(of.heads, of.queries, of.head_size * bytes_of(type)),
-            lse.data()};
-  }
-  const float* row(const attention::shape& of, std::size_t i) const {
-    return out.data() + i * of.head_size;
-  }
-};
-
-struct exact {
-  std::vector<double> out, lse;
-};
 
 struct problem {
   attention::shape of;
@@ -153,23 +109,5 @@ struct problem {
     return whole;
   }
 };
-
-/// |got - truth| <= bound |truth|, row by row in the norm; log-sum-exps likewise.
-inline void require_close(const attention::shape& of, const result& got, const exact& truth,
-                          double bound) {
-  for (std::size_t row = 0; row < truth.lse.size(); ++row) {
-    double error = 0, size = 0;
-    for (std::size_t i = row * of.head_size; i < (row + 1) * of.head_size; ++i) {
-      error += std::pow(static_cast<double>(got.out[i]) - truth.out[i], 2);
-      size += truth.out[i] * truth.out[i];
-    }
-    const double lse = static_cast<double>(got.lse[row]);
-    if (!(std::sqrt(error) <= bound * std::sqrt(size)))
-      FAIL("row " << row << ": error " << std::sqrt(error / size) << " above " << bound);
-    if (!(lse == truth.lse[row]
-          || std::fabs(lse - truth.lse[row]) <= 2 * bound + 1e-6 * std::fabs(truth.lse[row])))
-      FAIL("row " << row << ": log-sum-exp " << lse << " for " << truth.lse[row]);
-  }
-}
 
 } // namespace viva::kernels::testing

@@ -1,0 +1,324 @@
+// Attention of few queries, compiled once per target: the shape of decoding, bound by memory.
+//
+// Columns lie in lanes; each row of k and v is read once from memory for all queries. Scores of a
+// tile fetch its rows of v ahead, sums of its values the next tile's rows of k, so memory never
+// waits for arithmetic.
+
+#include "kernels/attention_groups-inl.hpp"
+#include "kernels/attention_piece.hpp"
+
+#include <hwy/cache_control.h>
+
+#include <algorithm>
+#include <cstring>
+
+#if defined(VIVA_KERNELS_ATTENTION_FEW_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef VIVA_KERNELS_ATTENTION_FEW_INL
+#undef VIVA_KERNELS_ATTENTION_FEW_INL
+#else
+#define VIVA_KERNELS_ATTENTION_FEW_INL
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+inline constexpr std::size_t few_tile_keys = 32; ///< K and V of a tile, 16 KiB each at 128 columns.
+inline constexpr std::size_t few_tail = 8; ///< Columns of a tail, and what divides every head.
+
+/// Up to so many rows of a kv head are few: a group would compute the lanes that it lacks.
+HWY_INLINE constexpr std::size_t few_rows_max() {
+  return group_rows() / 2;
+}
+
+/// Reads `lanes()` or fewer values of a row from column `col` on.
+template <class Source>
+struct typed_reader {
+  static std::size_t row_bytes(std::size_t cols) {
+    return cols * Source::bytes;
+  }
+  /// `Tail`: the last 8 of a row, zeros behind.
+  template <bool Tail>
+  static HWY_INLINE vf32 at(const std::byte* row, std::size_t col) {
+    if constexpr (!Tail)
+      return load(Source(), row + col * Source::bytes);
+    HWY_ALIGN std::byte bytes[16 * Source::bytes] = {};
+    std::memcpy(bytes, row + col * Source::bytes, few_tail * Source::bytes);
+    return load(Source(), bytes);
+  }
+};
+
+/// Every row has its arrays one behind the other, `pitch` values apart; all aligned.
+struct few_queries {
+  std::size_t rows, cols, pitch;
+  float *queries, *out; ///< (rows, pitch), zeros behind cols.
+  float *max, *sum;     ///< (rows); max is -inf while unseen.
+  float* weights;       ///< (rows, few_tile_keys)
+  const attention::key_range* seen;
+};
+
+struct few_tile {
+  const std::byte *k, *v, *next_k;
+  std::size_t k_pitch, v_pitch, k_bytes, v_bytes; ///< Bytes between rows, and of one.
+  std::int32_t key;
+  std::size_t keys;
+};
+
+HWY_INLINE void fetch(const std::byte* row, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 64)
+    hwy::Prefetch(row + i);
+}
+
+/// Four partial sums a 128-bit block, added over the blocks.
+template <class V>
+HWY_INLINE hn::Vec<quad> fold_blocks(V v) {
+  const hn::DFromV<V> d;
+  if constexpr (hn::MaxLanes(d) == 4) {
+    return v;
+  } else {
+    const hn::Half<decltype(d)> half;
+    return fold_blocks(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+/// The sums of the lanes of four vectors.
+HWY_INLINE hn::Vec<quad> sums_of(vf32 a, vf32 b, vf32 c, vf32 e) {
+  const df32 d;
+  const hn::Repartition<double, df32> dd;
+  const auto ab = hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+  const auto ce = hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e));
+  const auto low = hn::InterleaveLower(dd, hn::BitCast(dd, ab), hn::BitCast(dd, ce));
+  const auto high = hn::InterleaveUpper(dd, hn::BitCast(dd, ab), hn::BitCast(dd, ce));
+  return fold_blocks(hn::Add(hn::BitCast(d, low), hn::BitCast(d, high)));
+}
+
+template <std::size_t Rows>
+struct few_block {
+  vf32 of[4][Rows]; ///< Of four keys.
+};
+
+template <class Reader, bool Tail, std::size_t Rows>
+HWY_INLINE void few_step(const few_queries& q, std::size_t row, const std::byte* const (&k)[4],
+                         std::size_t col, few_block<Rows>& s) {
+  VIVA_UNROLL(4)
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto values = Reader::template at<Tail>(k[i], col);
+    VIVA_UNROLL(4)
+    for (std::size_t r = 0; r < Rows; ++r) {
+      const auto query = hn::Load(df32(), q.queries + (row + r) * q.pitch + col);
+      s.of[i][r] = hn::MulAdd(values, query, s.of[i][r]);
+    }
+  }
+}
+
+/// Scores of rows [row, row + Rows), four keys at a time; the last key again past the end.
+template <class Reader, std::size_t Rows>
+HWY_INLINE void few_scores(const few_queries& q, const few_tile& tile, std::size_t row) {
+  const df32 d;
+  const std::size_t whole = q.cols / lanes() * lanes();
+  for (std::size_t key = 0; key < tile.keys; key += 4) {
+    const std::byte* k[4];
+    few_block<Rows> s;
+    VIVA_UNROLL(4)
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::size_t at = std::min(key + i, tile.keys - 1);
+      k[i] = tile.k + at * tile.k_pitch;
+      if (row == 0)
+        fetch(tile.v + at * tile.v_pitch, tile.v_bytes);
+      VIVA_UNROLL(4)
+      for (std::size_t r = 0; r < Rows; ++r)
+        s.of[i][r] = hn::Zero(d);
+    }
+    for (std::size_t col = 0; col < whole; col += lanes())
+      few_step<Reader, false>(q, row, k, col, s);
+    if (whole < q.cols)
+      few_step<Reader, true>(q, row, k, whole, s);
+    VIVA_UNROLL(4)
+    for (std::size_t r = 0; r < Rows; ++r)
+      hn::StoreU(sums_of(s.of[0][r], s.of[1][r], s.of[2][r], s.of[3][r]), quad(),
+                 q.weights + (row + r) * few_tile_keys + key);
+  }
+}
+
+/// out += weights times values for Vectors vectors of columns from `col` on.
+template <class Reader, std::size_t Rows, std::size_t Vectors, bool Tail = false>
+HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::size_t row,
+                            std::size_t col) {
+  const df32 d;
+  vf32 s[Rows][Vectors];
+  VIVA_UNROLL(4)
+  for (std::size_t r = 0; r < Rows; ++r)
+    VIVA_UNROLL(8)
+  for (std::size_t c = 0; c < Vectors; ++c)
+    s[r][c] = hn::Load(d, q.out + (row + r) * q.pitch + col + c * lanes());
+  for (std::size_t key = 0; key < tile.keys; ++key) {
+    const std::byte* v = tile.v + key * tile.v_pitch;
+    if (row == 0 && col == 0 && tile.next_k != nullptr)
+      fetch(tile.next_k + key * tile.k_pitch, tile.k_bytes);
+    VIVA_UNROLL(8)
+    for (std::size_t c = 0; c < Vectors; ++c) {
+      const auto values = Reader::template at<Tail>(v, col + c * lanes());
+      VIVA_UNROLL(4)
+      for (std::size_t r = 0; r < Rows; ++r) {
+        const auto weight = hn::Set(d, q.weights[(row + r) * few_tile_keys + key]);
+        s[r][c] = hn::MulAdd(values, weight, s[r][c]);
+      }
+    }
+  }
+  VIVA_UNROLL(4)
+  for (std::size_t r = 0; r < Rows; ++r)
+    VIVA_UNROLL(8)
+  for (std::size_t c = 0; c < Vectors; ++c)
+    hn::Store(s[r][c], d, q.out + (row + r) * q.pitch + col + c * lanes());
+}
+
+template <class Reader, std::size_t Rows>
+HWY_INLINE void few_sums(const few_queries& q, const few_tile& tile, std::size_t row) {
+  constexpr std::size_t wide = group_vectors == 2 && Rows < 4 ? 8 : 4; // sums in half the registers
+  std::size_t col = 0;
+  for (; col + wide * lanes() <= q.cols; col += wide * lanes())
+    few_columns<Reader, Rows, wide>(q, tile, row, col);
+  for (; col + lanes() <= q.cols; col += lanes())
+    few_columns<Reader, Rows, 1>(q, tile, row, col);
+  if (col < q.cols)
+    few_columns<Reader, Rows, 1, true>(q, tile, row, col);
+}
+
+/// Scores of the tile to weights; out and sum to the row's new maximum.
+inline void weigh_few(const piece& of, const few_queries& q, const few_tile& tile,
+                      std::size_t row) {
+  const df32 d;
+  const auto hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
+  float* HWY_RESTRICT weights = q.weights + row * few_tile_keys;
+  HWY_ALIGN float bias[few_tile_keys] = {};
+  if (of.in->bias.data != nullptr)
+    std::memcpy(bias, of.bias(row) + tile.key, tile.keys * sizeof(float));
+  const auto end = std::min(q.seen[row].last - tile.key, static_cast<std::int32_t>(tile.keys));
+  const auto first = hn::Set(di32(), q.seen[row].first - tile.key), last = hn::Set(di32(), end);
+  auto top = hidden;
+  for (std::size_t i = 0; i < few_tile_keys; i += lanes()) {
+    const auto at = hn::Iota(di32(), static_cast<std::int32_t>(i));
+    const auto visible = hn::RebindMask(d, hn::AndNot(hn::Gt(first, at), hn::Gt(last, at)));
+    auto s = hn::MulAdd(hn::Load(d, bias + i), hn::Set(d, log2_e), hn::Load(d, weights + i));
+    s = hn::IfThenElse(visible, s, hidden);
+    hn::Store(s, d, weights + i);
+    top = hn::Max(top, hn::IfThenZeroElse(hn::IsNaN(s), s)); // NaN shows in weights
+  }
+  const float highest = hn::GetLane(hn::MaxOfLanes(d, top));
+  const float before = q.max[row];
+  const float max = std::max(before, highest);
+  if (max == -std::numeric_limits<float>::infinity()) {
+    std::fill_n(weights, few_tile_keys, 0.0f);
+    return;
+  }
+  const auto shrink = exp2(hn::Set(d, before - max));
+  const auto minus = hn::Set(d, max);
+  auto sum = hn::Zero(d);
+  for (std::size_t i = 0; i < few_tile_keys; i += lanes()) {
+    const auto weight = exp2(hn::Sub(hn::Load(d, weights + i), minus));
+    hn::Store(weight, d, weights + i);
+    sum = hn::Add(sum, weight);
+  }
+  q.max[row] = max;
+  q.sum[row] = q.sum[row] * hn::GetLane(shrink) + hn::GetLane(hn::SumOfLanes(d, sum));
+  if (before != max)
+    for (std::size_t c = 0; c < q.pitch; c += lanes()) {
+      float* at = q.out + row * q.pitch + c;
+      hn::Store(hn::Mul(hn::Load(d, at), shrink), d, at);
+    }
+}
+
+/// Calls body<Rows>(row) for runs of four, two and one rows.
+template <class Body>
+HWY_INLINE void over_rows(std::size_t rows, const Body& body) {
+  std::size_t row = 0;
+  for (; row + 4 <= rows; row += 4)
+    body(std::integral_constant<std::size_t, 4>(), row);
+  if (row + 2 <= rows) {
+    body(std::integral_constant<std::size_t, 2>(), row);
+    row += 2;
+  }
+  if (row < rows)
+    body(std::integral_constant<std::size_t, 1>(), row);
+}
+
+template <class Reader>
+inline void attend_few_rows(const piece& of, const few_queries& q,
+                            const attention::key_range& keys) {
+  const auto& in = *of.in;
+  few_tile tile{};
+  tile.k_pitch = in.k.bytes.row;
+  tile.v_pitch = in.v.bytes.row;
+  tile.k_bytes = tile.v_bytes = Reader::row_bytes(q.cols);
+  for (tile.key = keys.first; tile.key < keys.last; tile.key += few_tile_keys) {
+    const auto at = static_cast<std::size_t>(tile.key);
+    tile.keys = std::min(few_tile_keys, static_cast<std::size_t>(keys.last - tile.key));
+    tile.k = of.key(at);
+    tile.v = of.value(at);
+    // The next tile may be shorter; a fetch past the end of memory does nothing.
+    tile.next_k = at + few_tile_keys < static_cast<std::size_t>(keys.last)
+                      ? of.key(at + few_tile_keys)
+                      : nullptr;
+    over_rows(q.rows, [&](auto rows, std::size_t row) { few_scores<Reader, rows>(q, tile, row); });
+    for (std::size_t row = 0; row < q.rows; ++row)
+      weigh_few(of, q, tile, row);
+    over_rows(q.rows, [&](auto rows, std::size_t row) { few_sums<Reader, rows>(q, tile, row); });
+  }
+}
+
+HWY_INLINE std::size_t few_pitch(std::size_t cols) {
+  return (cols + lanes() - 1) / lanes() * lanes();
+}
+
+/// What `attend_few` takes.
+HWY_INLINE std::size_t few_bytes(std::size_t head_size) {
+  return 2 * array_bytes(few_rows_max() * few_pitch(head_size)) + 2 * array_bytes(few_rows_max())
+         + array_bytes(few_rows_max() * few_tile_keys);
+}
+
+/// A piece of at most few_rows_max() rows. `memory` holds few_bytes(head_size), aligned.
+inline void attend_few(const piece& of, std::byte* memory) {
+  const df32 d;
+  few_queries q{};
+  q.rows = of.rows;
+  q.cols = of.of->head_size;
+  q.pitch = few_pitch(q.cols);
+  carver carve{memory};
+  q.queries = carve.take<float>(q.rows * q.pitch);
+  q.out = carve.take<float>(q.rows * q.pitch);
+  q.max = carve.take<float>(q.rows);
+  q.sum = carve.take<float>(q.rows);
+  q.weights = carve.take<float>(q.rows * few_tile_keys);
+  std::fill_n(q.queries, q.rows * q.pitch, 0.0f);
+  std::fill_n(q.out, q.rows * q.pitch, 0.0f);
+  std::fill_n(q.max, q.rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(q.sum, q.rows, 0.0f);
+  attention::key_range seen[few_rows_max()];
+  q.seen = seen;
+  attention::key_range keys{std::numeric_limits<std::int32_t>::max(), 0};
+  for (std::size_t row = 0; row < q.rows; ++row) {
+    load_f32(of.q(row), of.in->q.type, q.cols, q.queries + row * q.pitch);
+    for (std::size_t c = 0; c < q.pitch; c += lanes()) {
+      float* at = q.queries + row * q.pitch + c;
+      hn::Store(hn::Mul(hn::Load(d, at), hn::Set(d, of.scale() * log2_e)), d, at);
+    }
+    seen[row] = of.keys(row);
+    if (seen[row].first < seen[row].last)
+      keys = {std::min(keys.first, seen[row].first), std::max(keys.last, seen[row].last)};
+  }
+  with_source(of.in->k.type,
+              [&](auto source) { attend_few_rows<typed_reader<decltype(source)>>(of, q, keys); });
+  for (std::size_t row = 0; row < q.rows; ++row) {
+    float* out = q.out + row * q.pitch;
+    const float inverse = q.sum[row] == 0 ? 0 : 1 / q.sum[row];
+    for (std::size_t c = 0; c < q.pitch; c += lanes())
+      hn::Store(hn::Mul(hn::Load(d, out + c), hn::Set(d, inverse)), d, out + c);
+    store_f32(out, of.to->type, q.cols, of.out(row));
+    if (float* lse = of.lse(row))
+      *lse = natural_lse(q.max[row], q.sum[row]);
+  }
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -15,6 +15,7 @@
 //           subnormal in their type have no relative bound: |x - x'| <= max|x|. A magnitude within
 //           0.4 % of the largest f32 may decode to infinity.
 // Exactness reference and SIMD agree bit for bit on every target.
+//           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
 #include "kernels/minifloat.hpp"
 #include "kernels/registry.hpp"

@@ -9,6 +9,7 @@
 // Decode    x' = level * 2^(e - 127)
 // Bound     |x - x'| <= max|block| / 3.5 + 2^-129. Magnitudes from 1.75 2^127 on become infinite.
 // Exactness reference and SIMD agree bit for bit on every target.
+//           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
 #include "kernels/minifloat.hpp"
 #include "kernels/registry.hpp"

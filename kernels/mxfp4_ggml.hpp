@@ -11,6 +11,7 @@
 // Decode    x' = level * 2^(e - 127)
 // Bound     |x - x'| <= max|block| / 3.999 + 2^-129
 // Exactness reference and SIMD agree bit for bit on every target.
+//           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
 #include "kernels/ggml_fp4.hpp"
 #include "kernels/registry.hpp"

@@ -14,6 +14,7 @@
 // Bound     |x - x'| <= 0.1520 absmax (half the widest gap, rounded up) where absmax >= 2^-126;
 //           below, |x - x'| <= 2 absmax, since the floor squeezes the codes.
 // Exactness reference and SIMD agree bit for bit on every target: one product, 15 comparisons.
+//           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
 #include "kernels/portability.hpp"
 #include "kernels/registry.hpp"

@@ -10,6 +10,7 @@
 // Bound     |x - x'| <= (0.1520 + 2^-11) absmax + 2^-25 where absmax is in [2^-126, 65504];
 //           elsewhere |x - x'| <= 2 absmax
 // Exactness reference and SIMD agree bit for bit on every target.
+//           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
 #include "kernels/registry.hpp"
 

@@ -11,6 +11,7 @@
 // Bound     |x - x'| <= |d| (half a step; a whole one at -m, where q = 32 is cut to 31)
 //           + max|x| 2^-11 + 2^-20, while |d| <= 65504
 // Exactness reference and SIMD agree bit for bit on every target.
+//           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
 #include "kernels/portability.hpp"
 #include "kernels/registry.hpp"

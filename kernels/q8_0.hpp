@@ -13,6 +13,7 @@
 // Bound     |x - x'| <= d / 2 + max|x| 2^-11 + 2^-18, while d <= 65504. (The last term: d below
 //           f16's normal range rounds to a multiple of 2^-24, times 127.)
 // Exactness reference and SIMD agree bit for bit on every target.
+//           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
 #include "kernels/portability.hpp"
 #include "kernels/registry.hpp"

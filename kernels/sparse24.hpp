@@ -15,7 +15,9 @@
 //           sparse24-dense: values (rows, cols) in the type of the source, +0 where not kept
 // Decode    the kept values at their columns, +0 elsewhere
 // Bound     by magnitude: x' = x where kept, else |x - x'| = |x| <= both kept magnitudes of the
-// group Exactness reference and SIMD agree bit for bit on every target. Any row may start a run.
+//           group
+// Exactness reference and SIMD agree bit for bit on every target. Any row may start a run.
+//           Decoded values, as f32, encode to the same bytes again where no kept value is zero.
 //
 // With f16 or bf16 values 9 bits per value, with f32 17. sparse24_cutlass.hpp has the same with the
 // metadata of sparse tensor cores, sparse24_stack.hpp the methods that encode what is kept.

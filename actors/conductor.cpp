@@ -74,9 +74,19 @@ bool take_findings(self_ptr self, std::uint32_t s, const std::string& findings) 
         finish_survey(self, tensor.group);
       return true;
     }
+    case task::shares:
+    case task::losses: {
+      std::vector<std::uint32_t> freed;
+      const auto& site = *state.options.site;
+      const bool sound = state.scales.take(s, findings, site.place, freed);
+      for (const auto each : freed)
+        state.book.release(each);
+      return sound;
+    }
     case task::encode:
     case task::measure:
       return take_sums(self, shard.tensor, findings);
+    case task::fold:
     case task::decode:
     case task::copy:
       return true;
@@ -128,7 +138,7 @@ void send_commit(self_ptr self) {
 
 void send_publish(self_ptr self) {
   const auto& work = work_of(self);
-  publish what{self->state.options.site, {}};
+  publish what{self->state.options.site, self->state.scales.texts()};
   for (const auto& late : work.late)
     what.late.emplace_back(late.where,
                            formats::numbers_text(late.what, *work.tensors[late.tensor].target,
@@ -170,7 +180,8 @@ batch next_batch(self_ptr self, const lane_mark& mark) {
     bytes += work.shards[*s].source_bytes;
     if (!made.tasks.empty() && (alone || bytes > state.options.batch_bytes_max))
       break;
-    made.tasks.push_back({*state.book.take(), state.numbers[work.shards[*s].tensor]});
+    made.tasks.push_back({*state.book.take(), state.numbers[work.shards[*s].tensor],
+                          state.scales.told_to(*s)});
     if (alone)
       break;
   }
@@ -276,6 +287,9 @@ void prepare_book(self_ptr self) {
   state.groups.resize(work.groups.size());
   state.numbers.resize(work.tensors.size());
   state.measured.resize(work.tensors.size());
+  state.scales = scale_search(work);
+  for (const auto s : state.scales.held())
+    state.book.hold(s);
   state.outcome.errors.resize(work.tensors.size());
   state.outcome.not_finite_at.resize(work.tensors.size());
   for (std::uint32_t s = 0; s < work.shards.size(); ++s) {

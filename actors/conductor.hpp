@@ -60,6 +60,7 @@ struct conductor_state {
   ledger book{0, 1};
   std::map<std::string, seat> seats; ///< By lane id; only lanes believed alive.
   std::vector<group_state> groups;
+  scale_search scales;
   std::vector<measured_state> measured; ///< By tensor.
   std::vector<kernels::tensor_numbers> numbers; ///< By tensor.
   std::vector<done_record> uncommitted;

@@ -209,7 +209,9 @@ std::string spelled(const work_tensor& t) {
     return t.other->recipe->name();
   if (t.source.recipe)
     return t.source.recipe->name();
-  return t.decoded || t.other ? "" : "copy";
+  return t.decoded || t.other                  ? ""
+         : t.rows_by != work_tensor::no_group ? "fold"
+                                              : "copy";
 }
 
 tensor_report report_of(const work_tensor& t) {

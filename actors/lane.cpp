@@ -19,7 +19,7 @@ shard_receipt work_on(const job_site& site, const shard_task& task, lane_meter& 
   const auto began = std::chrono::steady_clock::now();
   const auto& shard = site.work.shards[task.id.shard];
   fault_hook(site);
-  auto result = run_shard(site.work, site.place, shard, task.numbers);
+  auto result = run_shard(site.work, site.place, shard, task.numbers, task.by);
   const auto took = std::chrono::steady_clock::now() - began;
   meter.tickets.add(took);
   meter.shards.fetch_add(1, std::memory_order_relaxed);

@@ -16,6 +16,7 @@
 #include "actors/journal_file.hpp"
 #include "actors/ledger.hpp"
 #include "actors/plan.hpp"
+#include "actors/scale_search.hpp"
 #include "actors/workplace.hpp"
 #include "kernels/metrics.hpp"
 
@@ -58,6 +59,7 @@ using lane_mark = std::shared_ptr<std::atomic<std::uint32_t>>;
 struct shard_task {
   ticket id;
   kernels::tensor_numbers numbers;
+  searched by; ///< What a search for scales has brought, where the shard needs it.
 };
 
 struct batch {

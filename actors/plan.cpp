@@ -2,6 +2,7 @@
 
 #include "actors/version.hpp"
 #include "formats/shown.hpp"
+#include "kernels/awq_search.hpp"
 
 #include <xxhash.h>
 
@@ -57,6 +58,25 @@ constexpr std::uint64_t bytes_per_lane = 512 << 10;
 // A lane holds one run of rows: its encoded bytes, and in f32 the run itself and its decoded image.
 constexpr std::uint64_t bytes_per_value = 12;
 constexpr std::uint64_t run_values_min = 4096;
+// A column of a scaling: its scales, their digits in headers and, for the report, once more, what
+// is known of its inputs. While it is searched also its shares, the candidates and what they weigh;
+// as many scalings as there are lanes, and one, are searched at a time.
+constexpr std::uint64_t bytes_per_scale = 48;
+constexpr std::uint64_t bytes_per_candidate_scale = 16 + 8 * kernels::awq::candidates;
+
+/// What is known of inputs, and what the search for scales keeps besides the lanes' runs.
+std::uint64_t statistics_bytes(const plan& p, std::uint32_t lanes) {
+  std::uint64_t columns = 0, most = 0;
+  for (const auto& scaling : p.scalings) {
+    columns += scaling.cols;
+    most = std::max(most, scaling.cols);
+  }
+  std::uint64_t known = 0;
+  for (const auto& tensor : p.tensors)
+    known += tensor.inputs ? tensor.cols * 2 * sizeof(float) : 0;
+  return known + columns * bytes_per_scale + p.scalings.size() * sizeof(kernels::awq::loss_sums)
+         + most * bytes_per_candidate_scale * (lanes + 1);
+}
 
 /// Values of the smallest run of rows of a tensor that can be worked on alone; 0 for a copy.
 std::uint64_t grain_values(const work_tensor& t) {
@@ -89,7 +109,8 @@ expected<void> fit_collected(const plan& p, std::uint64_t bytes_max) {
 
 expected<void> fit_memory(plan& p, const job_limits& limits, std::uint32_t lanes) {
   const auto mib = [](std::uint64_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; };
-  const auto fixed = base_bytes + p.tensors.size() * bytes_per_tensor + lanes * bytes_per_lane;
+  const auto fixed = base_bytes + p.tensors.size() * bytes_per_tensor + lanes * bytes_per_lane
+                     + statistics_bytes(p, lanes);
   const auto smallest = fixed + run_values_min * bytes_per_value * lanes;
   if (smallest > limits.memory_bytes_max)
     return fail(errc::over_budget,

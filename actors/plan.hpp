@@ -7,12 +7,15 @@
 //   tensors   what is worked on, and where its bytes lie and go
 //   shards    units of dispatch: a run of rows of one tensor, or a run of bytes to copy
 //   groups    tensors that share one survey; their encode shards wait for it
+//   scalings  tensors that share one search for scales; encode and fold shards wait for it
 //   files     the output, every offset settled (formats/layout.hpp)
 
 #include "actors/job.hpp"
 #include "formats/checkpoint.hpp"
 #include "formats/encoded.hpp"
 #include "formats/layout.hpp"
+#include "formats/scale_note.hpp"
+#include "formats/statistics.hpp"
 #include "kernels/registry.hpp"
 
 #include <cstdint>
@@ -33,6 +36,7 @@ struct stored {
   kernels::tensor_numbers numbers;
   std::vector<std::uint64_t> planes;     ///< Absolute offset of each plane.
   std::vector<std::uint32_t> transposed; ///< As in formats::out_tensor; empty where none is.
+  formats::tensor_scales scales;         ///< What it was scaled by; undone when it is read.
 };
 
 struct placement {
@@ -48,25 +52,39 @@ struct work_tensor {
   stored source;
   std::optional<stored> other;            ///< compare: the other side.
   std::optional<kernels::recipe> target;  ///< quantize: what it becomes.
-  std::shared_ptr<const std::vector<float>> channels; ///< Where target's channels lie; may be null.
+  /// What is known of its inputs, where target's channels lie; may be null.
+  std::shared_ptr<const formats::channel_statistics> inputs;
   std::optional<kernels::dtype> decoded;  ///< dequantize: what it becomes.
   std::vector<placement> out;             ///< One per plane, or one.
   std::vector<std::uint32_t> transposed;  ///< Of `out`; empty where no plane is.
   std::uint64_t output_bytes = 0;
   std::uint32_t group = no_group;
+  std::uint32_t columns_by = no_group; ///< Index into plan::scalings: its columns are multiplied…
+  std::uint32_t rows_by = no_group;    ///< …its rows, or values where it is a vector, divided.
   std::string note;
   bool unmatched = false; ///< compare: the other side has no such tensor, or of another shape.
 
   static constexpr std::uint32_t no_group = ~0u;
 };
 
-enum class task : std::uint8_t { scan, survey, encode, decode, copy, measure };
+enum class task : std::uint8_t {
+  scan, survey, shares, losses, encode, fold, decode, copy, measure
+};
 
 struct shard {
   task what = task::copy;
   std::uint32_t tensor = 0;
   std::uint64_t first = 0, count = 0; ///< Rows.
   std::uint64_t source_bytes = 0;
+};
+
+/// Weights that share an input, what feeds it, and what is known of it: one search for scales.
+struct scaling {
+  std::vector<std::uint32_t> weights; ///< Tensors whose columns are multiplied.
+  std::uint32_t divided = 0;          ///< The tensor that is divided.
+  float plus = 0;                     ///< As in formats::scale_fold.
+  std::uint64_t rows = 0, cols = 0;   ///< Rows of all weights together.
+  std::shared_ptr<const formats::channel_statistics> inputs;
 };
 
 /// A text of known length that waits for the numbers of its tensor.
@@ -85,6 +103,7 @@ struct plan {
   std::vector<work_tensor> tensors;
   std::vector<shard> shards;
   std::vector<std::vector<std::uint32_t>> groups; ///< Tensors of each survey.
+  std::vector<scaling> scalings;
   std::vector<late_text> late;
   formats::out_checkpoint output;
   std::string layout;

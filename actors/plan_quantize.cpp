@@ -1,4 +1,4 @@
-#include "actors/plan.hpp"
+#include "actors/plan_scaling.hpp"
 #include "actors/selection.hpp"
 #include "actors/version.hpp"
 #include "formats/fused.hpp"
@@ -7,6 +7,7 @@
 #include "formats/statistics.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace viva::actors {
 namespace {
@@ -64,32 +65,34 @@ void keep_fused(std::vector<formats::choice>& choices, const formats::checkpoint
   });
 }
 
-using channels_of_choices = std::vector<std::shared_ptr<const std::vector<float>>>;
-
-/// How much the columns of each choice matter, by the statistics file, where there is one.
-expected<channels_of_choices> weigh(const formats::checkpoint& c, const quantize_spec& spec,
-                                    std::vector<formats::choice>& choices) {
-  channels_of_choices result(choices.size());
+/// What is known of the inputs of each choice, by the statistics file, where there is one.
+expected<std::vector<weighed_choice>> weigh(const formats::checkpoint& c,
+                                            const quantize_spec& spec,
+                                            const std::vector<formats::choice>& choices) {
+  std::vector<weighed_choice> result;
+  for (const auto& each : choices)
+    result.push_back({each, nullptr});
   if (spec.stats.empty())
     return result;
   const auto file = formats::statistics::open(spec.stats);
   if (!file)
     return tl::unexpected(file.error());
-  for (std::size_t i = 0; i < choices.size(); ++i) {
-    const auto& from = choices[i].source;
+  for (auto& each : result) {
+    const auto& from = each.what.source;
     const auto& entry = c.files[from.file].header.tensors[from.tensor];
     auto known = file->of(formats::module_of(entry.name), entry.shape[1]);
     if (!known)
       return fail(known.error().code,
                   known.error().text + "; leave " + formats::shown(entry.name)
                     + " out with --exclude, or give statistics of this model");
-    result[i] = std::make_shared<const std::vector<float>>(std::move(known->mean_square));
-    choices[i].recipe.channels = *result[i];
+    each.inputs = std::make_shared<const formats::channel_statistics>(std::move(*known));
+    each.what.recipe.channels = each.inputs->mean_square;
   }
   return result;
 }
 
-work_tensor work_on(const formats::checkpoint& c, const formats::choice& choice) {
+work_tensor work_on(const formats::checkpoint& c, const weighed_choice& weighed) {
+  const auto& choice = weighed.what;
   const auto& entry = c.files[choice.source.file].header.tensors[choice.source.tensor];
   work_tensor result;
   result.name = entry.name;
@@ -99,37 +102,60 @@ work_tensor work_on(const formats::checkpoint& c, const formats::choice& choice)
   result.cols = entry.shape[1];
   result.source = {.file = choice.source.file, .type = *dtype_of(entry.dtype),
                    .begin = entry.begin, .recipe = {}, .numbers = {}, .planes = {},
-                   .transposed = {}};
+                   .transposed = {}, .scales = {}};
   result.target = choice.recipe;
+  result.inputs = weighed.inputs;
   return result;
 }
 
-/// Fills `out` of every encoded tensor, and adds one tensor for each that is copied.
-void place(plan& p, const formats::checkpoint& c,
-           const std::map<tensor_ref, std::uint32_t>& encoded, const quantize_spec& spec) {
+/// A tensor that is copied, or written after it was divided.
+work_tensor copy_of(const formats::tensor_entry& entry, std::uint32_t file, placement where) {
+  work_tensor copy;
+  copy.name = entry.name;
+  copy.dtype = entry.dtype;
+  copy.shape = entry.shape;
+  copy.rows = entry.bytes();
+  copy.cols = 1;
+  copy.source.file = file;
+  copy.source.begin = entry.begin;
+  copy.source.type = dtype_of(entry.dtype).value_or(kernels::dtype::f32);
+  copy.out = {where};
+  copy.output_bytes = entry.bytes();
+  return copy;
+}
+
+/// What the folds divide and no choice encodes: norms and biases.
+std::set<tensor_ref> divided_by(const formats::scale_folds& found, const tensor_places& encoded) {
+  std::set<tensor_ref> all;
+  for (const auto& fold : found.folds) {
+    if (!encoded.contains(fold.divided))
+      all.insert(fold.divided);
+    if (fold.bias)
+      all.insert(*fold.bias);
+  }
+  return all;
+}
+
+/// Fills `out` of every encoded tensor, and adds one tensor for each that is copied or, without
+/// shards yet, divided. `places` has the encoded ones, and gets the divided.
+void place(plan& p, const formats::checkpoint& c, tensor_places& places,
+           const std::set<tensor_ref>& divided, const quantize_spec& spec) {
   for (std::uint32_t f = 0; f < p.output.files.size(); ++f)
     for (const auto& out : p.output.files[f].tensors) {
       const placement where{f, out.entry.begin};
-      const auto found = encoded.find(out.source);
+      const auto found = places.find(out.source);
       using kind = formats::out_tensor::kind;
       if (out.what == kind::copy) {
-        const auto& entry = c.files[out.source.file].header.tensors[out.source.tensor];
-        work_tensor copy;
-        copy.name = entry.name;
-        copy.dtype = entry.dtype;
-        copy.shape = entry.shape;
-        copy.rows = entry.bytes();
-        copy.cols = 1;
-        copy.source.file = out.source.file;
-        copy.source.begin = entry.begin;
-        copy.out = {where};
-        copy.output_bytes = entry.bytes();
-        p.tensors.push_back(std::move(copy));
-        add_shards(p, task::copy, static_cast<std::uint32_t>(p.tensors.size() - 1), 1, 1,
-                   spec.limits.shard_bytes_max);
+        const auto index = static_cast<std::uint32_t>(p.tensors.size());
+        p.tensors.push_back(copy_of(c.files[out.source.file].header.tensors[out.source.tensor],
+                                    out.source.file, where));
+        if (divided.contains(out.source))
+          places[out.source] = index;
+        else
+          add_shards(p, task::copy, index, 1, 1, spec.limits.shard_bytes_max);
         continue;
       }
-      if (found == encoded.end())
+      if (found == places.end())
         continue; // a constant that belongs to no tensor
       auto& tensor = p.tensors[found->second];
       tensor.output_bytes += out.entry.bytes();
@@ -162,6 +188,23 @@ void join_group(plan& p, std::uint32_t t, std::map<std::string, std::uint32_t>& 
   p.groups[tensor.group].push_back(t);
 }
 
+/// Survey and encode shards of the first `count` tensors, but those that are scaled.
+void add_plain_shards(plan& p, std::size_t count, std::uint64_t shard_bytes_max) {
+  std::map<std::string, std::uint32_t> groups;
+  for (std::uint32_t t = 0; t < count; ++t) {
+    const auto& tensor = p.tensors[t];
+    if (tensor.columns_by != work_tensor::no_group || tensor.rows_by != work_tensor::no_group)
+      continue;
+    if (tensor.target->row->survey_run != nullptr) {
+      const auto grain = tensor.target->row->shape(*tensor.target, tensor.cols).rows_grain;
+      join_group(p, t, groups);
+      add_shards(p, task::survey, t, tensor.cols * kernels::bytes_of(tensor.source.type), grain,
+                 shard_bytes_max);
+    }
+    add_encode_shards(p, t, shard_bytes_max);
+  }
+}
+
 void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_spec& spec) {
   auto& print = p.fingerprint;
   print["job"] = spec.job;
@@ -180,10 +223,14 @@ void settle_fingerprint(plan& p, const formats::checkpoint& c, const quantize_sp
   print["tensors and their methods"] = digest(all);
   all.clear();
   for (const auto& tensor : p.tensors)
-    if (tensor.channels)
-      all.append(reinterpret_cast<const char*>(tensor.channels->data()),
-                 tensor.channels->size() * sizeof(float));
+    if (tensor.inputs)
+      for (const auto* known : {&tensor.inputs->mean_square, &tensor.inputs->mean_abs})
+        all.append(reinterpret_cast<const char*>(known->data()), known->size() * sizeof(float));
   print["statistics"] = all.empty() ? "none" : digest(all);
+  all.clear();
+  for (const auto& scaling : p.scalings)
+    all += p.tensors[scaling.divided].name + " " + p.tensors[scaling.weights.front()].name + "\n";
+  print["scaled columns"] = all.empty() ? "none" : digest(all);
   note_sources(p, c);
 }
 
@@ -214,31 +261,24 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
   p.layout = layout_of(*choices, spec);
   if (formats::for_engines(p.layout))
     keep_fused(*choices, c, kept);
-  const auto channels = weigh(c, spec, *choices);
-  if (!channels)
-    return tl::unexpected(channels.error());
-  auto output = formats::lay_out(c, *choices, p.layout, version);
+  const auto weighed = weigh(c, spec, *choices);
+  if (!weighed)
+    return tl::unexpected(weighed.error());
+  const auto folds = find_folds(c, *weighed);
+  if (!folds)
+    return tl::unexpected(folds.error());
+  auto output = formats::lay_out(c, *choices, p.layout, version, folds->folds);
   if (!output)
     return tl::unexpected(output.error());
   p.output = std::move(*output);
-  std::map<tensor_ref, std::uint32_t> encoded;
-  for (const auto& choice : *choices) {
-    encoded[choice.source] = static_cast<std::uint32_t>(p.tensors.size());
-    p.tensors.push_back(work_on(c, choice));
-    p.tensors.back().channels = (*channels)[p.tensors.size() - 1];
+  tensor_places places;
+  for (const auto& each : *weighed) {
+    places[each.what.source] = static_cast<std::uint32_t>(p.tensors.size());
+    p.tensors.push_back(work_on(c, each));
   }
-  place(p, c, encoded, spec);
-  std::map<std::string, std::uint32_t> groups;
-  for (std::uint32_t t = 0; t < choices->size(); ++t) {
-    const auto& tensor = p.tensors[t];
-    const auto row_bytes = tensor.cols * kernels::bytes_of(tensor.source.type);
-    const auto grain = tensor.target->row->shape(*tensor.target, tensor.cols).rows_grain;
-    if (tensor.target->row->survey_run != nullptr) {
-      join_group(p, t, groups);
-      add_shards(p, task::survey, t, row_bytes, grain, spec.limits.shard_bytes_max);
-    }
-    add_shards(p, task::encode, t, row_bytes, grain, spec.limits.shard_bytes_max);
-  }
+  place(p, c, places, divided_by(*folds, places), spec);
+  add_scalings(p, *folds, *weighed, places, spec.limits.shard_bytes_max);
+  add_plain_shards(p, choices->size(), spec.limits.shard_bytes_max);
   for (const auto& file : p.output.files)
     p.output_bytes += file.bytes;
   for (auto& tensor : p.tensors)
@@ -257,7 +297,7 @@ expected<plan> plan_scan(const formats::checkpoint& c, const quantize_spec& spec
   p.source_root = c.root;
   note_sources(p, c);
   for (const auto& choice : *choices) {
-    p.tensors.push_back(work_on(c, choice));
+    p.tensors.push_back(work_on(c, {choice, nullptr}));
     const auto& tensor = p.tensors.back();
     add_shards(p, task::scan, static_cast<std::uint32_t>(p.tensors.size() - 1),
                tensor.cols * kernels::bytes_of(tensor.source.type), 1,

@@ -24,6 +24,7 @@ stored side_of(const logical_tensor& t, std::uint32_t first_file) {
   side.numbers = t.numbers;
   side.planes = t.planes;
   side.transposed = t.transposed;
+  side.scales = t.scales;
   if (const auto type = dtype_of(t.dtype))
     side.type = *type;
   return side;
@@ -37,6 +38,12 @@ std::uint64_t values_of(const std::vector<std::uint64_t>& shape) {
 std::pair<std::uint64_t, std::uint64_t> matrix_of(const std::vector<std::uint64_t>& shape) {
   const auto cols = shape.empty() ? 1 : shape.back();
   return {cols == 0 ? 0 : values_of(shape) / cols, cols};
+}
+
+/// As a matrix; a vector that was scaled is one value a row, as its scales are.
+std::pair<std::uint64_t, std::uint64_t> matrix_of(const logical_tensor& t) {
+  const auto [rows, cols] = matrix_of(t.shape);
+  return t.scales.rows && t.shape.size() == 1 ? std::pair{cols, rows} : std::pair{rows, cols};
 }
 
 std::uint64_t grain_of(const stored& side, std::uint64_t cols) {
@@ -87,6 +94,7 @@ formats::out_file lay_plain(const formats::checkpoint_file& source,
     entries.push_back({t->name, t->recipe ? decoded_name(spec, *t) : t->dtype, t->shape, 0, 0});
   auto metadata = source.header.metadata;
   metadata.erase(formats::note_key);
+  metadata.erase(formats::scales_key);
   metadata["format"] = "pt";
   formats::out_file out;
   out.name = source.name;
@@ -109,8 +117,8 @@ work_tensor decode_or_copy(const logical_tensor& t, const formats::tensor_entry&
   work.source = side_of(t, 0);
   work.out = {{file, out.begin}};
   work.output_bytes = out.bytes();
-  if (t.recipe) {
-    std::tie(work.rows, work.cols) = matrix_of(t.shape);
+  if (t.recipe || t.scales.rows) {
+    std::tie(work.rows, work.cols) = matrix_of(t);
     work.decoded = dtype_of(out.dtype);
   } else {
     work.rows = t.end - t.begin;
@@ -199,7 +207,8 @@ expected<plan> plan_compare(const formats::checkpoint& a, const formats::checkpo
     work.dtype = t.dtype;
     work.shape = t.shape;
     work.source = side_of(t, 0);
-    std::tie(work.rows, work.cols) = matrix_of(t.shape);
+    std::tie(work.rows, work.cols) =
+        other != nullptr && other->scales.rows ? matrix_of(*other) : matrix_of(t);
     work.output_bytes = other != nullptr ? other->stored_bytes : 0;
     work.unmatched = other == nullptr || other->shape != t.shape;
     if (other == nullptr)

@@ -1,7 +1,10 @@
 #include "actors/shard_work.hpp"
 
+#include "actors/scaled_rows.hpp"
 #include "actors/strips.hpp"
 #include "formats/shown.hpp"
+#include "kernels/awq_search.hpp"
+#include "kernels/bytes.hpp"
 #include "kernels/convert.hpp"
 
 #include <xxhash.h>
@@ -71,9 +74,9 @@ matrix plain_rows(const workplace& place, const stored& side, std::uint64_t firs
   return whole.slice(first, count);
 }
 
-/// Rows of either kind as f32; `out` shape (count, cols).
-expected<void> read_rows(const workplace& place, const work_tensor& t, const stored& side,
-                         std::uint64_t first, std::uint64_t count, float* out) {
+/// Rows of either kind as f32, as they lie there; `out` shape (count, cols).
+expected<void> read_stored(const workplace& place, const work_tensor& t, const stored& side,
+                           std::uint64_t first, std::uint64_t count, float* out) {
   if (!side.recipe) {
     const auto rows = plain_rows(place, side, first, count, t.cols);
     kernels::load_f32(rows.data, rows.type, rows.values(), out);
@@ -102,6 +105,20 @@ expected<void> read_rows(const workplace& place, const work_tensor& t, const sto
   return {};
 }
 
+/// The same with scales undone.
+expected<void> read_rows(const workplace& place, const work_tensor& t, const stored& side,
+                         std::uint64_t first, std::uint64_t count, float* out) {
+  if (auto read = read_stored(place, t, side, first, count, out); !read)
+    return read;
+  const auto& by = side.scales;
+  if (side.recipe)
+    unscale_run({first, count, t.cols, by.columns.get(), by.rows.get()}, out);
+  else if (by.rows) // a vector, one value a row
+    for (std::uint64_t i = 0; i < count; ++i)
+      out[i] = kernels::rounded_to(unfolded(out[i], (*by.rows)[first + i], by.plus), side.type);
+  return {};
+}
+
 expected<shard_result> scan(const plan& p, const workplace& place, const shard& s) {
   const auto& t = p.tensors[s.tensor];
   const auto rows = plain_rows(place, t.source, s.first, s.count, t.cols);
@@ -122,8 +139,62 @@ expected<shard_result> survey(const plan& p, const workplace& place, const shard
   return shard_result{.checksum = 0, .findings = encode_survey(seen)};
 }
 
+expected<shard_result> shares(const plan& p, const workplace& place, const shard& s) {
+  const auto& t = p.tensors[s.tensor];
+  std::vector<std::uint64_t> sums(t.cols);
+  const auto done = kernels::awq::add_shares(
+      *t.target, plain_rows(place, t.source, s.first, s.count, t.cols), sums.data());
+  if (!done)
+    return fail(done.code, name_not_finite(p, s.tensor, s.first * t.cols + done.position));
+  shard_result result;
+  for (const auto sum : sums)
+    kernels::put_varint(result.findings, sum);
+  return result;
+}
+
+expected<shard_result> losses(const plan& p, const workplace& place, const shard& s,
+                              const searched& by) {
+  const auto& t = p.tensors[s.tensor];
+  const auto& inputs = *p.scalings[t.columns_by].inputs;
+  const kernels::awq::scale_table table{
+      t.cols, *by.columns, kernels::awq::scaled_weights(inputs.mean_square, *by.columns)};
+  kernels::awq::loss_sums sums;
+  const auto done = kernels::awq::add_losses(
+      *t.target, plain_rows(place, t.source, s.first, s.count, t.cols), table, sums);
+  if (!done)
+    return fail(done.code, name_not_finite(p, s.tensor, s.first * t.cols + done.position));
+  return shard_result{.checksum = 0, .findings = sums.encode()};
+}
+
+/// What feeds scaled weights, divided: the whole of a vector in one shard.
+expected<shard_result> fold(const plan& p, const workplace& place, const shard& s,
+                            const searched& by) {
+  const auto& t = p.tensors[s.tensor];
+  const auto& of = p.scalings[t.rows_by];
+  const auto plus = s.tensor == of.divided ? of.plus : 0.0f;
+  std::vector<float> values(s.count / kernels::bytes_of(t.source.type));
+  std::vector<std::byte> bytes(s.count);
+  kernels::load_f32(place.source(t.source.file).data() + t.source.begin, t.source.type,
+                    values.size(), values.data());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float made = kernels::rounded_to(folded(values[i], (*by.rows)[i], plus), t.source.type);
+    if (kernels::is_finite(values[i]) && !kernels::is_finite(made))
+      return fail(errc::unsupported,
+                  formats::shown(t.name) + ": divided by the scales of what it feeds, the value at "
+                    + std::to_string(i) + " is beyond " + t.dtype
+                    + "; say -m awq:no-scale to clip only");
+    values[i] = made;
+  }
+  kernels::store_f32(values.data(), t.source.type, values.size(), bytes.data());
+  plane_hashes hashes(1);
+  hashes.add(0, bytes);
+  if (auto written = place.write(t.out[0], bytes); !written)
+    return tl::unexpected(written.error());
+  return shard_result{.checksum = hashes.digest(), .findings = {}};
+}
+
 expected<shard_result> encode(const plan& p, const workplace& place, const shard& s,
-                              const tensor_numbers& numbers) {
+                              const tensor_numbers& numbers, const searched& by) {
   const auto& t = p.tensors[s.tensor];
   const auto planes = shape_of(*t.target, t.cols);
   // A transposed plane takes the whole shard at once: the longer its strips, the fewer the writes.
@@ -139,9 +210,11 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
       scratch[i].resize(planes.planes[i].bytes(first, count, t.cols));
       out[i] = scratch[i].data();
     }
-    const auto done = kernels::encode_and_measure(
-      *t.target, plain_rows(place, t.source, first, count, t.cols), numbers,
-      {out.data(), planes.planes_count}, &sums);
+    const auto rows = plain_rows(place, t.source, first, count, t.cols);
+    const std::span filled(out.data(), planes.planes_count);
+    const auto done = by.columns || by.rows
+                        ? encode_scaled(*t.target, rows, first, by, filled, sums)
+                        : kernels::encode_and_measure(*t.target, rows, numbers, filled, &sums);
     if (!done)
       return fail(done.code, name_not_finite(p, s.tensor, first * t.cols + done.position));
     for (std::size_t i = 0; i < planes.planes_count; ++i) {
@@ -236,11 +309,14 @@ std::vector<std::pair<placement, strips>> output_strips(const work_tensor& t, co
 } // namespace
 
 expected<shard_result> run_shard(const plan& p, const workplace& place, const shard& s,
-                                 const tensor_numbers& numbers) {
+                                 const tensor_numbers& numbers, const searched& by) {
   switch (s.what) {
     case task::scan: return scan(p, place, s);
     case task::survey: return survey(p, place, s);
-    case task::encode: return encode(p, place, s, numbers);
+    case task::shares: return shares(p, place, s);
+    case task::losses: return losses(p, place, s, by);
+    case task::encode: return encode(p, place, s, numbers, by);
+    case task::fold: return fold(p, place, s, by);
     case task::decode: return decode(p, place, s);
     case task::copy: return copy(p, place, s);
     case task::measure: return measure(p, place, s);
@@ -249,7 +325,7 @@ expected<shard_result> run_shard(const plan& p, const workplace& place, const sh
 }
 
 expected<std::uint64_t> output_checksum(const plan& p, const workplace& place, const shard& s) {
-  if (s.what == task::survey)
+  if (s.what == task::survey || s.what == task::shares || s.what == task::losses)
     return 0;
   const auto planes = output_strips(p.tensors[s.tensor], s);
   plane_hashes hashes(planes.size());

@@ -4,6 +4,7 @@
 // source bytes, the recipe and the tensor's numbers: running it twice writes the same bytes.
 
 #include "actors/plan.hpp"
+#include "actors/scale_search.hpp"
 #include "actors/workplace.hpp"
 #include "kernels/metrics.hpp"
 #include "kernels/registry.hpp"
@@ -14,11 +15,13 @@ namespace viva::actors {
 
 struct shard_result {
   std::uint64_t checksum = 0; ///< Of the output bytes, as `output_checksum` computes it.
-  std::string findings; ///< encode, measure: error_sums; survey: survey; scan: position or empty.
+  /// encode, measure: error_sums; survey: survey; shares, losses: what scale_search takes; scan:
+  /// position or empty.
+  std::string findings;
 };
 
 expected<shard_result> run_shard(const plan&, const workplace&, const shard&,
-                                 const kernels::tensor_numbers&);
+                                 const kernels::tensor_numbers&, const searched&);
 
 /// The checksum of what stands in the output for a shard, read back from the files.
 expected<std::uint64_t> output_checksum(const plan&, const workplace&, const shard&);

@@ -49,6 +49,33 @@ expected<void> claim_all(file_parts& parts) {
   return {};
 }
 
+/// Gives every tensor of a file what its note says it was scaled by.
+expected<void> take_scales(file_parts& parts) {
+  const auto& metadata = parts.file.header.metadata;
+  const auto note = metadata.find(note_key), digits = metadata.find(scales_key);
+  if (note == metadata.end() || digits == metadata.end())
+    return {};
+  auto scales = read_scales(note->second, digits->second, parts.file.path);
+  if (!scales)
+    return tl::unexpected(scales.error());
+  for (auto& tensor : parts.found) {
+    const auto found = scales->find(tensor.name);
+    if (found == scales->end())
+      continue;
+    tensor.scales = std::move(found->second);
+    const auto& [columns, rows, plus] = tensor.scales;
+    const bool fits = source_type(tensor.dtype) && !tensor.shape.empty() && tensor.shape.size() <= 2
+                      && (!rows || rows->size() == tensor.shape[0])
+                      && (!columns
+                          || (tensor.shape.size() == 2 && columns->size() == tensor.shape[1]));
+    if (!fits)
+      return fail(errc::malformed, parts.at(tensor.name)
+                                       + "has another shape than the scales noted of it; write the "
+                                         "checkpoint again");
+  }
+  return {};
+}
+
 logical_tensor plain(const file_parts& parts, const tensor_entry& entry) {
   logical_tensor tensor;
   tensor.name = entry.name;
@@ -166,6 +193,8 @@ expected<std::vector<logical_tensor>> read_logical(const checkpoint& c) {
     for (const auto& entry : parts.file.header.tensors)
       if (!parts.claimed.contains(entry.name))
         parts.found.push_back(plain(parts, entry));
+    if (auto scaled = take_scales(parts); !scaled)
+      return tl::unexpected(scaled.error());
     std::ranges::move(parts.found, std::back_inserter(all));
   }
   std::ranges::sort(all, {}, &logical_tensor::name);

@@ -5,6 +5,7 @@
 
 #include "formats/checkpoint.hpp"
 #include "formats/layout.hpp"
+#include "formats/scale_note.hpp"
 #include "kernels/registry.hpp"
 
 #include <optional>
@@ -27,6 +28,7 @@ struct logical_tensor {
   std::vector<std::uint32_t> transposed;
   std::string layout;                ///< Layout it was found in.
   std::uint64_t stored_bytes = 0;    ///< Every plane and side tensor.
+  tensor_scales scales;              ///< What it was scaled by, to be undone.
 };
 
 /// All tensors, sorted by name. Refuses planes that are missing or do not fit their weight.

@@ -4,6 +4,7 @@
 #include "formats/fused.hpp"
 #include "formats/layout_rules.hpp"
 #include "formats/note.hpp"
+#include "formats/scale_folds.hpp"
 #include "formats/shown.hpp"
 
 #include <algorithm>
@@ -90,14 +91,64 @@ expected<void> check_fresh(const checkpoint_file& file) {
   if (!notes->empty())
     return fail(errc::unsupported, shown(file.path) + ": tensor " + shown(notes->begin()->first)
                                        + ": is quantized already; dequantize the file first");
+  if (file.header.metadata.contains(scales_key))
+    return fail(errc::unsupported, shown(file.path)
+                                       + ": holds what a quantized model's scales were folded "
+                                         "into; dequantize the model first");
   return {};
+}
+
+/// What one file's note says of the folds that have a part in it, and which those are.
+struct file_scales {
+  scale_notes notes;
+  std::vector<std::uint32_t> folds;
+};
+
+file_scales scales_in(const checkpoint& c, std::uint32_t f, std::span<const scale_fold> folds) {
+  file_scales result;
+  for (std::uint32_t i = 0; i < folds.size(); ++i) {
+    const auto set = static_cast<std::uint32_t>(result.folds.size());
+    bool here = false;
+    const auto note = [&](tensor_ref ref) -> scaled_note& {
+      here = true;
+      return result.notes.scaled[c.files[f].header.tensors[ref.tensor].name];
+    };
+    for (const auto ref : folds[i].weights)
+      if (ref.file == f)
+        note(ref).columns = set;
+    if (folds[i].divided.file == f) {
+      auto& divided = note(folds[i].divided);
+      divided.rows = set;
+      divided.plus = folds[i].plus;
+    }
+    if (folds[i].bias && folds[i].bias->file == f)
+      note(*folds[i].bias).rows = set;
+    if (!here)
+      continue;
+    result.notes.counts.push_back(folds[i].columns);
+    result.folds.push_back(i);
+  }
+  return result;
+}
+
+/// Where each fold's digits begin in the file.
+std::vector<late_scales> places_of(const file_scales& scales, std::string_view header) {
+  std::vector<late_scales> places;
+  auto offset = scales.folds.empty() ? 0 : scales_place(header);
+  for (std::size_t i = 0; i < scales.folds.size(); ++i) {
+    places.push_back({offset, scales.folds[i]});
+    offset += scales.notes.counts[i] * scale_digits;
+  }
+  return places;
 }
 
 /// Lays one file: the tensors, their order, the header.
 out_file lay_file(const checkpoint& c, std::uint32_t f, const chosen& choices,
-                  const layout_rules& rules, std::string_view version) {
+                  const layout_rules& rules, std::string_view version,
+                  std::span<const scale_fold> folds) {
   const auto& source = c.files[f];
-  out_file out{.name = source.name, .header = {}, .tensors = {}, .bytes = 0};
+  out_file out{.name = source.name, .header = {}, .tensors = {}, .bytes = 0, .scales = {}};
+  const auto scales = scales_in(c, f, folds);
   weight_notes notes;
   for (std::uint32_t t = 0; t < source.header.tensors.size(); ++t) {
     const auto& entry = source.header.tensors[t];
@@ -113,7 +164,13 @@ out_file lay_file(const checkpoint& c, std::uint32_t f, const chosen& choices,
   auto metadata = source.header.metadata;
   metadata["format"] = "pt"; // transformers refuses files without
   if (!choices.empty() && rules.noted)
-    metadata[note_key] = note_text(version, notes);
+    metadata[note_key] = note_text(version, notes, scales.notes);
+  if (!scales.folds.empty()) {
+    std::uint64_t numbers = 0;
+    for (const auto count : scales.notes.counts)
+      numbers += count;
+    metadata[scales_key] = std::string(numbers * scale_digits, '0');
+  }
 
   std::vector<tensor_entry> entries;
   std::unordered_map<std::string, std::size_t> places;
@@ -123,6 +180,7 @@ out_file lay_file(const checkpoint& c, std::uint32_t f, const chosen& choices,
   }
   out.header = lay_header(entries, metadata);
   out.bytes = entries.empty() ? out.header.size() : entries.back().end;
+  out.scales = places_of(scales, out.header);
   std::vector<out_tensor> sorted;
   for (auto& entry : entries) {
     auto& tensor = out.tensors[places.at(entry.name)];
@@ -202,6 +260,12 @@ bool for_engines(std::string_view layout) noexcept {
 
 expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> choices,
                                  std::string_view layout, std::string_view version) {
+  return lay_out(c, choices, layout, version, {});
+}
+
+expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> choices,
+                                 std::string_view layout, std::string_view version,
+                                 std::span<const scale_fold> folds) {
   const auto* rules = std::ranges::find(table, layout, &layout_rules::name);
   if (rules == table.end())
     return fail(errc::bad_option,
@@ -222,7 +286,7 @@ expected<out_checkpoint> lay_out(const checkpoint& c, std::span<const choice> ch
   for (std::uint32_t f = 0; f < c.files.size(); ++f) {
     if (auto fresh = check_fresh(c.files[f]); !fresh && !choices.empty())
       return tl::unexpected(fresh.error());
-    out.files.push_back(lay_file(c, f, by_place, *rules, version));
+    out.files.push_back(lay_file(c, f, by_place, *rules, version, folds));
   }
   if (!c.config.empty() && !choices.empty()) {
     auto config = edited_config(c, *rules, choices);

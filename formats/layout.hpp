@@ -40,11 +40,19 @@ struct out_tensor {
   std::string bytes;       ///< For constant: exactly entry.bytes() long.
 };
 
+/// Digits of a fold's scales (scale_note.hpp), which stand in the header as zeros until they are
+/// known.
+struct late_scales {
+  std::uint64_t offset = 0; ///< In the file.
+  std::uint32_t fold = 0;   ///< Index into the folds.
+};
+
 struct out_file {
   std::string name;
   std::string header; ///< Bytes [0, data begin).
   std::vector<out_tensor> tensors;
   std::uint64_t bytes = 0;
+  std::vector<late_scales> scales;
 };
 
 /// A small file written as text: the edited config.json, the index.
@@ -72,7 +80,13 @@ bool for_engines(std::string_view layout) noexcept;
 /// is no embedding, lm_head, norm or router.
 bool quantizable(const tensor_entry&) noexcept;
 
+struct scale_fold; // formats/scale_folds.hpp
+
 /// Lays out the whole output. Refuses a method the layout cannot hold and shapes it cannot take.
+/// `folds` are noted in the files that hold a part of them.
+expected<out_checkpoint> lay_out(const checkpoint&, std::span<const choice>,
+                                 std::string_view layout, std::string_view version,
+                                 std::span<const scale_fold> folds);
 expected<out_checkpoint> lay_out(const checkpoint&, std::span<const choice>,
                                  std::string_view layout, std::string_view version);
 

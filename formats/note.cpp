@@ -28,9 +28,28 @@ bool take_shape(const nlohmann::json& from, std::vector<std::uint64_t>& out) {
   return true;
 }
 
+nlohmann::ordered_json scaled_json(const scale_notes& scales) {
+  nlohmann::ordered_json all = nlohmann::ordered_json::object();
+  auto& entries = all.get_ref<nlohmann::ordered_json::object_t&>();
+  entries.reserve(scales.scaled.size());
+  for (const auto& [name, note] : scales.scaled) {
+    nlohmann::ordered_json entry = nlohmann::ordered_json::object();
+    if (note.columns)
+      entry["columns"] = *note.columns;
+    if (note.rows)
+      entry["rows"] = *note.rows;
+    if (note.plus != 0)
+      entry["plus"] = note.plus;
+    entries.std::vector<nlohmann::ordered_json::object_t::value_type>::emplace_back(
+        name, std::move(entry)); // sorted and unique already, as below
+  }
+  return all;
+}
+
 } // namespace
 
-std::string note_text(std::string_view version, const weight_notes& notes) {
+std::string note_text(std::string_view version, const weight_notes& notes,
+                      const scale_notes& scales) {
   nlohmann::ordered_json tensors = nlohmann::ordered_json::object();
   auto& entries = tensors.get_ref<nlohmann::ordered_json::object_t&>();
   entries.reserve(notes.size());
@@ -41,7 +60,12 @@ std::string note_text(std::string_view version, const weight_notes& notes) {
                                      {"shape", note.shape},
                                      {"dtype", note.dtype},
                                      {"layout", note.layout}});
-  return text_of(nlohmann::ordered_json{{"version", version}, {"tensors", std::move(tensors)}});
+  nlohmann::ordered_json note{{"version", version}, {"tensors", std::move(tensors)}};
+  if (!scales.scaled.empty()) {
+    note["scales"] = scales.counts;
+    note["scaled"] = scaled_json(scales);
+  }
+  return text_of(note);
 }
 
 expected<weight_notes> read_note(const std::string& text, const std::filesystem::path& file) {

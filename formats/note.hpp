@@ -6,6 +6,7 @@
 //   {"version":"0.1.0","tensors":{"a.weight":{"method":"q8_0","shape":[4096,4096],"dtype":"BF16",
 //    "layout":"safetensors"}, …}}
 
+#include "formats/scale_note.hpp"
 #include "kernels/error.hpp"
 
 #include <cstdint>
@@ -30,7 +31,9 @@ struct weight_note {
 
 using weight_notes = std::map<std::string, weight_note>;
 
-std::string note_text(std::string_view version, const weight_notes& notes);
+/// `scales` adds what scale_note.hpp tells, where anything was scaled.
+std::string note_text(std::string_view version, const weight_notes& notes,
+                      const scale_notes& scales = {});
 
 /// `file` is for the error's text.
 expected<weight_notes> read_note(const std::string& text, const std::filesystem::path& file);

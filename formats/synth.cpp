@@ -42,7 +42,8 @@ std::string file_name(std::uint32_t file, std::uint32_t files) {
 
 /// Settles every offset of one file.
 out_file lay_file(std::vector<synth_tensor>& tensors, std::uint32_t file, std::uint32_t files) {
-  out_file out{.name = file_name(file, files), .header = {}, .tensors = {}, .bytes = 0};
+  out_file out{
+      .name = file_name(file, files), .header = {}, .tensors = {}, .bytes = 0, .scales = {}};
   std::vector<tensor_entry> entries;
   for (const auto& tensor : tensors)
     if (tensor.file == file)

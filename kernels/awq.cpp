@@ -238,6 +238,10 @@ float group_loss_reference(const float* x, const float* weights, std::size_t cou
   return sums[0];
 }
 
+bool scales_columns(const recipe& with) noexcept {
+  return with.row->encode_simd == encode_simd && (with.flags & (rtn | no_scale)) == 0;
+}
+
 geometry shape(const recipe& with, std::uint64_t cols) {
   using kind = plane::unit_kind;
   const auto groups = static_cast<std::uint32_t>(groups_in(cols, with.block));

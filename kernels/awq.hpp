@@ -4,8 +4,8 @@
 // AWQ's engines read; each group's range is clipped where that lessens the error of the output.
 //
 // Source    AutoAWQ 88e4c76, WQLinear_GEMM and pseudo_quantize_tensor; clip search after its
-//           auto_clip, on the diagonal proxy (formats.md 4.3) instead of sampled tokens. Scaling of
-//           columns before is no affair of these functions: awq_search.hpp finds the scales.
+//           auto_clip, on the diagonal proxy (formats.md 4.3) instead of sampled tokens. Columns
+//           are scaled by who calls these functions: awq_search.hpp finds the scales.
 // Planes    codes   a unit of 8 rows: u32 for each column; nibble i (bits 4i to 4i+3) is the code
 //                   of row order[i] = 0 2 4 6 1 3 5 7 of the unit
 //           scales  f16 for each row and group, (rows, groups)
@@ -34,7 +34,7 @@
 
 namespace viva::kernels::awq {
 
-inline constexpr std::uint32_t no_clip = 1, rtn = 2; ///< recipe::flags.
+inline constexpr std::uint32_t no_clip = 1, rtn = 2, no_scale = 4; ///< recipe::flags.
 inline constexpr std::size_t unit_rows = 8;
 inline constexpr std::size_t group_max = 128;
 inline constexpr int shrinks = 10;
@@ -96,6 +96,9 @@ float group_loss_reference(const float* x, const float* weights, std::size_t cou
 /// The extremes of `count` values, widened to 0.
 group_range range_of_reference(const float* x, std::size_t count) noexcept;
 
+/// True where a job with statistics searches scales for the columns: a recipe of awq, without `rtn`
+/// and `no-scale`.
+bool scales_columns(const recipe&) noexcept;
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;
 decode_fn decode_reference, decode_simd;

@@ -165,17 +165,23 @@ status add_shares_reference(const recipe& with, const matrix& in, std::uint64_t*
 scale_table make_scale_table(std::span<const float> mean_abs, std::span<const float> mean_square,
                              std::span<const std::uint64_t> share_sums, std::uint64_t rows) {
   const auto cols = mean_abs.size();
-  scale_table table{cols, std::vector<float>(candidates * cols, 1.0f),
-                    std::vector<float>(candidates * cols)};
+  scale_table table{cols, std::vector<float>(candidates * cols, 1.0f), {}};
   std::vector<double> shares(cols);
   for (std::size_t k = 0; k < cols; ++k)
     shares[k] = static_cast<double>(share_sums[k]) * 0x1p-24 / static_cast<double>(rows);
   for (std::size_t r = 0; r < ratios; ++r)
     fill_scales(mean_abs, shares, static_cast<double>(r) / ratios,
                 std::span(table.scales).subspan((r + 1) * cols, cols));
-  for (std::size_t i = 0; i < table.scales.size(); ++i)
-    table.weights[i] = mean_square[i % cols] / (table.scales[i] * table.scales[i]);
+  table.weights = scaled_weights(mean_square, table.scales);
   return table;
+}
+
+std::vector<float> scaled_weights(std::span<const float> mean_square,
+                                  std::span<const float> scales) {
+  std::vector<float> weights(scales.size());
+  for (std::size_t i = 0; i < scales.size(); ++i)
+    weights[i] = mean_square[i % mean_square.size()] / (scales[i] * scales[i]);
+  return weights;
 }
 
 void loss_sums::merge(const loss_sums& other) noexcept {

@@ -5,8 +5,7 @@
 // count less.
 //
 // Source    AutoAWQ 88e4c76, _search_best_scale with duo scaling, on the diagonal proxy instead of
-// a
-//           forward pass (formats.md 4.2, 4.3):
+//           a forward pass (formats.md 4.2, 4.3):
 //             loss(s) = Σ over rows n and columns k of E[x²][k] · (W[n,k] - Q(W s)[n,k] / s[k])²
 //           with Q the rounding of `awq:rtn`. Exact where the inputs do not correlate.
 // Passes    shares: Σ_n of |W| / (largest of its group + 1e-6), in whole 2^-24, cut off
@@ -49,6 +48,11 @@ struct scale_table {
     return {weights.data() + candidate * cols, cols};
   }
 };
+
+/// What errors of columns weigh once they are scaled: mean_square / s². `scales` is one or more
+/// rows of as many columns.
+std::vector<float> scaled_weights(std::span<const float> mean_square,
+                                  std::span<const float> scales);
 
 /// `rows` is how many rows, of all weights together, `share_sums` is over.
 scale_table make_scale_table(std::span<const float> mean_abs, std::span<const float> mean_square,

@@ -37,7 +37,8 @@ constexpr std::uint32_t nf4_blocks[] = {64, 32, 128, 256, 512, 1024, 2048, 4096}
 constexpr std::uint32_t ggml_blocks[] = {32};
 
 constexpr std::uint32_t awq_groups[] = {128, 64, 32};
-constexpr option_rules::flag awq_flags[] = {{"no-clip", awq::no_clip}, {"rtn", awq::rtn}};
+constexpr option_rules::flag awq_flags[] = {
+    {"no-clip", awq::no_clip}, {"no-scale", awq::no_scale}, {"rtn", awq::rtn}};
 
 constexpr option_rules awq_options{.size_key = "group", .sizes = awq_groups, .flags = awq_flags};
 constexpr std::uint32_t group_sizes[] = {128, 64, 32};
@@ -251,7 +252,7 @@ constexpr method table[] = {
         .name = "awq",
         .summary = "4-bit integers with zero points, scaled by what goes in (AutoAWQ GEMM)",
         .layouts = "awq",
-        .options = "group=32|64|128, no-clip, rtn",
+        .options = "group=32|64|128, no-clip, no-scale, rtn",
         .cols_multiple = 32,
         .sqnr_db_normal = 20.34,
         .rules = awq_options,

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 import decoders
+import scaling
 
 VIVA, SCRATCH = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("VIVA_")}
@@ -378,6 +379,7 @@ def main():
     for label, source in sources_made.items():
         check_prune(label, source)
     check_prune_resumes(model)
+    scaling.check_scaling(check, must, model, folder("scaling"))
     check_bad_files(model)
     check_usage(model)
     check_disk_full(model)

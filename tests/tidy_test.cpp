@@ -78,9 +78,11 @@ struct file_law {
 constexpr file_law exceptions[] = {
     {"supervision/policy", "caf", false}, {"supervision/policy", "spdlog", false},
     {"actors/plan", "caf", false},        {"actors/ledger", "caf", false},
-    {"actors/job.hpp", "caf", false},     {"actors/channel", "boost", true},
+    {"actors/job.hpp", "caf", false},     {"supervision/house", "boost", true},
     {"actors/transfer", "boost", true},   {"actors/http", "boost", true},
     {"kernels/device.", "cuda", true},    {"actors/selection.cpp", "re2", true},
+    {"supervision/channel", "caf", false}, {"supervision/pulse", "caf", false},
+    {"supervision/ward", "caf", false},
 };
 
 /// The library family of an angle include; "std" for the standard library.
@@ -285,6 +287,8 @@ TEST_CASE("tidy: a forbidden include is caught in every folder", "[tidy]") {
   CHECK(refused("actors/ledger.hpp", "<caf/all.hpp>"));
   CHECK(refused("actors/plan_read.cpp", "<caf/all.hpp>"));
   CHECK(refused("actors/lane.cpp", "<boost/asio.hpp>"));
+  CHECK(refused("supervision/supervisor.cpp", "<boost/asio.hpp>"));
+  CHECK(refused("supervision/channel.cpp", "<caf/all.hpp>"));
   CHECK(refused("actors/plan_quantize.cpp", "<re2/re2.h>"));
   CHECK(refused("actors/lane.cpp", "\"cli/exit_code.hpp\""));
   CHECK(refused("cli/quantize.cpp", "<toml++/toml.h>"));

@@ -1,0 +1,86 @@
+#pragma once
+
+// House: what a guardian keeps. Everything here belongs to its one thread; handles post to it.
+
+#include "supervision/process.hpp"
+#include "supervision/pulse.hpp"
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <optional>
+#include <set>
+#include <thread>
+
+namespace viva::supervision {
+
+struct guardian::house {
+  boost::asio::io_context io{1};
+  std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> open{
+    io.get_executor()};
+  boost::asio::steady_timer clock{io};
+  std::set<std::shared_ptr<process::life>> lives; // from spawn to burial
+  time_point last_tick{};
+  std::uint64_t oom_kills_seen = 0;
+  bool ticking = false, closing = false;
+  std::atomic<bool> shut{false}; // nobody runs what is posted any more
+  std::thread thread;
+
+  template <class Work>
+  void run(Work&& what) {
+    if (!shut.load())
+      boost::asio::post(io, std::forward<Work>(what));
+  }
+
+  void tick();
+  void close();
+  void bury(const std::shared_ptr<process::life>& who);
+};
+
+struct process::life : std::enable_shared_from_this<process::life> {
+  using stream = boost::asio::posix::stream_descriptor;
+  enum class phase : std::uint8_t { starting, ready, ended };
+
+  life(std::shared_ptr<guardian::house> where, process_options how)
+    : home(std::move(where)), options(std::move(how)), talk(home->io), grave(home->io) {
+  }
+
+  std::shared_ptr<guardian::house> home;
+  process_options options;
+  process_events events{};
+  channel link{};
+  std::optional<pulse> heart{};
+  stream talk;  // readiness of link's socket, which link owns
+  stream grave; // the pidfd
+  std::deque<frame> outbox{};
+  std::atomic<pid_t> pid{0};
+  phase now = phase::starting;
+  bool deaf = false;  // it spoke nonsense, or its end is closed
+  bool writing = false;
+  last_known known{};
+  process_end ending{};
+  std::uint64_t beats_seen = 0, progress_seen = 0;
+  time_point started{}, last_beat{}, last_step{}, leave_until{};
+  milliseconds progress_limit{0};
+
+  void start();
+  caf::error spawn();
+  void hear();           // waits for frames
+  void listen();         // takes all that are there
+  void take(frame&& what);
+  void speak();          // sends what it can of the outbox
+  void watch_for_end();
+  void reap();
+  void finish(process_end how);
+  void kill(fault why, std::string words);
+  void check(time_point at);
+  void forgive(time_point at);
+};
+
+} // namespace viva::supervision

@@ -1,0 +1,162 @@
+#include "supervision/process.hpp"
+
+#include "supervision/house.hpp"
+#include "supervision/oom_kills.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+namespace viva::supervision {
+namespace {
+
+constexpr milliseconds tick_every{50};
+// A clock this late was stopped with us: what wards did meanwhile nobody saw.
+constexpr milliseconds tick_late{1'000};
+constexpr milliseconds close_limit{10'000};
+
+time_point now_is() {
+  return std::chrono::steady_clock::now();
+}
+
+} // namespace
+
+// -- house -----------------------------------------------------------------------------------------
+
+void guardian::house::tick() {
+  ticking = !lives.empty();
+  if (!ticking)
+    return;
+  const auto at = now_is();
+  const bool slept = last_tick != time_point{} && at - last_tick > tick_late;
+  last_tick = at;
+  for (const auto& each : std::set{lives})
+    slept ? each->forgive(at) : each->check(at);
+  clock.expires_after(tick_every);
+  clock.async_wait([this](const boost::system::error_code& stopped) {
+    if (!stopped)
+      tick();
+  });
+}
+
+void guardian::house::close() {
+  closing = true;
+  for (const auto& each : std::set{lives})
+    each->kill(fault::shutdown, {});
+  open.reset();
+  clock.cancel();
+  if (lives.empty())
+    return;
+  // One that SIGKILL does not end sits in a call of the kernel's; it is not worth our own end.
+  clock.expires_after(close_limit);
+  clock.async_wait([this](const boost::system::error_code& stopped) {
+    if (!stopped)
+      io.stop();
+  });
+}
+
+void guardian::house::bury(const std::shared_ptr<process::life>& who) {
+  lives.erase(who);
+  if (closing && lives.empty())
+    clock.cancel();
+}
+
+guardian::guardian() : x_house(std::make_shared<house>()) {
+  x_house->oom_kills_seen = oom_kills();
+  // Signals are for the threads of whoever embeds us.
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  x_house->thread = std::thread([keep = x_house.get()] { keep->io.run(); });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+guardian::~guardian() {
+  x_house->run([keep = x_house.get()] { keep->close(); });
+  x_house->thread.join();
+  x_house->shut = true;
+  x_house->lives.clear();
+}
+
+std::unique_ptr<process> guardian::start(process_options options) {
+  auto life = std::make_shared<process::life>(x_house, std::move(options));
+  x_house->run([life] { life->start(); });
+  return std::unique_ptr<process>(new process(std::move(life)));
+}
+
+// -- handle ----------------------------------------------------------------------------------------
+
+process::process(std::shared_ptr<life> whose) : x_life(std::move(whose)) {
+}
+
+process::~process() {
+  x_life->home->run([who = x_life] {
+    who->events = {};
+    who->kill(fault::shutdown, {});
+  });
+}
+
+void process::attach(process_events events) {
+  x_life->home->run([who = x_life, events = std::move(events)]() mutable {
+    who->events = std::move(events);
+    if (who->now == life::phase::ready && who->events.on_ready)
+      who->events.on_ready();
+    if (who->now == life::phase::ended)
+      who->finish(who->ending);
+  });
+}
+
+void process::send(frame what) {
+  x_life->home->run([who = x_life, what = std::move(what)]() mutable {
+    who->outbox.push_back(std::move(what));
+    who->speak();
+  });
+}
+
+void process::expect_progress(milliseconds limit) {
+  x_life->home->run([who = x_life, limit] {
+    if (who->progress_limit == milliseconds{0})
+      who->last_step = now_is();
+    who->progress_limit = limit;
+  });
+}
+
+void process::leave() {
+  x_life->home->run([who = x_life] {
+    who->leave_until = now_is() + who->options.grace;
+    who->outbox.push_back({frame_kind::leave});
+    who->speak();
+  });
+}
+
+void process::kill(fault why, std::string words) {
+  x_life->home->run([who = x_life, why, words = std::move(words)]() mutable {
+    who->kill(why, std::move(words));
+  });
+}
+
+pid_t process::pid() const noexcept {
+  return x_life->pid.load();
+}
+
+// -- standby ---------------------------------------------------------------------------------------
+
+standby::standby(std::shared_ptr<guardian> keeper, process_options options, bool warm)
+  : x_keeper(std::move(keeper)), x_options(std::move(options)), x_warm(warm) {
+}
+
+std::unique_ptr<process> standby::take() {
+  if (!x_warm)
+    return x_keeper->start(x_options);
+  const auto how_it_is = x_spare ? x_state->load() : spare::ended;
+  auto taken = how_it_is == spare::ready ? std::move(x_spare) : x_keeper->start(x_options);
+  if (how_it_is == spare::starting)
+    return taken;
+  x_spare = x_keeper->start(x_options);
+  x_state = std::make_shared<std::atomic<spare>>(spare::starting);
+  x_spare->attach({.on_ready = [state = x_state] { state->store(spare::ready); },
+                   .on_frame = {},
+                   .on_end = [state = x_state](const process_end&) { state->store(spare::ended); }});
+  return taken;
+}
+
+} // namespace viva::supervision

@@ -1,0 +1,283 @@
+#include "supervision/house.hpp"
+#include "supervision/oom_kills.hpp"
+#include "supervision/ward.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern "C" char** environ;
+
+namespace viva::supervision {
+namespace {
+
+using wait_for = boost::asio::posix::stream_descriptor;
+
+// glibc's <sys/pidfd.h> of 2.36 declares nothing extern "C".
+int pidfd_of(pid_t pid) {
+  return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+}
+
+int kill_by(int pidfd) {
+  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0));
+}
+
+std::string text_of(milliseconds time) {
+  return std::to_string(time.count()) + " ms";
+}
+
+/// Attributes and file actions of one posix_spawn.
+class spawn_plan {
+public:
+  spawn_plan(int channel, int page) {
+    ::posix_spawn_file_actions_init(&x_files);
+    ::posix_spawn_file_actions_addopen(&x_files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    // Standard output belongs to the guardian's own documents.
+    ::posix_spawn_file_actions_adddup2(&x_files, STDERR_FILENO, STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&x_files, channel, ward_channel_fd);
+    ::posix_spawn_file_actions_adddup2(&x_files, page, ward_pulse_fd);
+    ::posix_spawn_file_actions_addclosefrom_np(&x_files, ward_pulse_fd + 1);
+    ::posix_spawnattr_init(&x_how);
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    ::posix_spawnattr_setsigmask(&x_how, &none);
+    ::posix_spawnattr_setsigdefault(&x_how, &all);
+    ::posix_spawnattr_setpgroup(&x_how, 0); // Ctrl-C is for the guardian
+    ::posix_spawnattr_setflags(&x_how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
+                                         | POSIX_SPAWN_SETPGROUP);
+  }
+  spawn_plan(const spawn_plan&) = delete;
+  ~spawn_plan() {
+    ::posix_spawnattr_destroy(&x_how);
+    ::posix_spawn_file_actions_destroy(&x_files);
+  }
+  int run(pid_t& pid, const std::vector<std::string>& command) const {
+    std::vector<char*> argv;
+    for (const auto& word : command)
+      argv.push_back(const_cast<char*>(word.c_str()));
+    argv.push_back(nullptr);
+    return ::posix_spawn(&pid, argv[0], &x_files, &x_how, argv.data(), environ);
+  }
+
+private:
+  posix_spawn_file_actions_t x_files;
+  posix_spawnattr_t x_how;
+};
+
+caf::error cannot_start(const std::string& doing, int reason) {
+  return make_error(fault::start_failed, doing + ": " + std::strerror(reason));
+}
+
+} // namespace
+
+caf::error process::life::spawn() {
+  auto ends = channel::make_pair();
+  if (!ends)
+    return cannot_start("no socket", errno);
+  heart = pulse::make();
+  if (!heart)
+    return cannot_start("no memory to share", errno);
+  // Above all that the ward gets, so that no dup2 hits the source of the next.
+  const descriptor theirs{::fcntl(ends->second.native(), F_DUPFD_CLOEXEC, ward_pulse_fd + 1)};
+  const descriptor page{::fcntl(heart->native(), F_DUPFD_CLOEXEC, ward_pulse_fd + 1)};
+  if (!theirs || !page)
+    return cannot_start("no descriptor", errno);
+  pid_t made = 0;
+  if (const int reason = spawn_plan{theirs.get(), page.get()}.run(made, options.command))
+    return cannot_start(options.command.front(), reason);
+  const int pidfd = pidfd_of(made);
+  if (pidfd < 0) {
+    const int reason = errno;
+    ::kill(made, SIGKILL);
+    ::waitpid(made, nullptr, 0);
+    return cannot_start("no pidfd", reason);
+  }
+  grave.assign(pidfd);
+  link = std::move(ends->first);
+  ::fcntl(link.native(), F_SETFL, O_NONBLOCK);
+  talk.assign(link.native());
+  pid = made;
+  return {};
+}
+
+void process::life::start() {
+  if (home->closing)
+    return finish({make_error(fault::shutdown), 0});
+  if (auto why = spawn())
+    return finish({std::move(why), 0});
+  started = last_beat = last_step = std::chrono::steady_clock::now();
+  home->lives.insert(shared_from_this());
+  if (!home->ticking) {
+    home->last_tick = {};
+    home->tick();
+  }
+  watch_for_end();
+  hear();
+  speak();
+}
+
+void process::life::hear() {
+  talk.async_wait(wait_for::wait_read,
+                  [self = shared_from_this()](const boost::system::error_code& stopped) {
+                    if (stopped || self->now == phase::ended)
+                      return;
+                    self->listen();
+                    if (!self->deaf)
+                      self->hear();
+                  });
+}
+
+void process::life::listen() {
+  while (!deaf) {
+    auto next = link.receive();
+    switch (next.what) {
+      case arrival::kind::frame:
+        take(std::move(next.got));
+        break;
+      case arrival::kind::nothing:
+        return;
+      case arrival::kind::gone: // it ends, or it has closed its channel and must
+        deaf = true;
+        if (leave_until == time_point{})
+          leave_until = std::chrono::steady_clock::now() + options.grace;
+        return;
+      case arrival::kind::nonsense:
+        kill(fault::protocol, std::move(next.why));
+        deaf = true;
+        return;
+    }
+  }
+}
+
+void process::life::take(frame&& what) {
+  if (now == phase::starting) {
+    if (what.kind != frame_kind::ready || what.payload != options.ready_words) {
+      deaf = true;
+      return kill(fault::misconfigured,
+                  "it is '" + what.payload.substr(0, 100) + "', expected is '"
+                    + options.ready_words + "'");
+    }
+    now = phase::ready;
+    last_beat = last_step = std::chrono::steady_clock::now();
+    if (events.on_ready)
+      events.on_ready();
+    return;
+  }
+  if (what.kind == frame_kind::goodbye) {
+    known.said_goodbye = true;
+  } else if (what.kind >= frame_kind::first_free && events.on_frame) {
+    events.on_frame(std::move(what));
+  } else {
+    deaf = true;
+    kill(fault::protocol, "a frame of kind " + std::to_string(what.kind) + " that nobody awaits");
+  }
+}
+
+void process::life::speak() {
+  if (pid.load() == 0 || now == phase::ended || writing)
+    return;
+  while (!outbox.empty()) {
+    const auto done = link.send(outbox.front());
+    if (done == channel::sent::gone)
+      outbox.clear(); // its end is being seen elsewhere
+    if (done == channel::sent::later) {
+      writing = true;
+      return talk.async_wait(
+        wait_for::wait_write, [self = shared_from_this()](const boost::system::error_code&) {
+          self->writing = false;
+          self->speak();
+        });
+    }
+    if (done == channel::sent::yes)
+      outbox.pop_front();
+  }
+}
+
+void process::life::kill(fault why, std::string words) {
+  if (now == phase::ended || known.killed_for)
+    return;
+  known.killed_for = why;
+  known.words = std::move(words);
+  if (pid.load() != 0)
+    kill_by(grave.native_handle());
+}
+
+void process::life::watch_for_end() {
+  grave.async_wait(wait_for::wait_read,
+                   [self = shared_from_this()](const boost::system::error_code& stopped) {
+                     if (!stopped)
+                       self->reap();
+                   });
+}
+
+void process::life::reap() {
+  siginfo_t info{};
+  const auto how = static_cast<idtype_t>(P_PIDFD);
+  const auto which = static_cast<id_t>(grave.native_handle());
+  const bool mine = ::waitid(how, which, &info, WEXITED) == 0;
+  if (now == phase::ready)
+    listen(); // what it said before
+  if (known.words.empty())
+    known.words = heart->words();
+  // A host that reaps all children took the status; what is left to know is that it ended.
+  const exit_status status = mine ? exit_status{info.si_code == CLD_EXITED, info.si_status}
+                                  : exit_status{false, SIGKILL};
+  if (!status.exited && status.number == SIGKILL) {
+    const auto kills = oom_kills();
+    known.memory_was_short = kills > home->oom_kills_seen;
+    home->oom_kills_seen = kills;
+  }
+  const auto mark = heart->page().mark.load();
+  boost::system::error_code ignored;
+  talk.release();
+  grave.close(ignored);
+  link = channel{};
+  heart.reset();
+  outbox.clear();
+  finish({judge_death(status, known), mark});
+  home->bury(shared_from_this());
+}
+
+void process::life::finish(process_end how) {
+  now = phase::ended;
+  ending = std::move(how);
+  auto told = std::exchange(events, {});
+  if (told.on_end)
+    told.on_end(ending);
+}
+
+void process::life::forgive(time_point at) {
+  last_beat = last_step = at;
+  if (now == phase::starting)
+    started = at;
+}
+
+void process::life::check(time_point at) {
+  if (known.killed_for)
+    return;
+  if (leave_until != time_point{} && at > leave_until)
+    return kill(deaf ? fault::protocol : fault::shutdown, deaf ? "it closed its channel" : "");
+  if (now == phase::starting) {
+    if (at - started > options.start_limit)
+      kill(fault::start_timed_out, "not ready within " + text_of(options.start_limit));
+    return;
+  }
+  const auto beats = heart->page().beats.load(std::memory_order_relaxed);
+  const auto progress = heart->page().progress.load(std::memory_order_relaxed);
+  if (std::exchange(beats_seen, beats) != beats)
+    last_beat = at;
+  if (std::exchange(progress_seen, progress) != progress)
+    last_step = at;
+  if (at - last_beat > options.heartbeat_limit)
+    return kill(fault::hang, "no heartbeat for " + text_of(options.heartbeat_limit));
+  if (progress_limit > milliseconds{0} && at - last_step > progress_limit)
+    kill(fault::stalled, "no progress for " + text_of(progress_limit));
+}
+
+} // namespace viva::supervision

@@ -1,0 +1,247 @@
+// Real processes: how they start, speak, fall silent and die, and what is left of them.
+
+#include "supervision/oom_kills.hpp"
+#include "supervision/ward.hpp"
+#include "tests/supervision/wards.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+using namespace viva::supervision;
+using namespace viva::supervision::testing;
+
+namespace {
+
+/// What the system holds of this process.
+struct holdings {
+  std::size_t descriptors = 0, threads = 0, children = 0, memory_kib = 0, mappings = 0;
+
+  static holdings now() {
+    namespace fs = std::filesystem;
+    const auto entries = [](const char* folder) {
+      return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), {}));
+    };
+    holdings all;
+    all.descriptors = entries("/proc/self/fd");
+    all.threads = entries("/proc/self/task");
+    for (const auto& task : fs::directory_iterator("/proc/self/task")) {
+      std::ifstream in{task.path() / "children"};
+      for (pid_t child = 0; in >> child;)
+        ++all.children; // zombies, too
+    }
+    std::ifstream maps{"/proc/self/maps"};
+    for (std::string line; std::getline(maps, line);)
+      all.mappings += line.find("memfd:") != std::string::npos ? 1 : 0;
+    std::ifstream status{"/proc/self/status"};
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("VmRSS:"))
+        all.memory_kib = std::stoul(line.substr(6));
+    return all;
+  }
+};
+
+/// Ends one process as the order says and tells why it ended.
+caf::error end_of(guardian& keeper, const std::string& order,
+                  process_options options = ward_options()) {
+  witness who{keeper.start(std::move(options))};
+  REQUIRE(who.ready());
+  who.order(order);
+  return who.end().reason;
+}
+
+void die_often(int deaths) {
+  auto keeper = std::make_shared<guardian>();
+  standby source{keeper, ward_options(), true};
+  const std::string orders[] = {"raise 11", "raise 9", "exit 3", "nonsense 2", "quit", "echo x"};
+  const auto live_once = [&](int i) {
+    witness who{source.take()};
+    REQUIRE(who.ready());
+    who.order(orders[i % 6]);
+    if (i % 6 == 5)
+      who.whom().kill(fault::stalled, "enough");
+    who.end();
+  };
+  for (int i = 0; i < 30; ++i) // the allocator's, the loader's and the library's own first needs
+    live_once(i);
+  const auto before = holdings::now();
+  for (int i = 0; i < deaths; ++i)
+    live_once(i);
+  const auto after = holdings::now();
+  CHECK(after.threads == before.threads);
+  // The spare may be between its end and the next at either moment: one life of difference.
+  CHECK(after.children <= before.children + 1);
+  CHECK(after.descriptors <= before.descriptors + 4);
+  CHECK(after.mappings <= before.mappings + 1);
+  CHECK(after.memory_kib <= before.memory_kib + 4096);
+  keeper.reset();
+}
+
+} // namespace
+
+TEST_CASE("process: it is ready, answers in order, and leaves with a goodbye") {
+  guardian keeper;
+  witness who{keeper.start(ward_options())};
+  REQUIRE(who.ready());
+  for (int i = 0; i < 100; ++i)
+    who.order("echo " + std::to_string(i));
+  for (int i = 0; i < 100; ++i)
+    CHECK(who.answer() == std::to_string(i));
+  CHECK(who.whom().pid() > 0);
+  who.whom().leave();
+  CHECK_FALSE(who.end().reason);
+}
+
+TEST_CASE("process: a death is told once with its reason and what was worked on") {
+  guardian keeper;
+  witness who{keeper.start(ward_options())};
+  REQUIRE(who.ready());
+  who.order("mark 42");
+  who.order("raise 11");
+  const auto end = who.end();
+  CHECK(to_text(end.reason) == "crash: SIGSEGV");
+  CHECK(end.mark == 42);
+  CHECK(to_text(end_of(keeper, "exit 9")) == "exit_code: exit 9");
+  CHECK(to_text(end_of(keeper, "exit 71")) == "device_sticky: exit 71");
+  CHECK(to_text(end_of(keeper, "quit")) == "early_exit: exit 0");
+  CHECK(to_text(end_of(keeper, "raise 9")) == "killed: SIGKILL");
+}
+
+TEST_CASE("process: its last words come along") {
+  guardian keeper;
+  CHECK(to_text(end_of(keeper, "throw")) == "exit_code: exit 70: thrown on purpose");
+  CHECK(to_text(end_of(keeper, "no memory")) == "oom: exit 76: std::bad_alloc");
+  CHECK(to_text(end_of(keeper, "terminate")) == "aborted: SIGABRT: thrown through noexcept");
+}
+
+TEST_CASE("process: one whose heart stops is killed for it, stopped or not") {
+  guardian keeper;
+  auto options = ward_options();
+  options.heartbeat_limit = 300ms;
+  for (const auto* order : {"hush", "raise 19"})
+    CHECK(to_text(end_of(keeper, order, options)) == "hang: no heartbeat for 300 ms");
+}
+
+TEST_CASE("process: work that stands still is killed though the heart beats, if work was due") {
+  guardian keeper;
+  witness idle{keeper.start(ward_options())};
+  witness busy{keeper.start(ward_options())};
+  REQUIRE(idle.ready());
+  REQUIRE(busy.ready());
+  busy.whom().expect_progress(200ms);
+  busy.order("mark 7");
+  busy.order("stall");
+  const auto end = busy.end();
+  CHECK(to_text(end.reason) == "stalled: no progress for 200 ms");
+  CHECK(end.mark == 7);
+  idle.order("echo still here");
+  CHECK(idle.answer() == "still here");
+}
+
+TEST_CASE("process: one that speaks nonsense is killed, and its guardian lives") {
+  guardian keeper;
+  witness neighbour{keeper.start(ward_options())};
+  REQUIRE(neighbour.ready());
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    const auto why = end_of(keeper, "nonsense " + std::to_string(seed));
+    INFO("seed " << seed << ": " << to_text(why));
+    CHECK(is(why, fault::protocol));
+  }
+  CHECK(to_text(end_of(keeper, "long")) == "protocol: a frame longer than 131072 bytes");
+  CHECK(is(end_of(keeper, "odd"), fault::protocol));
+  neighbour.order("echo unharmed");
+  CHECK(neighbour.answer() == "unharmed");
+}
+
+TEST_CASE("process: one that is not ready in time, or is another, never starts") {
+  guardian keeper;
+  auto options = ward_options("mute");
+  options.start_limit = 200ms;
+  witness mute{keeper.start(options)};
+  CHECK_FALSE(mute.ready());
+  CHECK(to_text(mute.end().reason) == "start_timed_out: not ready within 200 ms");
+  witness stranger{keeper.start(ward_options("stranger"))};
+  CHECK_FALSE(stranger.ready());
+  const auto why = stranger.end().reason;
+  CHECK(to_text(why) == "misconfigured: it is 'another build', expected is 'test ward'");
+  CHECK(blame_of(why) == blame::machine);
+  options.command = {"/no/such/program"};
+  witness nobody{keeper.start(options)};
+  CHECK(is(nobody.end().reason, fault::start_failed));
+}
+
+TEST_CASE("process: one that will not leave is killed after the grace") {
+  guardian keeper;
+  auto options = ward_options();
+  options.grace = 100ms;
+  witness who{keeper.start(options)};
+  REQUIRE(who.ready());
+  who.order("stall");
+  who.whom().leave();
+  CHECK(is(who.end().reason, fault::shutdown));
+}
+
+TEST_CASE("process: with its handle or its guardian it is gone") {
+  std::optional<guardian> keeper;
+  keeper.emplace();
+  pid_t dropped = 0;
+  {
+    witness who{keeper->start(ward_options())};
+    REQUIRE(who.ready());
+    dropped = who.whom().pid();
+    who.whom().attach({});
+  }
+  witness stopped{keeper->start(ward_options())};
+  REQUIRE(stopped.ready());
+  stopped.order("raise 19");
+  keeper.reset();
+  CHECK(is(stopped.end().reason, fault::shutdown));
+  CHECK(::kill(dropped, 0) == -1); // not even a zombie
+  stopped.whom().kill(fault::stalled, "nobody hears this");
+}
+
+TEST_CASE("process: a ward that does not read holds nobody up") {
+  guardian keeper;
+  witness deaf{keeper.start(ward_options())};
+  witness other{keeper.start(ward_options())};
+  REQUIRE(deaf.ready());
+  REQUIRE(other.ready());
+  deaf.order("stall");
+  for (int i = 0; i < 20; ++i)
+    deaf.order("echo " + std::string(100'000, 'x'));
+  other.order("echo in time");
+  CHECK(other.answer() == "in time");
+  deaf.whom().kill(fault::stalled, {});
+  CHECK(is(deaf.end().reason, fault::stalled));
+}
+
+TEST_CASE("process: a spare is ready at once, and one that died is replaced") {
+  const auto keeper = std::make_shared<guardian>();
+  standby source{keeper, ward_options(), true};
+  witness first{source.take()};
+  REQUIRE(first.ready());
+  for (int i = 0; i < 3; ++i) {
+    witness next{source.take()};
+    REQUIRE(next.ready());
+    next.order("echo here");
+    CHECK(next.answer() == "here");
+    ::kill(next.whom().pid(), SIGKILL);
+    CHECK(is(next.end().reason, fault::killed));
+  }
+}
+
+TEST_CASE("process: nothing is left of 120 deaths") {
+  die_often(120);
+}
+
+TEST_CASE("process: nothing is left of 10,000 deaths", "[.long]") {
+  die_often(10'000);
+}
+
+TEST_CASE("process: kills for memory are counted where the system counts them") {
+  CHECK(oom_kills_in("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n") == 3);
+  CHECK(oom_kills_in("low 0\noom 4\noom_kill 12\noom_group_kill 0\n") == 12);
+  CHECK(oom_kills_in("nothing of use\n") == 0);
+  CHECK(oom_kills_in("") == 0);
+}

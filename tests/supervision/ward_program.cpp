@@ -1,0 +1,107 @@
+// A ward that does as a test tells it: `viva_test_ward MODE`, then one order a frame.
+
+#include "supervision/ward.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <stdexcept>
+
+#include <sys/socket.h>
+
+using namespace viva::supervision;
+
+namespace {
+
+[[noreturn]] void wait_for_ever() {
+  for (;;)
+    ::pause();
+}
+
+/// Bytes that are no frame that is due, another kind of wrong for each seed.
+std::string nonsense(unsigned seed) {
+  std::mt19937 random{seed};
+  auto header = frame_header(16, 1, 8); // right but for what follows: 1 is due after `ready`
+  std::string bytes{header.data(), header.size()};
+  bytes += "payload.";
+  switch (seed % 4) {
+    case 0: // one bit of what is checked
+      bytes[random() % 4] ^= static_cast<char>(1 << random() % 8);
+      return bytes;
+    case 1:
+      bytes[8 + random() % 8] ^= static_cast<char>(1 << random() % 8);
+      return bytes;
+    case 2:
+      return bytes.substr(0, 1 + random() % (bytes.size() - 1));
+    default:
+      bytes.resize(1 + random() % 5000);
+      for (auto& each : bytes)
+        each = static_cast<char>(random());
+      return bytes;
+  }
+}
+
+void throw_it() {
+  throw std::runtime_error("thrown through noexcept");
+}
+void end_uncaught() noexcept {
+  throw_it();
+}
+
+void obey(ward& me, const std::string& order) {
+  const auto number = [&] { return std::atoi(order.c_str() + order.find(' ') + 1); };
+  if (order.starts_with("echo "))
+    me.send({frame_kind::first_free, order.substr(5), {}});
+  else if (order.starts_with("mark "))
+    me.mark(static_cast<std::uint64_t>(number()));
+  else if (order.starts_with("raise "))
+    ::raise(number());
+  else if (order.starts_with("exit "))
+    std::_Exit(number());
+  else if (order.starts_with("nonsense ")) {
+    const auto bytes = nonsense(static_cast<unsigned>(number()));
+    ::send(ward_channel_fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    wait_for_ever();
+  } else if (order == "long") {
+    const std::string bytes(frame_header_bytes + frame_payload_max + 1, 'x');
+    ::send(ward_channel_fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    wait_for_ever();
+  } else if (order == "odd") {
+    me.send({9, {}, {}});
+    wait_for_ever();
+  } else if (order == "stall")
+    wait_for_ever();
+  else if (order == "hush")
+    me.hold_breath(), wait_for_ever();
+  else if (order == "throw")
+    throw std::runtime_error("thrown on purpose");
+  else if (order == "no memory")
+    throw std::bad_alloc();
+}
+
+} // namespace
+
+int main(int count, char** words) {
+  auto me = ward::enter();
+  if (!me) {
+    std::fputs(me.error().c_str(), stderr);
+    return 2;
+  }
+  const std::string mode = count > 1 ? words[1] : "obey";
+  if (mode == "mute")
+    wait_for_ever();
+  (*me)->ready(mode == "stranger" ? "another build" : "test ward");
+  try {
+    while (const auto order = (*me)->next()) {
+      if (order->payload == "terminate")
+        end_uncaught();
+      if (order->payload == "quit")
+        return 0;
+      obey(**me, order->payload);
+    }
+  } catch (...) {
+    (*me)->die(std::current_exception());
+  }
+  return 0;
+}

@@ -3,6 +3,8 @@
 
 #include "kernels/simd-inl.hpp"
 
+#include <type_traits>
+
 #if defined(VIVA_KERNELS_FOLD_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_FOLD_INL
 #undef VIVA_KERNELS_FOLD_INL
@@ -48,28 +50,6 @@ struct negative_fold {
   }
 };
 
-/// The largest value. With a NaN among the values it may be anything; a zero may have either sign.
-struct highest_fold {
-  using tag = df32;
-  static HWY_INLINE vf32 first() {
-    return hn::Set(df32(), -float_of(infinity_bits));
-  }
-  static HWY_INLINE vf32 take(vf32 so_far, vf32 x) {
-    return hn::Max(so_far, x);
-  }
-};
-
-/// The smallest value, negated. What holds for the largest holds for it.
-struct lowest_fold {
-  using tag = df32;
-  static HWY_INLINE vf32 first() {
-    return highest_fold::first();
-  }
-  static HWY_INLINE vf32 take(vf32 so_far, vf32 x) {
-    return hn::Max(so_far, hn::Neg(x));
-  }
-};
-
 /// Maximum over 128-bit parts.
 template <class D, class V>
 HWY_INLINE auto fold_parts(D, V v) {
@@ -96,6 +76,37 @@ HWY_INLINE void store_fold4(D d, V a, V b, V c, V e, hn::TFromD<D>* HWY_RESTRICT
   hn::StoreU(all, hn::CappedTag<hn::TFromD<D>, 4>(), out);
 }
 
+// Magnitudes of 16-bit sources order as their bits do, too: two values to a lane of 32 bits.
+
+using du16_pairs = hn::Repartition<std::uint16_t, df32>;
+using vu16_pairs = hn::Vec<du16_pairs>;
+
+/// Values of two vectors of f32.
+inline constexpr std::size_t pair_lanes = 2 * hn::MaxLanes(df32());
+
+HWY_INLINE vu16_pairs take_pairs(vu16_pairs so_far, const std::byte* HWY_RESTRICT at) {
+  const du16_pairs d;
+  const auto bits = hn::LoadU(d, reinterpret_cast<const std::uint16_t*>(at));
+  return hn::Max(so_far, hn::And(bits, hn::Set(d, std::uint16_t{0x7FFF})));
+}
+
+/// The larger of each pair, as f32's bits.
+template <dtype Type>
+HWY_INLINE vi32 larger_of_pairs(source<Type>, vu16_pairs pairs) {
+  const auto both = hn::BitCast(du32(), pairs);
+  const auto first = hn::BitCast(di32(), hn::ShiftLeft<16>(both));
+  const auto second = hn::BitCast(di32(), hn::And(both, hn::Set(du32(), 0xFFFF0000u)));
+  const auto larger = hn::Max(first, second);
+  if constexpr (Type == dtype::bf16)
+    return larger;
+  else
+    return hn::BitCast(di32(), f32_from_f16_bits(hn::BitCast(du32(), hn::ShiftRight<16>(larger))));
+}
+
+template <class Fold, class Source>
+inline constexpr bool folds_pairs =
+    std::is_same_v<Fold, magnitude_fold> && Source::type != dtype::f32;
+
 /// The maximum of `count` values, a multiple of `lanes()`: for one long block or row.
 template <class Fold, class Source>
 HWY_INLINE hn::TFromD<typename Fold::tag> fold_values(Source from, const std::byte* HWY_RESTRICT in,
@@ -103,6 +114,16 @@ HWY_INLINE hn::TFromD<typename Fold::tag> fold_values(Source from, const std::by
   const typename Fold::tag d;
   auto m0 = Fold::first(), m1 = m0, m2 = m0, m3 = m0;
   std::size_t i = 0;
+  if constexpr (folds_pairs<Fold, Source>) {
+    auto p0 = hn::Zero(du16_pairs()), p1 = p0, p2 = p0, p3 = p0;
+    for (; i + 4 * pair_lanes <= count; i += 4 * pair_lanes) {
+      p0 = take_pairs(p0, in + 2 * i);
+      p1 = take_pairs(p1, in + 2 * (i + pair_lanes));
+      p2 = take_pairs(p2, in + 2 * (i + 2 * pair_lanes));
+      p3 = take_pairs(p3, in + 2 * (i + 3 * pair_lanes));
+    }
+    m0 = larger_of_pairs(from, hn::Max(hn::Max(p0, p1), hn::Max(p2, p3)));
+  }
   const auto at = [&](std::size_t k) { return load(from, in + (i + k * lanes()) * from.bytes); };
   for (; i + 4 * lanes() <= count; i += 4 * lanes()) {
     m0 = Fold::take(m0, at(0));
@@ -125,28 +146,121 @@ HWY_INLINE hn::TFromD<typename Fold::tag> fold_all(Source from, const std::byte*
   return std::max(fold_values<Fold>(from, in, whole), fold_values<Fold>(from, rest, lanes()));
 }
 
+/// Folds `blocks` blocks of `block` values, multiples of four and of `lanes()`, four at a time:
+/// take(state, x) for every vector of a block, store(b, states) with those of blocks b … b + 3.
+template <class State, class Source, class Take, class Store>
+HWY_INLINE void fold_fours(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
+                           std::size_t blocks, const State& first, const Take& take,
+                           const Store& store) {
+  const std::size_t stride = block * from.bytes;
+  for (std::size_t b = 0; b < blocks; b += 4, in += 4 * stride) {
+    State s0 = first, s1 = first, s2 = first, s3 = first;
+    VIVA_UNROLL(4)
+    for (std::size_t i = 0; i < stride; i += lanes() * from.bytes) {
+      take(s0, load(from, in + i));
+      take(s1, load(from, in + i + stride));
+      take(s2, load(from, in + i + 2 * stride));
+      take(s3, load(from, in + i + 3 * stride));
+    }
+    store(b, s0, s1, s2, s3);
+  }
+}
+
+/// The magnitudes of blocks of bf16 or f16, multiples of `pair_lanes` values, four at a time.
+template <class Source>
+HWY_INLINE void fold_pairs(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
+                           std::size_t blocks, std::int32_t* HWY_RESTRICT out) {
+  const std::size_t stride = 2 * block;
+  for (std::size_t b = 0; b < blocks; b += 4, in += 4 * stride) {
+    auto p0 = hn::Zero(du16_pairs()), p1 = p0, p2 = p0, p3 = p0;
+    VIVA_UNROLL(4)
+    for (std::size_t i = 0; i < stride; i += 2 * pair_lanes) {
+      p0 = take_pairs(p0, in + i);
+      p1 = take_pairs(p1, in + i + stride);
+      p2 = take_pairs(p2, in + i + 2 * stride);
+      p3 = take_pairs(p3, in + i + 3 * stride);
+    }
+    store_fold4(di32(), larger_of_pairs(from, p0), larger_of_pairs(from, p1),
+                larger_of_pairs(from, p2), larger_of_pairs(from, p3), out + b);
+  }
+}
+
 /// The maxima of `blocks` blocks of `block` values, a multiple of `lanes()`. `blocks` is below four
 /// or a multiple of four.
 template <class Fold, class Source>
 HWY_INLINE void fold_blocks(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
                             std::size_t blocks, hn::TFromD<typename Fold::tag>* HWY_RESTRICT out) {
   const typename Fold::tag d;
-  const std::size_t stride = block * from.bytes;
   if (blocks < 4) {
     for (std::size_t b = 0; b < blocks; ++b)
-      out[b] = fold_values<Fold>(from, in + b * stride, block);
+      out[b] = fold_values<Fold>(from, in + b * block * from.bytes, block);
     return;
   }
-  for (std::size_t b = 0; b < blocks; b += 4, in += 4 * stride) {
-    auto m0 = Fold::first(), m1 = m0, m2 = m0, m3 = m0;
-    for (std::size_t i = 0; i < stride; i += lanes() * from.bytes) {
-      m0 = Fold::take(m0, load(from, in + i));
-      m1 = Fold::take(m1, load(from, in + i + stride));
-      m2 = Fold::take(m2, load(from, in + i + 2 * stride));
-      m3 = Fold::take(m3, load(from, in + i + 3 * stride));
-    }
-    store_fold4(d, m0, m1, m2, m3, out + b);
+  if constexpr (folds_pairs<Fold, Source>)
+    if (block % pair_lanes == 0)
+      return fold_pairs(from, in, block, blocks, out);
+  using state = hn::Vec<typename Fold::tag>;
+  fold_fours(
+      from, in, block, blocks, Fold::first(),
+      [](state& so_far, vf32 x) { so_far = Fold::take(so_far, x); },
+      [&](std::size_t b, state s0, state s1, state s2, state s3) {
+        store_fold4(d, s0, s1, s2, s3, out + b);
+      });
+}
+
+/// The extremes of both signs of each block, as positive_fold and negative_fold have them, in one
+/// pass. `blocks` as `fold_blocks` takes them.
+template <class Source>
+HWY_INLINE void fold_both_signs(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
+                                std::size_t blocks, std::int32_t* HWY_RESTRICT positive,
+                                std::uint32_t* HWY_RESTRICT negative) {
+  if (blocks < 4) {
+    fold_blocks<positive_fold>(from, in, block, blocks, positive);
+    fold_blocks<negative_fold>(from, in, block, blocks, negative);
+    return;
   }
+  struct state {
+    vi32 positive;
+    vu32 negative;
+  };
+  fold_fours(
+      from, in, block, blocks, state{positive_fold::first(), negative_fold::first()},
+      [](state& so_far, vf32 x) {
+        so_far.positive = positive_fold::take(so_far.positive, x);
+        so_far.negative = negative_fold::take(so_far.negative, x);
+      },
+      [&](std::size_t b, const state& s0, const state& s1, const state& s2, const state& s3) {
+        store_fold4(di32(), s0.positive, s1.positive, s2.positive, s3.positive, positive + b);
+        store_fold4(du32(), s0.negative, s1.negative, s2.negative, s3.negative, negative + b);
+      });
+}
+
+/// The smallest value negated, the largest, and the largest magnitude's bits of each block, in one
+/// pass. With a NaN among its values a block's extremes may be anything; a zero may have either
+/// sign. `blocks` is a multiple of four.
+template <class Source>
+HWY_INLINE void fold_ranges(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
+                            std::size_t blocks, float* HWY_RESTRICT lowest,
+                            float* HWY_RESTRICT highest, std::int32_t* HWY_RESTRICT magnitude) {
+  struct state {
+    vf32 lowest, highest;
+    vi32 magnitude;
+  };
+  const df32 d;
+  const auto infinity = hn::Set(d, float_of(infinity_bits));
+  fold_fours(
+      from, in, block, blocks, state{infinity, hn::Neg(infinity), magnitude_fold::first()},
+      [](state& so_far, vf32 x) {
+        so_far.lowest = hn::Min(so_far.lowest, x);
+        so_far.highest = hn::Max(so_far.highest, x);
+        so_far.magnitude = magnitude_fold::take(so_far.magnitude, x);
+      },
+      [&](std::size_t b, const state& s0, const state& s1, const state& s2, const state& s3) {
+        store_fold4(d, hn::Neg(s0.lowest), hn::Neg(s1.lowest), hn::Neg(s2.lowest),
+                    hn::Neg(s3.lowest), lowest + b);
+        store_fold4(d, s0.highest, s1.highest, s2.highest, s3.highest, highest + b);
+        store_fold4(di32(), s0.magnitude, s1.magnitude, s2.magnitude, s3.magnitude, magnitude + b);
+      });
 }
 
 /// The first value of largest magnitude of blocks whose extremes of both signs tie.
@@ -167,8 +281,7 @@ HWY_INLINE bool fold_extremes(Source from, const std::byte* HWY_RESTRICT in, std
   const di32 di;
   HWY_ALIGN std::int32_t positive[Most] = {};
   HWY_ALIGN std::uint32_t negative[Most] = {};
-  fold_blocks<positive_fold>(from, in, block, blocks, positive);
-  fold_blocks<negative_fold>(from, in, block, blocks, negative);
+  fold_both_signs(from, in, block, blocks, positive, negative);
   auto largest = hn::Zero(di);
   for (std::size_t b = 0; b < blocks; b += lanes()) {
     const auto signed_bits = hn::BitCast(di, hn::Load(du32(), negative + b));

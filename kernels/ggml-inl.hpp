@@ -14,7 +14,6 @@
 #include "kernels/stream-inl.hpp"
 
 #include <cstring>
-#include <type_traits>
 
 #if defined(VIVA_KERNELS_GGML_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_GGML_INL
@@ -88,9 +87,7 @@ HWY_INLINE bool ggml_range_scales(Source from, const std::byte* HWY_RESTRICT in,
   HWY_ALIGN std::int32_t amax[ggml_batch] = {};
   HWY_ALIGN float lowest[ggml_batch] = {};
   HWY_ALIGN float highest[ggml_batch] = {};
-  fold_blocks<magnitude_fold>(from, in, ggml_block_values, blocks, amax);
-  fold_blocks<lowest_fold>(from, in, ggml_block_values, blocks, lowest);
-  fold_blocks<highest_fold>(from, in, ggml_block_values, blocks, highest);
+  fold_ranges(from, in, ggml_block_values, blocks, lowest, highest, amax);
   auto largest = hn::Zero(di32());
   for (std::size_t b = 0; b < blocks; b += lanes()) {
     largest = hn::Max(largest, hn::Load(di32(), amax + b));
@@ -131,6 +128,29 @@ HWY_INLINE void ggml_byte_codes(Source from, const std::byte* HWY_RESTRICT in, s
   }
 }
 
+/// Nibbles without bytes in between: byte j of a block holds code(x, b) of value j below and of
+/// value j + 16 above.
+template <class Source, class Code>
+HWY_INLINE void ggml_nibble_codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
+                                  std::uint8_t* HWY_RESTRICT out, const Code& code) {
+  constexpr std::size_t half = ggml_block_values / 2;
+  constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // bytes of one packed vector
+  for (std::size_t i = 0; i < blocks * half; i += step) {
+    prefetch_ahead(in + 2 * i * from.bytes, 2 * step * from.bytes);
+    vi32 pairs[4];
+    VIVA_UNROLL(4)
+    for (std::size_t k = 0; k < 4; ++k) {
+      const std::size_t at = i + k * lanes(); // byte `at` of the codes, half of them per block
+      const std::size_t block = at / half;
+      const std::byte* x = in + (at + block * half) * from.bytes;
+      const auto low = code(load(from, x), block);
+      const auto high = code(load(from, x + half * from.bytes), block);
+      pairs[k] = hn::Or(low, hn::ShiftLeft<4>(high));
+    }
+    hn::StoreU(pack_u8(pairs[0], pairs[1], pairs[2], pairs[3]), du8(), out + i);
+  }
+}
+
 using d8x16 = hn::CappedTag<std::uint8_t, 16>;
 
 /// The low nibbles of a block's 32 codes: byte j holds value j below, value j + 16 above.
@@ -146,12 +166,13 @@ HWY_INLINE void ggml_store_nibbles(const std::uint8_t* HWY_RESTRICT codes,
 /// Bit 4 of a block's 32 codes as 4 bytes, value 0 in the lowest bit.
 HWY_INLINE void ggml_store_fifth_bits(const std::uint8_t* HWY_RESTRICT codes,
                                       std::uint8_t* HWY_RESTRICT out) {
-  const d8x16 d;
-  for (std::size_t half = 0; half < 2; ++half) {
+  const hn::CappedTag<std::uint8_t, 32> d;
+  constexpr std::size_t step = hn::MaxLanes(d);
+  for (std::size_t i = 0; i < ggml_block_values; i += step) {
     HWY_ALIGN std::uint8_t bits[8] = {}; // StoreMaskBits may write 8
     const auto fifth = hn::Set(d, std::uint8_t{16});
-    hn::StoreMaskBits(d, hn::TestBit(hn::Load(d, codes + 16 * half), fifth), bits);
-    std::memcpy(out + 2 * half, bits, 2);
+    hn::StoreMaskBits(d, hn::TestBit(hn::Load(d, codes + i), fifth), bits);
+    std::memcpy(out + i / 8, bits, step / 8);
   }
 }
 
@@ -198,27 +219,55 @@ HWY_INLINE void ggml_join(const ggml_scales& scales, const std::uint8_t* HWY_RES
   }
 }
 
-/// Encodes `blocks` blocks, a multiple of four and at most a batch. False, where a value is not
-/// finite. Stores past the cache take a whole batch, whose bytes are whole lines.
-template <class Format, class Stores, class Source>
-bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                       std::byte* HWY_RESTRICT out) {
+/// Encodes `blocks` blocks, a multiple of four and at most a batch; meanwhile(), once their scales
+/// are known. False, where a value is not finite.
+template <class Format, class Source, class Meanwhile>
+HWY_INLINE bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
+                                  std::byte* HWY_RESTRICT out, const Meanwhile& meanwhile) {
   ggml_scales scales;
   if (!Format::scales(from, in, blocks, scales))
     return false;
+  meanwhile();
   HWY_ALIGN std::uint8_t codes[ggml_batch * Format::code_bytes];
   Format::codes(from, in, blocks, scales, codes);
-  if constexpr (std::is_same_v<Stores, cached_stores>) {
-    ggml_join<Format>(scales, codes, blocks, out);
-  } else {
-    constexpr std::size_t bytes = ggml_batch * Format::block_bytes;
-    static_assert(bytes % 64 == 0);
-    HWY_ALIGN std::uint8_t stage[bytes];
-    ggml_join<Format>(scales, codes, ggml_batch, reinterpret_cast<std::byte*>(stage));
-    for (std::size_t i = 0; i < bytes; i += hn::MaxLanes(du8()))
-      Stores::put(hn::Load(du8(), stage + i), du8(), reinterpret_cast<std::uint8_t*>(out) + i);
-  }
+  ggml_join<Format>(scales, codes, blocks, out);
   return true;
+}
+
+template <class Format, class Source>
+HWY_NOINLINE bool ggml_encode_cached(Source from, const std::byte* in, std::size_t blocks,
+                                     std::byte* out) {
+  return ggml_encode_batch<Format>(from, in, blocks, out, [] {});
+}
+
+/// Whole batches past the cache. A batch's bytes, whole lines, are put together apart and leave
+/// while the next one is folded: loads of a line right behind the stores of its blocks would wait
+/// for them.
+template <class Format, class Source>
+HWY_NOINLINE bool ggml_encode_past_cache(Source from, const std::byte* in, std::size_t batches,
+                                         std::byte* out) {
+  constexpr std::size_t bytes = ggml_batch * Format::block_bytes;
+  constexpr std::size_t batch_values = ggml_batch * ggml_block_values;
+  static_assert(bytes % 64 == 0);
+  HWY_ALIGN std::uint8_t stages[2][bytes];
+  const auto leave = [&](std::size_t b) {
+    auto* to = reinterpret_cast<std::uint8_t*>(out + b * bytes);
+    for (std::size_t i = 0; i < bytes; i += hn::MaxLanes(du8()))
+      past_cache_stores::put(hn::Load(du8(), stages[b % 2] + i), du8(), to + i);
+  };
+  bool finite = true;
+  for (std::size_t b = 0; b < batches && finite; ++b) {
+    const auto meanwhile = [&] {
+      if (b != 0)
+        leave(b - 1);
+    };
+    finite = ggml_encode_batch<Format>(from, in + b * batch_values * from.bytes, ggml_batch,
+                                       reinterpret_cast<std::byte*>(stages[b % 2]), meanwhile);
+  }
+  if (finite && batches != 0)
+    leave(batches - 1);
+  hwy::FlushStream();
+  return finite;
 }
 
 /// Encodes all blocks of `in`; a last group of fewer than four is padded with zeros.
@@ -228,29 +277,27 @@ status ggml_encode(const matrix& in, std::byte* out) {
     constexpr std::size_t values = ggml_block_values;
     const std::size_t blocks = in.values() / values;
     const std::size_t whole = blocks / 4 * 4;
-    const std::size_t batches = blocks / ggml_batch * ggml_batch;
-    const auto encode = [&](auto stores, std::size_t b, std::size_t count) {
-      return ggml_encode_batch<Format, decltype(stores)>(from, in.data + b * values * from.bytes,
-                                                         count, out + b * Format::block_bytes);
-    };
-    const bool finite = with_stores(out, batches * Format::block_bytes, [&](auto stores) {
-      for (std::size_t b = 0; b < batches; b += ggml_batch)
-        if (!encode(stores, b, ggml_batch))
-          return false;
-      return batches == whole || encode(cached_stores{}, batches, whole - batches);
-    });
-    if (!finite)
-      return refuse_not_finite(in);
+    const std::size_t batches = blocks / ggml_batch;
+    const auto source_at = [&](std::size_t b) { return in.data + b * values * from.bytes; };
+    const auto out_at = [&](std::size_t b) { return out + b * Format::block_bytes; };
+    std::size_t done = 0;
+    if (stores_past_cache(out, batches * ggml_batch * Format::block_bytes)) {
+      if (!ggml_encode_past_cache<Format>(from, in.data, batches, out))
+        return refuse_not_finite(in);
+      done = batches * ggml_batch;
+    }
+    for (; done < whole; done = std::min(done + ggml_batch, whole))
+      if (!ggml_encode_cached<Format>(from, source_at(done), std::min(ggml_batch, whole - done),
+                                      out_at(done)))
+        return refuse_not_finite(in);
     if (whole == blocks)
       return {};
     HWY_ALIGN std::byte rest_in[4 * values * 4] = {};
     HWY_ALIGN std::byte rest_out[4 * Format::block_bytes];
-    std::memcpy(rest_in, in.data + whole * values * from.bytes,
-                (blocks - whole) * values * from.bytes);
-    if (!ggml_encode_batch<Format, cached_stores>(from, rest_in, 4, rest_out))
+    std::memcpy(rest_in, source_at(whole), (blocks - whole) * values * from.bytes);
+    if (!ggml_encode_cached<Format>(from, rest_in, 4, rest_out))
       return refuse_not_finite(in);
-    std::memcpy(out + whole * Format::block_bytes, rest_out,
-                (blocks - whole) * Format::block_bytes);
+    std::memcpy(out_at(whole), rest_out, (blocks - whole) * Format::block_bytes);
     return {};
   });
 }

@@ -62,18 +62,26 @@ void int4_search(Source from, const std::byte* HWY_RESTRICT in, std::size_t bloc
   }
 }
 
-/// int4::asymmetric of every group.
+/// int4::asymmetric of every group. False where a value is not finite.
 template <class Source>
-HWY_INLINE void int4_spans(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
-                           std::size_t groups, group_scales& by) {
+HWY_INLINE bool int4_spans(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
+                           std::size_t groups, float* HWY_RESTRICT amax, group_scales& by) {
   const df32 d;
-  HWY_ALIGN float lowest[group_batch] = {};
-  HWY_ALIGN float highest[group_batch] = {};
-  fold_blocks<lowest_fold>(from, in, block, groups, lowest);
-  fold_blocks<highest_fold>(from, in, block, groups, highest);
+  const di32 di;
+  HWY_ALIGN std::int32_t positive[group_batch] = {};
+  HWY_ALIGN std::uint32_t negative[group_batch] = {};
+  fold_both_signs(from, in, block, groups, positive, negative);
+  auto largest = hn::Zero(di);
   for (std::size_t g = 0; g < groups; g += lanes()) {
-    const auto below = hn::Max(hn::Load(d, lowest + g), hn::Zero(d)); // -min
-    const auto above = hn::Max(hn::Load(d, highest + g), hn::Zero(d));
+    const auto above_bits = hn::Max(hn::Load(di, positive + g), hn::Zero(di));
+    const auto signed_bits = hn::BitCast(di, hn::Load(du32(), negative + g));
+    const auto below_bits = hn::IfThenElseZero(hn::Lt(signed_bits, hn::Zero(di)),
+                                               hn::And(signed_bits, hn::Set(di, 0x7FFFFFFF)));
+    const auto larger = hn::Max(above_bits, below_bits);
+    largest = hn::Max(largest, larger);
+    hn::Store(hn::BitCast(d, larger), d, amax + g);
+    const auto above = hn::BitCast(d, above_bits);
+    const auto below = hn::BitCast(d, below_bits); // -min
     const auto span = hn::Add(above, below);
     const auto half = hn::Set(d, 0.5f);
     const auto halves = hn::Add(hn::Mul(above, half), hn::Mul(below, half));
@@ -86,6 +94,7 @@ HWY_INLINE void int4_spans(Source from, const std::byte* HWY_RESTRICT in, std::s
     const auto clamped = hn::Min(hn::Max(zero, hn::Set(d, -8.0f)), hn::Set(d, 7.0f));
     hn::Store(hn::ConvertTo(d, nearest_i32(clamped)), d, by.zero + g);
   }
+  return hn::AllTrue(di, hn::Lt(largest, hn::Set(di, infinity_bits)));
 }
 
 /// Scales, reciprocals and zero points of `groups` groups, a multiple of four. False where a value
@@ -94,14 +103,16 @@ template <class Source>
 HWY_INLINE bool int4_group_scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
                                   std::size_t groups, std::uint32_t flags, group_scales& by) {
   HWY_ALIGN float amax[group_batch];
-  if (!fold_group_magnitudes(from, in, block, groups, amax))
-    return false;
-  const auto steps = hn::Set(df32(), (flags & int4::absmax) != 0 ? 7.0f : 7.5f);
-  if ((flags & int4::asym) != 0)
-    int4_spans(from, in, block, groups, by);
-  else
+  if ((flags & int4::asym) != 0) {
+    if (!int4_spans(from, in, block, groups, amax, by))
+      return false;
+  } else {
+    if (!fold_group_magnitudes(from, in, block, groups, amax))
+      return false;
+    const auto steps = hn::Set(df32(), (flags & int4::absmax) != 0 ? 7.0f : 7.5f);
     for (std::size_t g = 0; g < groups; g += lanes())
       store_group_scale(from, hn::Div(hn::Load(df32(), amax + g), steps), g, by);
+  }
   if ((flags & int4::search) != 0)
     int4_search(from, in, block, groups, amax, by);
   return true;

@@ -12,19 +12,15 @@ HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 namespace {
 
-/// Codes in [-8, 7] as nibbles, code + 8, the first of two in the low one; `count` is a multiple of
-/// 128.
-HWY_INLINE void int4_pack(const std::int8_t* HWY_RESTRICT codes, std::size_t count,
-                          std::uint8_t* HWY_RESTRICT out) {
-  constexpr std::size_t step = hn::MaxLanes(du8());
-  const auto nibbles = [&](const std::int8_t* at) {
+/// Codes in [-8, 7] as nibbles, code + 8, the first of two in the low one.
+HWY_INLINE vu8 int4_pack(vi8 lower, vi8 upper) {
+  const auto nibbles = [](vi8 codes) {
     const auto low = hn::Set(di8(), std::int8_t{-8});
     const auto high = hn::Set(di8(), std::int8_t{7});
-    const auto code = hn::Min(hn::Max(hn::Load(di8(), at), low), high);
+    const auto code = hn::Min(hn::Max(codes, low), high);
     return pair_nibbles_low_first(hn::BitCast(du8(), hn::Sub(code, low)));
   };
-  for (std::size_t i = 0; i < count; i += 2 * step)
-    hn::Store(pack_u16(nibbles(codes + i), nibbles(codes + i + step)), du8(), out + i / 2);
+  return pack_u16(nibbles(lower), nibbles(upper));
 }
 
 /// Sets the nibbles of zero points: of flat groups [first, first + count), `row_groups` in a row.
@@ -38,23 +34,27 @@ inline void int4_put_zeros(const float* zero, std::size_t first, std::size_t cou
 } // namespace
 
 status int4_encode(const recipe& with, const matrix& in, std::span<std::byte* const> out) {
+  const bool asym = (with.flags & int4::asym) != 0;
   return with_source(in.type, [&](auto from) {
-    const auto encode = [&](const std::byte* at, std::size_t first, std::size_t groups,
-                            std::size_t whole) {
+    const auto encode = [&](auto stores, const std::byte* at, std::size_t first, std::size_t groups,
+                            std::size_t whole, std::byte* to) {
       group_scales by;
       if (!int4_group_scales(from, at, with.block, groups, with.flags, by))
         return false;
-      HWY_ALIGN std::int8_t codes[group_batch_values];
-      HWY_ALIGN std::uint8_t packed[group_batch_values / 2];
-      group_codes(from, at, with.block, groups, by, codes);
-      int4_pack(codes, groups * with.block, packed);
-      std::memcpy(out[0] + first * with.block / 2, packed, whole * with.block / 2);
-      put_group_scales(by, whole, from.type, out[1], first);
-      if ((with.flags & int4::asym) != 0)
+      put_group_scales(from, by, whole, out[1], first);
+      const auto put = [&](std::size_t i, vi8 lower, vi8 upper) {
+        decltype(stores)::put(int4_pack(lower, upper), du8(),
+                              reinterpret_cast<std::uint8_t*>(to) + i / 2);
+      };
+      if (asym) {
+        group_codes<true>(from, at, with.block, groups, by, put);
         int4_put_zeros(by.zero, first, whole, in.cols / with.block, out[2]);
+      } else {
+        group_codes<false>(from, at, with.block, groups, by, put);
+      }
       return true;
     };
-    return each_group_batch(from, in, with.block, encode);
+    return each_group_batch<2>(from, in, with.block, out[0], encode);
   });
 }
 

@@ -22,10 +22,20 @@ constexpr std::size_t int8_step = 4 * hn::MaxLanes(df32());
 /// saturate.
 constexpr float int8_safe_distance = 0.4999f;
 
+/// A scale and its reciprocal, which overflows below 2^-128: then only quotients have the codes.
+struct int8_divisor {
+  vf32 scale, inverse;
+  bool divides;
+
+  explicit HWY_INLINE int8_divisor(float by)
+      : scale(hn::Set(df32(), by)), inverse(hn::Set(df32(), 1.0f / by)),
+        divides(!is_finite(1.0f / by)) {}
+};
+
 /// Codes of one step. Multiplies by the reciprocal and divides only where a quotient lies so near
 /// the middle of two codes that the product could have fallen on the other side.
 template <class Source>
-HWY_INLINE vi8 int8_codes(Source from, const std::byte* HWY_RESTRICT in, vf32 scale, vf32 inverse) {
+HWY_INLINE vi8 int8_codes(Source from, const std::byte* HWY_RESTRICT in, const int8_divisor& by) {
   const df32 d;
   vf32 x[4];
   vi32 q[4];
@@ -33,14 +43,15 @@ HWY_INLINE vi8 int8_codes(Source from, const std::byte* HWY_RESTRICT in, vf32 sc
   VIVA_UNROLL(4)
   for (std::size_t k = 0; k < 4; ++k) {
     x[k] = load(from, in + k * lanes() * from.bytes);
-    const auto t = hn::Mul(x[k], inverse);
+    const auto t = hn::Mul(x[k], by.inverse);
     q[k] = nearest_i32(t);
-    distance = hn::Max(distance, hn::Abs(hn::Sub(t, hn::ConvertTo(d, q[k]))));
+    distance = hn::Max(distance, hn::Abs(beside_nearest(t, q[k])));
   }
-  if (HWY_UNLIKELY(!hn::AllTrue(d, hn::Le(distance, hn::Set(d, int8_safe_distance)))))
+  const auto safe = hn::Le(distance, hn::Set(d, int8_safe_distance));
+  if (HWY_UNLIKELY(by.divides || !hn::AllTrue(d, safe)))
     VIVA_UNROLL(4)
     for (std::size_t k = 0; k < 4; ++k)
-      q[k] = nearest_i32(hn::Div(x[k], scale));
+      q[k] = nearest_i32(hn::Div(x[k], by.scale));
   return pack_i8(q[0], q[1], q[2], q[3]); // saturates as the clamp does
 }
 
@@ -49,21 +60,18 @@ template <class Stores = cached_stores, class Source>
 HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in, std::size_t count,
                                    float scale, std::byte* HWY_RESTRICT codes) {
   const std::size_t whole = count / int8_step * int8_step;
-  // A reciprocal that overflows makes every distance NaN or infinite, so every step divides.
-  const auto scales = hn::Set(df32(), scale);
-  const auto inverse = hn::Set(df32(), 1.0f / scale);
+  const int8_divisor by(scale);
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += int8_step) {
     prefetch_ahead(in + i * from.bytes, int8_step * from.bytes);
-    Stores::put(int8_codes(from, in + i * from.bytes, scales, inverse), di8(), out + i);
+    Stores::put(int8_codes(from, in + i * from.bytes, by), di8(), out + i);
   }
   if (whole == count)
     return;
   HWY_ALIGN std::byte rest_in[int8_step * 4] = {};
   HWY_ALIGN std::byte rest_out[int8_step];
   copy_bytes(rest_in, in + whole * from.bytes, (count - whole) * from.bytes);
-  hn::Store(int8_codes(from, rest_in, scales, inverse), di8(),
-            reinterpret_cast<std::int8_t*>(rest_out));
+  hn::Store(int8_codes(from, rest_in, by), di8(), reinterpret_cast<std::int8_t*>(rest_out));
   copy_bytes(codes + whole, rest_out, count - whole);
 }
 

@@ -15,8 +15,8 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 status int8_group_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte* scales) {
   return with_source(in.type, [&](auto from) {
-    const auto encode = [&](const std::byte* at, std::size_t first, std::size_t groups,
-                            std::size_t whole) {
+    const auto encode = [&](auto stores, const std::byte* at, std::size_t first, std::size_t groups,
+                            std::size_t whole, std::byte* to) {
       group_scales by;
       HWY_ALIGN float amax[group_batch];
       if (!fold_group_magnitudes(from, at, block, groups, amax))
@@ -24,17 +24,16 @@ status int8_group_encode(const matrix& in, std::size_t block, std::byte* codes, 
       for (std::size_t g = 0; g < groups; g += lanes())
         store_group_scale(from, hn::Div(hn::Load(df32(), amax + g), hn::Set(df32(), 127.5f)), g,
                           by);
-      HWY_ALIGN std::int8_t bytes[group_batch_values];
-      group_codes(from, at, block, groups, by, bytes);
-      for (std::size_t i = 0; i < groups * block; i += hn::MaxLanes(di8())) {
-        const auto sign = hn::Set(di8(), std::int8_t{-128});
-        hn::Store(hn::Xor(hn::Load(di8(), bytes + i), sign), di8(), bytes + i); // code + 128
-      }
-      std::memcpy(codes + first * block, bytes, whole * block);
-      put_group_scales(by, whole, from.type, scales, first);
+      put_group_scales(from, by, whole, scales, first);
+      auto* bytes = reinterpret_cast<std::int8_t*>(to);
+      const auto sign = hn::Set(di8(), std::int8_t{-128});
+      group_codes<false>(from, at, block, groups, by, [&](std::size_t i, vi8 lower, vi8 upper) {
+        decltype(stores)::put(hn::Xor(lower, sign), di8(), bytes + i); // code + 128
+        decltype(stores)::put(hn::Xor(upper, sign), di8(), bytes + i + hn::MaxLanes(di8()));
+      });
       return true;
     };
-    return each_group_batch(from, in, block, encode);
+    return each_group_batch<1>(from, in, block, codes, encode);
   });
 }
 

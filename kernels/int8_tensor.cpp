@@ -13,15 +13,20 @@ HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
 status int8_tensor_encode(const matrix& in, float scale, std::byte* codes) {
+  // In runs, so that the second look is into the cache; whole lines of codes but for the last.
+  constexpr std::size_t run = 4096;
   return with_source(in.type, [&](auto from) -> status {
-    for (std::size_t r = 0; r < in.rows; ++r) { // row by row, so the second look is into cache
-      const auto row = in.slice(r, 1);
-      const auto amax = fold_all<magnitude_fold>(from, row.data, in.cols);
-      if (amax >= static_cast<std::int32_t>(infinity_bits))
-        return refuse_not_finite(in);
-      int8_encode_values(from, row.data, in.cols, scale, codes + r * in.cols);
-    }
-    return {};
+    return with_stores(codes, in.values() / run * run, [&](auto stores) -> status {
+      for (std::size_t i = 0; i < in.values(); i += run) {
+        const std::byte* at = in.data + i * from.bytes;
+        const auto count = std::min(run, in.values() - i);
+        const auto amax = fold_all<magnitude_fold>(from, at, count);
+        if (amax >= static_cast<std::int32_t>(infinity_bits))
+          return refuse_not_finite(in);
+        int8_encode_values<decltype(stores)>(from, at, count, scale, codes + i);
+      }
+      return {};
+    });
   });
 }
 

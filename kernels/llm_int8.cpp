@@ -7,6 +7,7 @@
 #include "kernels/decode-inl.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/pack-inl.hpp"
+#include "kernels/stream-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
@@ -30,12 +31,13 @@ HWY_INLINE vf32 load_half(Source from, const std::byte* HWY_RESTRICT at) {
 template <class Source>
 HWY_INLINE vi8 llm_int8_codes(Source from, const std::byte* HWY_RESTRICT in, vf32 inverse) {
   vi32 q[4];
+  VIVA_UNROLL(4)
   for (std::size_t k = 0; k < 4; ++k)
     q[k] = nearest_i32(hn::Mul(load_half(from, in + k * lanes() * from.bytes), inverse));
   return pack_i8(q[0], q[1], q[2], q[3]);
 }
 
-template <class Source>
+template <class Stores, class Source>
 bool llm_int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols,
                          std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT scb_out) {
   const auto amax = fold_all<magnitude_fold>(from, in, cols);
@@ -46,8 +48,12 @@ bool llm_int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::siz
   const auto inverse = hn::Set(df32(), llm_int8::inverse_of(scb));
   const std::size_t whole = cols / llm_int8_step * llm_int8_step;
   auto* out = reinterpret_cast<std::int8_t*>(codes);
-  for (std::size_t i = 0; i < whole; i += llm_int8_step)
-    hn::StoreU(llm_int8_codes(from, in + i * from.bytes, inverse), di8(), out + i);
+  for (std::size_t i = 0; i < whole; i += llm_int8_step) {
+    prefetch_ahead(in + i * from.bytes, llm_int8_step * from.bytes);
+    Stores::put(llm_int8_codes(from, in + i * from.bytes, inverse), di8(), out + i);
+  }
+  if (whole == cols)
+    return true;
   HWY_ALIGN std::byte rest_in[llm_int8_step * 4] = {};
   HWY_ALIGN std::int8_t rest_out[llm_int8_step];
   copy_bytes(rest_in, in + whole * from.bytes, (cols - whole) * from.bytes);
@@ -60,11 +66,16 @@ bool llm_int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::siz
 
 status llm_int8_encode(const matrix& in, std::span<std::byte* const> out) {
   return with_source(in.type, [&](auto from) -> status {
-    for (std::size_t r = 0; r < in.rows; ++r)
-      if (!llm_int8_encode_row(from, in.slice(r, 1).data, in.cols, out[0] + r * in.cols,
-                               out[1] + r * sizeof(float)))
-        return refuse_not_finite(in);
-    return {};
+    // Rows of other widths do not all begin where a vector may be stored past the cache.
+    const std::size_t bytes = in.cols % 64 == 0 ? in.values() : 0;
+    return with_stores(out[0], bytes, [&](auto stores) -> status {
+      for (std::size_t r = 0; r < in.rows; ++r)
+        if (!llm_int8_encode_row<decltype(stores)>(from, in.slice(r, 1).data, in.cols,
+                                                   out[0] + r * in.cols,
+                                                   out[1] + r * sizeof(float)))
+          return refuse_not_finite(in);
+      return {};
+    });
   });
 }
 

@@ -38,12 +38,11 @@ HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
                                 const float* HWY_RESTRICT y, std::size_t count) {
   const df32 d;
   vf32 square_error[lane_vectors], abs_error[lane_vectors], square_source[lane_vectors],
-      square_decoded[lane_vectors], product[lane_vectors];
+      square_decoded[lane_vectors];
   auto max = hn::Zero(d); // one for all lanes: with more, sums would no longer fit the registers
   VIVA_UNROLL(4)
   for (std::size_t v = 0; v < lane_vectors; ++v)
-    square_error[v] = abs_error[v] = square_source[v] = square_decoded[v] = product[v] =
-        hn::Zero(d);
+    square_error[v] = abs_error[v] = square_source[v] = square_decoded[v] = hn::Zero(d);
   for (std::size_t i = 0; i < count; i += measure_lanes) {
     prefetch_ahead(x + i * from.bytes, measure_lanes * from.bytes);
     VIVA_UNROLL(4)
@@ -58,7 +57,6 @@ HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
       abs_error[v] = hn::Add(abs_error[v], magnitudes);
       square_source[v] = hn::Add(square_source[v], hn::Mul(xs, xs));
       square_decoded[v] = hn::Add(square_decoded[v], hn::Mul(ys, ys));
-      product[v] = hn::Add(product[v], hn::Mul(xs, ys));
       max = hn::Max(max, magnitudes);
     }
   }
@@ -67,14 +65,13 @@ HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
   fold_lanes(abs_error, out.abs_error);
   fold_lanes(square_source, out.square_source);
   fold_lanes(square_decoded, out.square_decoded);
-  fold_lanes(product, out.product);
   out.max_error = hn::GetLane(hn::MaxOfLanes(d, max));
   return out;
 }
 
-/// Counts the chosen groups of `count` columns; a last group may be cut. First all buckets, then all
-/// counts: a count right behind each group made the processor guess, wrongly, that counts of
-/// different buckets meet, and took ten times as long as the sums.
+/// Counts the chosen groups of `count` columns; a last group may be cut. First all buckets, then
+/// all counts: with a count right behind each group, loads went ahead of the stores they meet and
+/// had to start over, and counting took ten times as long as the sums.
 template <class Source>
 HWY_INLINE void count_groups(Source from, const std::byte* HWY_RESTRICT x,
                              const float* HWY_RESTRICT y, std::size_t count, group_choice choice,
@@ -174,29 +171,6 @@ std::uint64_t* measure_buckets(error_sums& sums) {
 
 // -- rules --------------------------------------------------------------------------------------
 
-bool piece_sums::in_range() const noexcept {
-  constexpr float smallest = 0x1p-100f; // below, squares lose bits or vanish
-  const auto fits = [](float sum) { return sum >= smallest && is_finite(sum); };
-  const float errors = total(square_error);
-  return fits(total(square_source)) && fits(total(square_decoded))
-         && (fits(errors) || (errors == 0 && max_error == 0));
-}
-
-bool piece_sums::even() const noexcept {
-  constexpr float factor = 36.0f / measure_piece; // six times the rms, squared
-  return max_error * max_error <= factor * total(square_error);
-}
-
-void piece_sums::add_to(row_sums& row) const noexcept {
-  for (std::size_t i = 0; i < 4; ++i) {
-    row.square_error[i] += double{square_error[i]};
-    row.abs_error[i] += double{abs_error[i]};
-    row.square_source[i] += double{square_source[i]};
-    row.square_decoded[i] += double{square_decoded[i]};
-    row.product[i] += double{product[i]};
-  }
-}
-
 void measure_values(const float* x, const float* y, std::size_t column, std::size_t count,
                     row_sums& row, error_sums& sums) {
   auto* buckets = measure_buckets(sums);
@@ -250,7 +224,7 @@ piece_sums::lane_array folded(lane_sums lanes) {
 }
 
 piece_sums sum_piece_reference(const float* x, const float* y, std::size_t count) {
-  lane_sums square_error{}, abs_error{}, square_source{}, square_decoded{}, product{};
+  lane_sums square_error{}, abs_error{}, square_source{}, square_decoded{};
   piece_sums out;
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t lane = i % measure_lanes;
@@ -259,14 +233,12 @@ piece_sums sum_piece_reference(const float* x, const float* y, std::size_t count
     abs_error[lane] += magnitude(e);
     square_source[lane] += x[i] * x[i];
     square_decoded[lane] += y[i] * y[i];
-    product[lane] += x[i] * y[i];
     out.max_error = std::max(out.max_error, magnitude(e));
   }
   out.square_error = folded(square_error);
   out.abs_error = folded(abs_error);
   out.square_source = folded(square_source);
   out.square_decoded = folded(square_decoded);
-  out.product = folded(product);
   return out;
 }
 

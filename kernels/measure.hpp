@@ -6,14 +6,17 @@
 // Sums      Within a piece, 16 lanes (column mod 16) add in f32, each term a rounded product: at
 //           most 32 terms, so a lane is off by less than 2e-6 of the sum of its magnitudes. Lanes
 //           8 apart, then lanes 4 apart, are added in f32; the four that stay enter the row's four
-//           lanes in f64.
-// Range     Where a piece holds what is not finite, or squares that f32 cannot take, all of the
-//           piece is added value by value in f64 instead (`measure_values`).
+//           lanes in f64, and with them (sum x^2 + sum x'^2 - sum e^2) / 2, which is sum x x'. So
+//           1 - cosine keeps the digits of sum e^2 where x' is near x.
+// Range     Where a piece holds what is not finite, or squares that f32 cannot take, or sides so
+//           unequal that the product would keep few digits (a factor of 2^12 between their
+//           squares), all of the piece is added value by value in f64 instead (`measure_values`).
 // Histogram Every value, but in rows of 1024 columns and more only one group of 16 columns in eight
 //           of a whole piece, with weight eight. Which one turns with the row's first value and the
 //           piece. A piece with an error above six times its own rms is counted whole, so rare
 //           large errors are never left to chance.
 
+#include "kernels/convert.hpp"
 #include "kernels/metrics.hpp"
 
 #include <array>
@@ -34,17 +37,42 @@ struct row_sums {
 /// One piece's f32 lanes, folded to four.
 struct piece_sums {
   using lane_array = std::array<float, 4>;
-  lane_array square_error{}, abs_error{}, square_source{}, square_decoded{}, product{};
+  lane_array square_error{}, abs_error{}, square_source{}, square_decoded{};
   float max_error = 0;
 
   static constexpr float total(const lane_array& lanes) noexcept {
     return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
   }
+
   /// True where f32 could take all of it.
-  bool in_range() const noexcept;
+  bool in_range() const noexcept {
+    constexpr float smallest = 0x1p-100f; // below, squares lose bits or vanish
+    const auto fits = [](float sum) { return sum >= smallest && is_finite(sum); };
+    const float errors = total(square_error);
+    const float source = total(square_source);
+    const float decoded = total(square_decoded);
+    return fits(source) && fits(decoded) && (fits(errors) || (errors == 0 && max_error == 0))
+           && decoded >= source * 0x1p-12f && source >= decoded * 0x1p-12f;
+  }
+
   /// True where no error stands far above the others of a whole piece.
-  bool even() const noexcept;
-  void add_to(row_sums& row) const noexcept;
+  bool even() const noexcept {
+    constexpr float factor = 36.0f / measure_piece; // six times the rms, squared
+    return max_error * max_error <= factor * total(square_error);
+  }
+
+  void add_to(row_sums& row) const noexcept {
+    for (std::size_t i = 0; i < 4; ++i) {
+      const double error = square_error[i];
+      const double source = square_source[i];
+      const double decoded = square_decoded[i];
+      row.square_error[i] += error;
+      row.abs_error[i] += double{abs_error[i]};
+      row.square_source[i] += source;
+      row.square_decoded[i] += decoded;
+      row.product[i] += (source + decoded - error) * 0.5;
+    }
+  }
 };
 
 /// Which groups of a piece the histogram counts: `first`, `first + step`, …, with `weight`.

@@ -72,7 +72,8 @@ void error_sums::merge(const error_sums& other) {
 // not zero and those limbs, the histogram as (gap, count) pairs, and FNV-1a over all of it.
 namespace {
 
-constexpr std::uint8_t sums_version = 2; // 1 added in f64 and counted every value
+/// 1 added in f64 and counted every value, 2 added the products of pieces.
+constexpr std::uint8_t sums_version = 3;
 
 void put_sum(std::string& out, const exact_sum& sum) {
   const auto limbs = sum.canonical();

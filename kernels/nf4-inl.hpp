@@ -25,10 +25,12 @@ inline constexpr std::size_t nf4_step = 8 * hn::MaxLanes(df32());
 
 /// What distinguishes one book of 16 ascending levels, level 7 zero, from another: its thresholds,
 /// and where u (slope - bend |u|) + middle, rounded, is a bin in [1, 15] that grows with u, bin k
-/// holds threshold k - 1 and no other, and u = 0 is in bin 8.
+/// holds threshold k - 1 and no other, and u = 0 is in bin 8. `even_bins` to a unit of u never have
+/// two thresholds in one.
 struct nf4_book {
   static constexpr const float* levels = nf4::levels.data();
   static constexpr float slope = 11.95f, bend = 4.55f, middle = 8; // 0.03 bins to spare
+  static constexpr float even_bins = 14.598f;                      // 0.07 bins to spare
   static constexpr bool keeps_sign = false; ///< Whether scales have the sign of the extreme value.
   static constexpr float threshold(int i) {
     return nf4::threshold(i);
@@ -38,6 +40,7 @@ struct nf4_book {
 struct nf4_signed_book {
   static constexpr const float* levels = nf4_signed::levels.data();
   static constexpr float slope = 12.14f, bend = 4.98f, middle = 7.76f; // 0.1 bins to spare
+  static constexpr float even_bins = 13.376f;                          // 0.09 bins to spare
   static constexpr bool keeps_sign = true;
   static constexpr float threshold(int i) {
     return nf4_signed::threshold(i);
@@ -88,6 +91,71 @@ HWY_INLINE vi32 nf4_codes(vf32 u) {
 #endif
 }
 
+#if HWY_TARGET == HWY_AVX3_DL
+/// For 32 even bins around u = 0: the threshold in each, infinite where there is none, and the
+/// codes of values not above it and, 32 entries on, above it.
+template <class Book>
+struct nf4_bins {
+  alignas(64) float border[32];
+  alignas(64) std::uint8_t code[64];
+
+  constexpr nf4_bins() : border(), code() {
+    for (auto& one : border)
+      one = float_of(infinity_bits);
+    for (int i = 0; i < 15; ++i)
+      border[bin_of(i)] = Book::threshold(i);
+    std::uint8_t below = 0;
+    for (std::size_t bin = 0; bin < 32; ++bin) {
+      code[bin] = below;
+      below += border[bin] < 1 ? 1 : 0;
+      code[bin + 32] = below;
+    }
+  }
+  static constexpr std::size_t bin_of(int i) {
+    return static_cast<std::size_t>(Book::threshold(i) * Book::even_bins + 16.5f);
+  }
+  /// Whether each threshold has a bin of its own, 0.05 bins from its edges.
+  static constexpr bool apart() {
+    for (int i = 0; i < 15; ++i) {
+      const float place = Book::threshold(i) * Book::even_bins + 16.5f;
+      const float within = place - static_cast<float>(bin_of(i));
+      if (within < 0.05f || within > 0.95f || (i > 0 && bin_of(i) == bin_of(i - 1)))
+        return false;
+    }
+    return true;
+  }
+};
+#endif
+
+/// nf4_codes of four vectors, as bytes.
+template <class Book>
+HWY_INLINE vu8 nf4_code_bytes(const vf32 (&u)[4]) {
+  vi32 code[4];
+#if HWY_TARGET == HWY_AVX3_DL
+  // A threshold of two registers' worth, one comparison, and one table of bytes for all four.
+  static constexpr nf4_bins<Book> bins;
+  static_assert(nf4_bins<Book>::apart());
+  const __m512 lower = _mm512_load_ps(bins.border);
+  const __m512 upper = _mm512_load_ps(bins.border + 16);
+  VIVA_UNROLL(4)
+  for (std::size_t k = 0; k < 4; ++k) {
+    const auto shifted =
+        hn::MulAdd(u[k], hn::Set(df32(), Book::even_bins), hn::Set(df32(), 0x1p23f + 16));
+    const __m512i bin = _mm512_castps_si512(shifted.raw); // in the low five bits
+    const __m512 border = _mm512_permutex2var_ps(lower, bin, upper);
+    const __mmask16 above = _mm512_cmp_ps_mask(u[k].raw, border, _CMP_GT_OQ);
+    code[k] = vi32{_mm512_mask_add_epi32(bin, above, bin, _mm512_set1_epi32(32))};
+  }
+  const auto index = pack_low_bytes(code[0], code[1], code[2], code[3]);
+  return vu8{_mm512_permutexvar_epi8(index.raw, _mm512_load_si512(bins.code))};
+#else
+  VIVA_UNROLL(4)
+  for (std::size_t k = 0; k < 4; ++k)
+    code[k] = nf4_codes<Book>(u[k]);
+  return pack_u8(code[0], code[1], code[2], code[3]);
+#endif
+}
+
 /// Values encoded between two looks at the scales: whole steps, and whole blocks up to 4096 values.
 inline constexpr std::size_t nf4_batch_max = 4096;
 HWY_INLINE std::size_t nf4_batch(std::size_t block) {
@@ -115,14 +183,14 @@ HWY_INLINE bool nf4_scales(Source from, const std::byte* HWY_RESTRICT in, std::s
   }
 }
 
-/// Encodes one batch of blocks of 2^block_shift values. False, where a value is not finite.
+/// Encodes one batch of blocks of 2^block_shift values and stores their `scales`. False, where a
+/// value is not finite.
 template <class Book, class Stores, class Source>
 HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, int block_shift,
-                                 std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT absmax) {
+                                 std::byte* HWY_RESTRICT codes, float* HWY_RESTRICT scales) {
   const std::size_t values = nf4_batch(std::size_t{1} << block_shift);
   const std::size_t blocks = values >> block_shift; // at most 32
   const df32 d;
-  HWY_ALIGN float scales[32] = {};
   HWY_ALIGN float inverse[32];
   if (!nf4_scales<Book>(from, in, std::size_t{1} << block_shift, blocks, scales))
     return false;
@@ -131,38 +199,41 @@ HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, 
     const auto divisor = hn::CopySign(hn::Max(hn::Abs(v), hn::Set(d, 1e-38f)), v);
     hn::Store(hn::Div(hn::Set(d, 1.0f), divisor), d, inverse + b);
   }
-  std::memcpy(absmax, scales, blocks * 4);
   auto* out = reinterpret_cast<std::uint8_t*>(codes);
   for (std::size_t i = 0; i < values; i += nf4_step) {
     prefetch_ahead(in + i * from.bytes, nf4_step * from.bytes);
-    vi32 code[8];
+    vf32 u[2][4];
     VIVA_UNROLL(8)
     for (std::size_t k = 0; k < 8; ++k) {
       const std::size_t at = i + k * lanes();
       const auto scale = hn::Set(d, inverse[at >> block_shift]);
-      code[k] = nf4_codes<Book>(hn::Mul(load(from, in + at * from.bytes), scale));
+      u[k / 4][k % 4] = hn::Mul(load(from, in + at * from.bytes), scale);
     }
-    const auto lower = pack_u8(code[0], code[1], code[2], code[3]);
-    const auto upper = pack_u8(code[4], code[5], code[6], code[7]);
+    const auto lower = nf4_code_bytes<Book>(u[0]);
+    const auto upper = nf4_code_bytes<Book>(u[1]);
     Stores::put(pack_u16(pair_nibbles_high_first(lower), pair_nibbles_high_first(upper)), du8(),
                 out + i / 2);
   }
   return true;
 }
 
-/// Encodes `count` values in flat order; the last block may be short. `codes` and `absmax` (f32)
-/// may be unaligned. False, where a value is not finite.
-template <class Book, class Source>
-bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std::size_t block,
-                       std::byte* codes, std::byte* absmax) {
+/// Encodes `count` values in flat order; the last block may be short. `codes` may be unaligned.
+/// put(block, scales, blocks) takes the scales, a batch at a time and in order; it may read up to a
+/// whole vector of them. False, where a value is not finite.
+template <class Book, class Source, class Put>
+HWY_INLINE bool nf4_encode_values(Source from, const std::byte* in, std::size_t count,
+                                  std::size_t block, std::byte* codes, const Put& put) {
   const int block_shift = std::countr_zero(block);
   const std::size_t batch = nf4_batch(block);
   const std::size_t whole = count / batch * batch;
+  HWY_ALIGN float scales[32] = {};
   const bool finite = with_stores(codes, whole / 2, [&](auto stores) {
-    for (std::size_t i = 0; i < whole; i += batch)
+    for (std::size_t i = 0; i < whole; i += batch) {
       if (!nf4_encode_batch<Book, decltype(stores)>(from, in + i * from.bytes, block_shift,
-                                                    codes + i / 2, absmax + i / block * 4))
+                                                    codes + i / 2, scales))
         return false;
+      put(i / block, scales, batch / block);
+    }
     return true;
   });
   if (!finite)
@@ -173,14 +244,24 @@ bool nf4_encode_values(Source from, const std::byte* in, std::size_t count, std:
   // The same code on a copy padded with zeros, whose codes are code_of_zero.
   HWY_ALIGN std::byte rest_in[nf4_batch_max * 4];
   HWY_ALIGN std::byte rest_codes[nf4_batch_max / 2];
-  HWY_ALIGN std::byte rest_absmax[32 * 4];
   std::memcpy(rest_in, in + whole * from.bytes, rest * from.bytes);
   std::memset(rest_in + rest * from.bytes, 0, (batch - rest) * from.bytes);
-  if (!nf4_encode_batch<Book, cached_stores>(from, rest_in, block_shift, rest_codes, rest_absmax))
+  if (!nf4_encode_batch<Book, cached_stores>(from, rest_in, block_shift, rest_codes, scales))
     return false;
   std::memcpy(codes + whole / 2, rest_codes, (rest + 1) / 2);
-  std::memcpy(absmax + whole / block * 4, rest_absmax, (rest + block - 1) / block * 4);
+  put(whole / block, scales, (rest + block - 1) / block);
   return true;
+}
+
+/// The same with scales as f32, unaligned at `to`.
+template <class Book>
+bool nf4_encode_with_f32(const matrix& in, std::size_t block, std::byte* codes, std::byte* to) {
+  return with_source(in.type, [&](auto from) {
+    return nf4_encode_values<Book>(from, in.data, in.values(), block, codes,
+                                   [&](std::size_t b, const float* scales, std::size_t blocks) {
+                                     std::memcpy(to + 4 * b, scales, 4 * blocks);
+                                   });
+  });
 }
 
 /// The levels times one scale. A product of level and scale is the same before and after the

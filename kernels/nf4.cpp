@@ -10,9 +10,7 @@ HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
 bool nf4_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte* absmax) {
-  return with_source(in.type, [&](auto from) {
-    return nf4_encode_values<nf4_book>(from, in.data, in.values(), block, codes, absmax);
-  });
+  return nf4_encode_with_f32<nf4_book>(in, block, codes, absmax);
 }
 
 bool nf4_decode(const std::byte* codes, const std::byte* absmax, std::size_t values,

@@ -8,15 +8,51 @@
 
 #include "kernels/nf4-inl.hpp"
 
+#include <cmath>
+#include <span>
+
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-/// Codes and f32 maxima of one nested block's values.
-bool nf4_dq_encode_part(const matrix& in, std::size_t block, std::byte* codes, float* absmax) {
+/// What the maxima of one nested block become.
+using nf4_dq_put = void(const float* absmax, std::size_t count, float offset, std::size_t nested,
+                        std::span<std::byte* const> out);
+
+/// Codes of all values; `put` takes the maxima of each nested block. False where a value is not
+/// finite.
+bool nf4_dq_encode(const matrix& in, std::size_t block, float offset, nf4_dq_put* put,
+                   std::span<std::byte* const> out) {
+  constexpr std::size_t all = nf4_dq::nested_blocks;
+  const std::size_t blocks = blocks_in(in.values(), block);
+  HWY_ALIGN float absmax[all] = {};
+  const auto gather = [&](std::size_t b, const float* scales, std::size_t count) {
+    std::memcpy(absmax + b % all, scales, count * sizeof(float)); // batches divide nested blocks
+    const std::size_t end = b + count;
+    if (end % all == 0 || end == blocks)
+      put(absmax, (end - 1) % all + 1, offset, (end - 1) / all, out);
+  };
   return with_source(in.type, [&](auto from) {
-    return nf4_encode_values<nf4_book>(from, in.data, in.values(), block, codes,
-                                       reinterpret_cast<std::byte*>(absmax));
+    return nf4_encode_values<nf4_book>(from, in.data, in.values(), block, out[0], gather);
   });
+}
+
+/// u = clamp((absmax - offset) / nested, -1, 1) of a nested block's maxima; returns nested, the
+/// largest |absmax - offset|. `absmax` and `u` hold all of a nested block.
+float nf4_dq_centre(const float* absmax, std::size_t count, float offset, float* u) {
+  const df32 d;
+  auto largest = hn::Zero(d);
+  std::size_t whole = 0;
+  for (; whole + lanes() <= count; whole += lanes())
+    largest = hn::Max(largest, hn::Abs(hn::Sub(hn::LoadU(d, absmax + whole), hn::Set(d, offset))));
+  float nested = hn::GetLane(hn::MaxOfLanes(d, largest));
+  for (std::size_t b = whole; b < count; ++b)
+    nested = std::max(nested, magnitude(absmax[b] - offset));
+  const auto inverse = hn::Set(d, nf4::inverse_of(nested));
+  for (std::size_t b = 0; b < count; b += lanes()) {
+    const auto t = hn::Mul(hn::Sub(hn::LoadU(d, absmax + b), hn::Set(d, offset)), inverse);
+    hn::StoreU(hn::Min(hn::Max(t, hn::Set(d, -1.0f)), hn::Set(d, 1.0f)), d, u + b);
+  }
+  return nested;
 }
 
 void nf4_dq_decode_blocks(const std::byte* codes, const float* absmax, std::size_t values,
@@ -45,7 +81,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace viva::kernels {
 
-HWY_EXPORT(nf4_dq_encode_part);
+HWY_EXPORT(nf4_dq_encode);
+HWY_EXPORT(nf4_dq_centre);
 HWY_EXPORT(nf4_dq_decode_blocks);
 HWY_EXPORT(nf4_dq_magnitude_max);
 
@@ -97,8 +134,15 @@ constexpr std::array<float, 255> make_midpoints(const std::array<float, 256>& ma
 constexpr auto map_table = make_map();
 constexpr auto midpoint_table = make_midpoints(map_table);
 
-/// How many midpoints lie below u: a search in eight steps without branches, which no pattern of
-/// scales can mislead.
+/// The midpoints, and one that is above everything.
+constexpr auto midpoints_and_end = [] {
+  std::array<float, 256> all{};
+  std::ranges::copy(midpoint_table, all.begin());
+  all.back() = float_of(infinity_bits);
+  return all;
+}();
+
+/// How many midpoints lie below u.
 std::uint8_t index_of(float u) noexcept {
   std::size_t below = 0;
   for (std::size_t step = 128; step != 0; step /= 2)
@@ -106,15 +150,68 @@ std::uint8_t index_of(float u) noexcept {
   return static_cast<std::uint8_t>(below);
 }
 
-/// Encodes the maxima of at most `nested_blocks` blocks. Returns the nested scale.
-float encode_absmax(const float* absmax, std::size_t count, float offset, std::byte* out) noexcept {
-  float nested = 0;
+/// Cells of u in [-1, 1] by sign, exponent and five bits of the mantissa: how many midpoints lie
+/// below the least value of each. At most two lie inside, so an index is a look-up and two
+/// comparisons. Magnitudes below 2^-22 share the first cell of their sign.
+struct index_cells {
+  static constexpr int shift = 23 - 5;
+  static constexpr std::uint32_t first = (127u - 22) << 5; ///< That of 2^-22.
+  static constexpr std::size_t count = 22 * 32 + 1;        ///< To that of 1.
+  std::array<std::uint8_t, 2 * count> below{};
+  std::size_t most_inside = 0;
+
+  constexpr index_cells() {
+    for (std::size_t k = 0; k < count; ++k) {
+      const std::uint32_t low = k == 0 ? 0 : static_cast<std::uint32_t>(first + k) << shift;
+      const std::uint32_t high = (static_cast<std::uint32_t>(first + k + 1) << shift) - 1;
+      add(k, float_of(low), float_of(high));
+      add(count + k, -float_of(high), -float_of(low));
+    }
+  }
+  constexpr void add(std::size_t cell, float least, float most) {
+    const auto under = [](float u) {
+      std::size_t n = 0;
+      for (std::size_t step = 128; step != 0; step /= 2)
+        n += midpoint_table[n + step - 1] < u ? step : 0;
+      return n;
+    };
+    below[cell] = static_cast<std::uint8_t>(under(least));
+    most_inside = std::max(most_inside, under(most) - under(least));
+  }
+
+  std::uint8_t index_of(float u) const noexcept {
+    const auto cell = std::max(magnitude_bits(u) >> shift, first) - first;
+    std::size_t index = below[cell + (std::signbit(u) ? count : 0)];
+    index += midpoints_and_end[index] < u ? 1 : 0;
+    index += midpoints_and_end[index] < u ? 1 : 0;
+    return static_cast<std::uint8_t>(index);
+  }
+};
+
+constexpr index_cells cells;
+static_assert(cells.most_inside <= 2);
+
+/// Encodes the maxima of one nested block, by the obvious search.
+void put_nested_reference(const float* absmax, std::size_t count, float offset, std::size_t nested,
+                          std::span<std::byte* const> out) noexcept {
+  float largest = 0;
   for (std::size_t b = 0; b < count; ++b)
-    nested = std::max(nested, magnitude(absmax[b] - offset));
-  const float inverse = nf4::inverse_of(nested);
+    largest = std::max(largest, magnitude(absmax[b] - offset));
+  const float inverse = nf4::inverse_of(largest);
   for (std::size_t b = 0; b < count; ++b)
-    out[b] = std::byte{index_of(std::clamp((absmax[b] - offset) * inverse, -1.0f, 1.0f))};
-  return nested;
+    out[1][nested * nested_blocks + b] =
+        std::byte{index_of(std::clamp((absmax[b] - offset) * inverse, -1.0f, 1.0f))};
+  store_as(largest, out[2] + 4 * nested);
+}
+
+/// The same by vectors and cells.
+void put_nested(const float* absmax, std::size_t count, float offset, std::size_t nested,
+                std::span<std::byte* const> out) {
+  std::array<float, nested_blocks> u;
+  store_as(HWY_DYNAMIC_DISPATCH(nf4_dq_centre)(absmax, count, offset, u.data()),
+           out[2] + 4 * nested);
+  for (std::size_t b = 0; b < count; ++b)
+    out[1][nested * nested_blocks + b] = std::byte{cells.index_of(u[b])};
 }
 
 } // namespace
@@ -135,27 +232,8 @@ geometry shape(const recipe& with, std::uint64_t cols) {
 
 namespace {
 
-using encode_part_fn = bool(const matrix& in, std::size_t block, std::byte* codes, float* absmax);
 using decode_blocks_fn = void(const std::byte* codes, const float* absmax, std::size_t values,
                               std::size_t block, bool past_cache, float* out);
-
-/// Both paths differ only in how they encode the values of one nested block.
-status encode_by(const recipe& with, const matrix& in, const tensor_numbers& numbers,
-                 std::span<std::byte* const> out, encode_part_fn* encode_part) {
-  const std::size_t run = with.block * nested_blocks;
-  bool finite = true;
-  for_each_block(in.values(), run, [&](std::size_t n, std::size_t first, std::size_t count) {
-    std::array<float, nested_blocks> absmax;
-    const matrix part{in.data + first * bytes_of(in.type), in.type, 1, count};
-    finite = finite && encode_part(part, with.block, out[0] + first / 2, absmax.data());
-    if (!finite)
-      return;
-    const float nested = encode_absmax(absmax.data(), blocks_in(count, with.block),
-                                       numbers.values[0], out[1] + n * nested_blocks);
-    store_as(nested, out[2] + 4 * n);
-  });
-  return finite ? status{} : refuse_not_finite(in);
-}
 
 status decode_by(const recipe& with, std::size_t values, float offset,
                  std::span<const std::byte* const> in, float* out,
@@ -182,16 +260,21 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
                         std::span<std::byte* const> out) noexcept {
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
-  return encode_by(with, in, numbers, out,
-                   [](const matrix& part, std::size_t block, std::byte* codes, float* absmax) {
-                     nf4::encode_blocks_reference(part, block, codes, absmax);
-                     return true;
-                   });
+  const std::size_t run = with.block * nested_blocks;
+  for_each_block(in.values(), run, [&](std::size_t n, std::size_t first, std::size_t count) {
+    std::array<float, nested_blocks> absmax;
+    const matrix part{in.data + first * bytes_of(in.type), in.type, 1, count};
+    nf4::encode_blocks_reference(part, with.block, out[0] + first / 2, absmax.data());
+    put_nested_reference(absmax.data(), blocks_in(count, with.block), numbers.values[0], n, out);
+  });
+  return {};
 }
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                    std::span<std::byte* const> out) noexcept {
-  return encode_by(with, in, numbers, out, HWY_DYNAMIC_DISPATCH(nf4_dq_encode_part));
+  if (HWY_DYNAMIC_DISPATCH(nf4_dq_encode)(in, with.block, numbers.values[0], put_nested, out))
+    return {};
+  return refuse_not_finite(in);
 }
 
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,

@@ -3,10 +3,37 @@
 #include "kernels/nf4.hpp"
 #include "kernels/scalar.hpp"
 
-#include <algorithm>
-#include <array>
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/nf4_f16.cpp"
+#include <hwy/foreach_target.h>
 
-namespace viva::kernels::nf4_f16 {
+#include "kernels/nf4-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace viva::kernels::HWY_NAMESPACE {
+
+bool nf4_f16_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte* absmax) {
+  const auto put = [&](std::size_t first, const float* scales, std::size_t blocks) {
+    HWY_ALIGN std::byte bits[32 * 2];
+    for (std::size_t b = 0; b < blocks; b += lanes())
+      store_u16(f16_bits(hn::Min(hn::Load(df32(), scales + b), hn::Set(df32(), 65504.0f))),
+                bits + 2 * b);
+    std::memcpy(absmax + 2 * first, bits, 2 * blocks);
+  };
+  return with_source(in.type, [&](auto from) {
+    return nf4_encode_values<nf4_book>(from, in.data, in.values(), block, codes, put);
+  });
+}
+
+} // namespace viva::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace viva::kernels {
+
+HWY_EXPORT(nf4_f16_encode);
+
+namespace nf4_f16 {
 
 namespace {
 
@@ -19,26 +46,6 @@ using part_scales = std::array<float, part_blocks>;
 
 std::size_t blocks_of(std::size_t values, std::size_t block) noexcept {
   return (values + block - 1) / block;
-}
-
-status encode(encode_fn* nf4_encode, const recipe& with, const matrix& in,
-              std::span<std::byte* const> out) noexcept {
-  part_scales absmax;
-  const auto width = bytes_of(in.type);
-  for (std::size_t first = 0; first < in.values(); first += part_values) {
-    const std::size_t count = std::min(part_values, in.values() - first);
-    const matrix part{in.data + first * width, in.type, 1, count};
-    const std::array planes{out[0] + first / 2, reinterpret_cast<std::byte*>(absmax.data())};
-    if (auto done = nf4_encode(with, part, {}, planes); !done) {
-      done.position += first;
-      return done;
-    }
-    const auto blocks = blocks_of(count, with.block);
-    for (std::size_t b = 0; b < blocks; ++b)
-      absmax[b] = std::min(absmax[b], largest_f16);
-    store_f32(absmax.data(), dtype::f16, blocks, out[1] + first / with.block * 2);
-  }
-  return {};
 }
 
 status decode(decode_fn* nf4_decode, const recipe& with, std::size_t values,
@@ -65,12 +72,29 @@ geometry shape(const recipe& with, std::uint64_t cols) {
 
 status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
-  return encode(nf4::encode_reference, with, in, out);
+  part_scales absmax;
+  const auto width = bytes_of(in.type);
+  for (std::size_t first = 0; first < in.values(); first += part_values) {
+    const std::size_t count = std::min(part_values, in.values() - first);
+    const matrix part{in.data + first * width, in.type, 1, count};
+    const std::array planes{out[0] + first / 2, reinterpret_cast<std::byte*>(absmax.data())};
+    if (auto done = nf4::encode_reference(with, part, {}, planes); !done) {
+      done.position += first;
+      return done;
+    }
+    const auto blocks = blocks_of(count, with.block);
+    for (std::size_t b = 0; b < blocks; ++b)
+      absmax[b] = std::min(absmax[b], largest_f16);
+    store_f32(absmax.data(), dtype::f16, blocks, out[1] + first / with.block * 2);
+  }
+  return {};
 }
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
                    std::span<std::byte* const> out) noexcept {
-  return encode(nf4::encode_simd, with, in, out);
+  if (HWY_DYNAMIC_DISPATCH(nf4_f16_encode)(in, with.block, out[0], out[1]))
+    return {};
+  return refuse_not_finite(in);
 }
 
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
@@ -84,4 +108,6 @@ status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const
   return decode(nf4::decode_simd, with, rows * cols, in, out);
 }
 
-} // namespace viva::kernels::nf4_f16
+} // namespace nf4_f16
+} // namespace viva::kernels
+#endif

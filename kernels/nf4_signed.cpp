@@ -10,9 +10,7 @@ HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
 bool nf4_signed_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte* extremes) {
-  return with_source(in.type, [&](auto from) {
-    return nf4_encode_values<nf4_signed_book>(from, in.data, in.values(), block, codes, extremes);
-  });
+  return nf4_encode_with_f32<nf4_signed_book>(in, block, codes, extremes);
 }
 
 bool nf4_signed_decode(const std::byte* codes, const std::byte* extremes, std::size_t values,

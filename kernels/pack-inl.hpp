@@ -54,6 +54,16 @@ HWY_INLINE vi32 truncated_i32(vf32 x) {
 #endif
 }
 
+/// t - rint(t), exact for |t| < 2^22; `nearest` is nearest_i32(t).
+HWY_INLINE vf32 beside_nearest(vf32 t, vi32 nearest) {
+#if VIVA_X86_512
+  static_cast<void>(nearest);
+  return vf32{_mm512_reduce_ps(t.raw, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+#else
+  return hn::Sub(t, hn::ConvertTo(df32(), nearest));
+#endif
+}
+
 // -- packs --------------------------------------------------------------------------------------
 
 /// 128-bit parts come out of x86 packs interleaved; this puts groups of four bytes back in order.
@@ -109,6 +119,26 @@ HWY_INLINE vu8 pack_u8(vi32 a, vi32 b, vi32 c, vi32 d) {
       vu8{_mm512_packus_epi16(_mm512_packs_epi32(a.raw, b.raw), _mm512_packs_epi32(c.raw, d.raw))});
 #else
   return pack_by_quarters<du8>(a, b, c, d);
+#endif
+}
+
+/// The low bytes of four vectors of i32, whatever the others hold.
+HWY_INLINE vu8 pack_low_bytes(vi32 a, vi32 b, vi32 c, vi32 d) {
+#if HWY_TARGET == HWY_AVX3_DL
+  alignas(64) static constexpr struct low_bytes {
+    std::uint8_t index[64];
+    constexpr low_bytes() : index() {
+      for (int i = 0; i < 64; ++i)
+        index[i] = static_cast<std::uint8_t>(4 * (i % 32));
+    }
+  } every_fourth;
+  const __m512i index = _mm512_load_si512(every_fourth.index);
+  const __m512i lower = _mm512_permutex2var_epi8(a.raw, index, b.raw);
+  const __m512i upper = _mm512_permutex2var_epi8(c.raw, index, d.raw);
+  return vu8{_mm512_mask_mov_epi64(lower, 0xF0, upper)};
+#else
+  const auto low = hn::Set(di32(), 255);
+  return pack_u8(hn::And(a, low), hn::And(b, low), hn::And(c, low), hn::And(d, low));
 #endif
 }
 

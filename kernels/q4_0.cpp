@@ -17,7 +17,6 @@ struct q4_0_format {
   static constexpr std::size_t block_bytes = q4_0::block_bytes;
   static constexpr bool has_min = false;
   static constexpr std::size_t code_bytes = 16;
-  static constexpr std::size_t half = ggml_block_values / 2;
 
   template <class Source>
   static HWY_INLINE bool scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
@@ -26,31 +25,13 @@ struct q4_0_format {
   }
 
   template <class Source>
-  static HWY_INLINE vi32 code(Source from, const std::byte* HWY_RESTRICT at, vf32 inverse) {
-    const df32 d;
-    const auto t = hn::Add(hn::Mul(load(from, at), inverse), hn::Set(d, 8.5f)); // rounds twice
-    return truncated_i32(hn::Min(t, hn::Set(d, 15.5f)));
-  }
-
-  template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
                                const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
-    constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // bytes of one packed vector
-    for (std::size_t i = 0; i < blocks * half; i += step) {
-      prefetch_ahead(in + 2 * i * from.bytes, 2 * step * from.bytes);
-      vi32 pairs[4];
-      VIVA_UNROLL(4)
-      for (std::size_t k = 0; k < 4; ++k) {
-        const std::size_t at = i + k * lanes(); // byte `at` of the codes, half of them per block
-        const std::size_t block = at / half;
-        const auto scale = hn::Set(df32(), scales.inverse[block]);
-        const std::byte* x = in + (at + block * half) * from.bytes;
-        const auto low = code(from, x, scale);
-        const auto high = code(from, x + half * from.bytes, scale);
-        pairs[k] = hn::Or(low, hn::ShiftLeft<4>(high));
-      }
-      hn::StoreU(pack_u8(pairs[0], pairs[1], pairs[2], pairs[3]), du8(), out + i);
-    }
+    ggml_nibble_codes(from, in, blocks, out, [&](vf32 x, std::size_t b) {
+      const auto scaled = hn::Mul(x, hn::Set(df32(), scales.inverse[b]));
+      const auto t = hn::Add(scaled, hn::Set(df32(), 8.5f)); // rounds twice
+      return truncated_i32(hn::Min(t, hn::Set(df32(), 15.5f)));
+    });
   }
 
   template <class Stores>

@@ -27,15 +27,11 @@ struct q4_1_format {
   template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
                                const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
-    HWY_ALIGN std::uint8_t bytes[ggml_batch * ggml_block_values];
-    ggml_byte_codes(from, in, blocks, bytes, [&](vf32 x, std::size_t b) {
+    ggml_nibble_codes(from, in, blocks, out, [&](vf32 x, std::size_t b) {
       const auto t =
           ggml_steps(x, hn::Set(df32(), scales.min[b]), hn::Set(df32(), scales.inverse[b]));
       return truncated_i32(hn::Min(hn::Add(t, hn::Set(df32(), 0.5f)), hn::Set(df32(), 15.5f)));
     });
-    for (std::size_t b = 0; b < blocks; ++b, out += code_bytes) {
-      ggml_store_nibbles(bytes + b * ggml_block_values, out);
-    }
   }
 
   template <class Stores>

@@ -142,6 +142,35 @@ TEST_CASE("nf4-dq: an absmax on a midpoint takes the lower index", "[nf4-dq]") {
   }
 }
 
+TEST_CASE("nf4-dq: SIMD finds every scale's index, around each midpoint of either sign",
+          "[nf4-dq][simd]") {
+  const auto& map = nf4_dq::dynamic_map();
+  const auto with = recipe_of("nf4-dq:block=32", dtype::f32);
+  std::vector<float> maxima;
+  for (std::size_t i = 0; i < 255; ++i) {
+    float absmax = 1.0f + (map[i] + map[i + 1]) * 0.5f;
+    for (int k = 0; k < 3; ++k)
+      absmax = std::nextafter(absmax, 0.0f);
+    for (int k = 0; k < 7; ++k, absmax = std::nextafter(absmax, 3.0f)) {
+      if (maxima.size() % nf4_dq::nested_blocks == 0)
+        maxima.push_back(2.0f); // with an offset of 1, so u = absmax - 1
+      maxima.push_back(absmax);
+    }
+  }
+  std::vector<float> values(maxima.size() * 32, 0.0f);
+  for (std::size_t b = 0; b < maxima.size(); ++b)
+    values[32 * b + b % 32] = maxima[b];
+  const matrix in{reinterpret_cast<const std::byte*>(values.data()), dtype::f32, 1, values.size()};
+  const tensor_numbers offset{{1.0f, 0.0f}};
+  planes expected(with, 1, values.size());
+  REQUIRE(with.row->encode_reference(with, in, offset, expected.pointers()) == status{});
+  for_each_target([&] {
+    planes out(with, 1, values.size());
+    REQUIRE(with.row->encode_simd(with, in, offset, out.pointers()) == status{});
+    REQUIRE(out.each == expected.each);
+  });
+}
+
 TEST_CASE("nf4-dq: the offset is the exact mean of all block maxima, in any cut", "[nf4-dq]") {
   const auto with = recipe_of("nf4-dq", dtype::f32);
   const auto source =

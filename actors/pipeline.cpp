@@ -33,24 +33,22 @@ future<expected<encoded>> pipeline::quantize(const tensor_view& view, const meth
     return refuse(how.error());
   if (auto fine = actors::check_view(*how, view, options.name); !fine)
     return refuse(fine.error());
-  actors::tensor_order order{*how, view, options.name, options.how_urgent, options.until};
-  const actors::budget::amount need{actors::tensor_job::bytes_of(order), 1};
-  const auto job = std::make_shared<actors::tensor_job>(std::move(order), x_floor->work, answer);
-  answer->on_withdraw([weak = std::weak_ptr(job)](errc why) {
-    if (const auto still = weak.lock())
-      still->withdraw(why);
-  }, options.until);
-  auto start = [job](actors::budget::lease lease) { job->start(std::move(lease)); };
+  const auto job = std::make_shared<actors::tensor_job>(
+    actors::shard_rounds::order{options.name, options.how_urgent, options.until}, *how, view,
+    x_floor->work, answer);
+  answer->on_withdraw(actors::withdraws(job), options.until);
+  const actors::budget::amount need{job->bytes(), 1};
+  auto begin = [job](actors::budget::lease lease) { job->begin(std::move(lease)); };
   auto& room = *x_floor->room;
   if (options.when_full == on_full::suspend) {
-    if (auto parked = room.park(need, start); !parked)
+    if (auto parked = room.park(need, begin); !parked)
       return refuse({parked.error().code, options.name + ": " + parked.error().text});
     return result;
   }
   auto lease = room.admit(need, options.when_full, options.until);
   if (!lease)
     return refuse({lease.error().code, options.name + ": " + lease.error().text});
-  start(std::move(*lease));
+  begin(std::move(*lease));
   return result;
 }
 
@@ -80,6 +78,7 @@ pipeline_metrics pipeline::metrics() const {
   }
   const auto work = x_floor->work->count();
   result.tickets = work.units;
+  result.messages = work.units + work.in_vain;
   result.tickets_lost = work.lost;
   result.restarts = work.lives < x_floor->lanes ? 0 : work.lives - x_floor->lanes;
   result.waiting = work.waiting;

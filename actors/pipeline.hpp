@@ -15,6 +15,7 @@
 // gone. All functions may be called from any thread; one stream is one thread's.
 
 #include "actors/pipeline/stream.hpp"
+#include "actors/pipeline/tensor_id.hpp"
 
 #include <chrono>
 #include <memory>
@@ -47,7 +48,8 @@ struct pipeline_lane {
 struct pipeline_metrics {
   std::vector<pipeline_lane> lanes;
   std::uint64_t tensors = 0, bytes = 0;
-  std::uint64_t tickets = 0;       ///< Units that lanes have done; each costs one message.
+  std::uint64_t tickets = 0;       ///< Units that lanes have done.
+  std::uint64_t messages = 0;      ///< To lanes: one a ticket, and those that came in vain.
   std::uint64_t tickets_lost = 0;  ///< That went back in line because their lane died.
   std::uint64_t restarts = 0;
   std::uint64_t waiting = 0, running = 0; ///< Tickets now.
@@ -77,6 +79,21 @@ public:
   /// 2:4 pruning: `sparse24` and its relatives; other methods are `unsupported`.
   future<expected<encoded>> prune(const tensor_view&, const method_words& how = sparse24{},
                                   submit_options options = {});
+
+  /// Resident: cut into shards that lanes hold. The view must stay until `release_source`, because
+  /// shards of a lane that dies are made again from it. A file's values are read from `offset` on,
+  /// again where needed. Errors: bad_shape, unreadable, over_budget, interrupted.
+  future<expected<tensor_id>> put(std::string name, const tensor_view&, submit_options = {});
+  future<expected<tensor_id>> put(std::string name, const file_values&, submit_options = {});
+  /// The result is resident too, until it is fetched and dropped; its lineage is the parent.
+  future<expected<tensor_id>> quantize(tensor_id, const method_words&, submit_options = {});
+  /// An encoded tensor, brought together. Errors: bad_option (no such tensor), unsupported (it is
+  /// not encoded), fault (a lane died that held it, and its source was released).
+  future<expected<encoded>> fetch(tensor_id, submit_options = {});
+  /// The caller's bytes may go after this returns. Once a lane dies, what it held stays lost.
+  void release_source(tensor_id);
+  /// Its shards go. What was made from it stays.
+  void drop(tensor_id);
 
   /// A range of tensor_views or of contiguous floats, which must stay where it is while the stream
   /// lives. An unknown method or a closed pipeline is the error of every tensor.

@@ -72,6 +72,7 @@ void add_bench(CLI::App&, invocation&);
 void add_bench_kernels(CLI::App& group, invocation&);
 void add_bench_quality(CLI::App& group, invocation&);
 void add_bench_supervision(CLI::App& group, invocation&);
+void add_bench_throughput(CLI::App& group, invocation&);
 void add_status(CLI::App&, invocation&);
 void add_tree(CLI::App&, invocation&);
 

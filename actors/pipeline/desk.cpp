@@ -9,23 +9,36 @@ void lane_floor::die() {
   throw std::runtime_error("killed on purpose");
 }
 
-// Under the lock: the sleepers that so many units are worth.
-desk::wakes desk::rouse(std::size_t units) {
+// Under the lock, as all that follow.
+void desk::put(const unit_ptr& what, bool first) {
+  auto& line = what->only_lane == unit::any_lane ? x_line[static_cast<std::size_t>(what->how_urgent)]
+                                                 : x_seats[what->only_lane].own;
+  first ? line.push_front(what) : line.push_back(what);
+  ++x_counts.waiting;
+}
+
+/// The sleepers that what waits is worth.
+desk::wakes desk::rouse() {
+  std::size_t any = 0;
+  for (const auto& line : x_line)
+    any += line.size();
   wakes result;
   for (auto& each : x_seats) {
-    if (result.size() == units)
-      break;
-    if (each.wake && std::exchange(each.idle, false))
-      result.push_back(each.wake);
+    if (!each.wake || !each.idle || (each.own.empty() && any == 0))
+      continue;
+    any -= each.own.empty() ? 1 : 0;
+    each.idle = false;
+    result.push_back(each.wake);
   }
   return result;
 }
 
-unit_ptr desk::take() {
-  for (auto& line : x_line)
-    if (!line.empty()) {
-      auto next = std::move(line.front());
-      line.pop_front();
+/// What only this lane can do goes first.
+unit_ptr desk::take(seat& at) {
+  for (auto* line : {&at.own, &x_line[0], &x_line[1], &x_line[2]})
+    if (!line->empty()) {
+      auto next = std::move(line->front());
+      line->pop_front();
       --x_counts.waiting;
       return next;
     }
@@ -40,9 +53,8 @@ void desk::submit(std::span<const unit_ptr> units) {
     closed = x_closed;
     if (closed.code == errc::ok) {
       for (const auto& each : units)
-        x_line[static_cast<std::size_t>(each->how_urgent)].push_back(each);
-      x_counts.waiting += units.size();
-      sleepers = rouse(units.size());
+        put(each, false);
+      sleepers = rouse();
     }
   }
   if (closed.code != errc::ok)
@@ -60,9 +72,10 @@ desk::hand desk::turn(std::size_t lane, std::uint64_t life) {
   hand result;
   result.mine = at.current != nullptr;
   x_counts.units += result.mine ? 1 : 0;
-  at.current = take();
+  at.current = take(at);
   at.idle = at.current == nullptr;
   result.next = at.current;
+  x_counts.in_vain += !result.mine && !result.next ? 1 : 0;
   return result;
 }
 
@@ -80,7 +93,7 @@ void desk::lane_up(std::size_t lane, wake_function wake) {
     x_seats[lane].wake = std::move(handle);
     x_seats[lane].idle = true;
     ++x_counts.lanes_up;
-    sleepers = rouse(x_counts.waiting);
+    sleepers = rouse();
   }
   for (const auto& each : sleepers)
     (*each)();
@@ -111,9 +124,8 @@ void desk::lane_down(std::size_t lane, bool blame) {
     if (why.code == errc::ok) {
       if (begun)
         orphan->lose(); // before anybody else can begin it
-      x_line[static_cast<std::size_t>(orphan->how_urgent)].push_front(orphan);
-      ++x_counts.waiting;
-      sleepers = rouse(1);
+      put(orphan, true);
+      sleepers = rouse();
       orphan = nullptr;
     }
   }
@@ -129,8 +141,9 @@ void desk::close(const error& why) {
     const std::lock_guard lock{x_guard};
     if (x_closed.code == errc::ok)
       x_closed = why;
-    while (auto next = take())
-      left.push_back(std::move(next));
+    for (auto& each : x_seats)
+      while (auto next = take(each))
+        left.push_back(std::move(next));
   }
   for (const auto& each : left)
     each->fail(why, false);

@@ -51,6 +51,7 @@ public:
 
   struct counts {
     std::uint64_t waiting = 0, running = 0, units = 0, lost = 0, lives = 0;
+    std::uint64_t in_vain = 0; ///< Turns of a woken lane that found nothing left.
     std::uint32_t lanes_up = 0;
   };
   counts count() const;
@@ -59,13 +60,15 @@ private:
   struct seat {
     std::shared_ptr<wake_function> wake; // null: down
     unit_ptr current;
+    std::deque<unit_ptr> own; // units that wait for this lane alone
     std::uint64_t life = 0;
     bool idle = false;
   };
   using wakes = std::vector<std::shared_ptr<wake_function>>;
 
-  unit_ptr take();
-  wakes rouse(std::size_t units);
+  void put(const unit_ptr&, bool first);
+  unit_ptr take(seat&);
+  wakes rouse();
 
   mutable std::mutex x_guard;
   std::array<std::deque<unit_ptr>, 3> x_line; // by urgency

@@ -60,8 +60,8 @@ expected<void> check_view(const kernels::recipe& how, const tensor_view& view,
                                    + " bytes from one to the next");
   if (const auto multiple = how.cols_multiple(); view.cols % multiple != 0)
     return fail(errc::bad_shape, name + ": " + std::to_string(view.cols) + " columns are no"
-                                   + " multiple of " + std::to_string(multiple) + ", as " + how.name()
-                                   + " wants; pad the rows or take another method");
+                                   + " multiple of " + std::to_string(multiple) + ", as "
+                                   + how.name() + " wants; pad the rows or take another method");
   return {};
 }
 

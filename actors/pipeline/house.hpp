@@ -11,6 +11,7 @@
 #include "actors/pipeline.hpp"
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/desk.hpp"
+#include "actors/pipeline/resident.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
@@ -31,6 +32,7 @@ struct pipeline_floor {
   const std::uint32_t lanes;
   std::shared_ptr<desk> work;
   std::shared_ptr<budget> room;
+  std::shared_ptr<resident_store> store = std::make_shared<resident_store>();
   meter_board board;
   latency_histogram latency; // of tensors in streams, from sent to received
   std::vector<std::shared_ptr<lane_meter>> meters;              // one a lane, over all its lives

@@ -63,6 +63,7 @@ void stream_core::lease() {
   const auto window = window_of(x_options, x_floor->lanes);
   const auto tickets = std::min(window, room.all().tickets);
   x_bytes_max = std::min(window * x_options.batch_bytes, room.all().bytes / 4);
+  x_batch_bytes = std::min(x_options.batch_bytes, x_bytes_max);
   const auto mode = x_options.when_full == on_full::refuse ? on_full::refuse : on_full::block;
   auto given = room.admit({x_bytes_max, tickets}, mode, x_options.until);
   if (given)
@@ -90,7 +91,7 @@ stream_item stream_core::item() const {
   if (const auto* why = batch.problem(x_slot)) [[unlikely]]
     return {index, tl::unexpected(*why)};
   const auto* numbers = batch.numbers.empty() ? nullptr : &batch.numbers[x_slot];
-  return {index, encoded_view{x_how, batch.maps[at.map], batch.bytes.data() + at.offset, numbers,
+  return {index, encoded_view{x_how, batch.maps[at.map], batch.base + at.offset, numbers,
                               at.view.rows, at.view.cols}};
 }
 
@@ -122,9 +123,10 @@ bool stream_core::send_more() {
     x_filled = x_free.back();
     x_free.pop_back();
   }
-  if (!make_room(*x_filled, x_filled->bytes_used))
+  if (x_options.into.empty() && !make_room(*x_filled, x_filled->bytes_used))
     return false; // until others came home
   auto& batch = *std::exchange(x_filled, nullptr);
+  batch.base = x_options.into.empty() ? batch.bytes.data() : x_options.into.data();
   batch.sequence = x_sequence++;
   batch.sent = std::chrono::steady_clock::now();
   ++x_out;
@@ -175,6 +177,13 @@ bool stream_core::fill(stream_batch& batch) {
   return !batch.entries.empty();
 }
 
+bool stream_core::refuse(stream_batch& batch, const tensor_view& view, error why) {
+  batch.complaints.push_back(
+    {static_cast<std::uint32_t>(batch.entries.size()), std::move(why)});
+  batch.entries.push_back({view, 0, stream_batch::refused});
+  return true;
+}
+
 /// False where the batch has enough without it.
 bool stream_core::place(stream_batch& batch, const tensor_view& view) {
   const auto slot = static_cast<std::uint32_t>(batch.entries.size());
@@ -187,28 +196,33 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     plane_map map;
     if (fine)
       map = map_planes(x_how, view.rows, view.cols);
-    if (fine && map.total > x_bytes_max)
+    if (fine && map.total > x_bytes_max && x_options.into.empty())
       fine = fail(errc::over_budget, name + ": its result needs " + std::to_string(map.total)
                                        + " bytes and the stream has "
                                        + std::to_string(x_bytes_max)
                                        + "; raise pipeline_options::budget_bytes or quantize it "
                                          "by itself");
-    if (!fine) {
-      batch.complaints.push_back({slot, fine.error()});
-      batch.entries.push_back({view, 0, stream_batch::refused});
-      return true;
-    }
+    if (!fine)
+      return refuse(batch, view, fine.error());
     x_checked = view;
     x_checked_map = map;
   }
   const auto bytes = x_checked_map.total;
-  if (slot != 0 && batch.bytes_used + bytes > std::min(x_options.batch_bytes, x_bytes_max))
+  if (bytes > x_options.into.size() - x_into && !x_options.into.empty())
+    return refuse(batch, view,
+                  {errc::over_budget, "tensor " + std::to_string(x_index + slot)
+                                        + ": its result needs " + std::to_string(bytes)
+                                        + " bytes and `into` has "
+                                        + std::to_string(x_options.into.size() - x_into)
+                                        + " left; give it room for all results"});
+  if (slot != 0 && batch.bytes_used + bytes > x_batch_bytes)
     return false;
   if (!same || batch.maps.empty())
     batch.maps.push_back(x_checked_map);
-  batch.entries.push_back(
-    {view, batch.bytes_used, static_cast<std::uint32_t>(batch.maps.size() - 1)});
+  const auto offset = x_options.into.empty() ? batch.bytes_used : x_into;
+  batch.entries.push_back({view, offset, static_cast<std::uint32_t>(batch.maps.size() - 1)});
   batch.bytes_used += bytes;
+  x_into += x_options.into.empty() ? 0 : bytes;
   return true;
 }
 

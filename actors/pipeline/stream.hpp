@@ -30,6 +30,9 @@ struct stream_options {
   urgency how_urgent = urgency::normal;
   deadline until = no_deadline; ///< Tensors that no lane has begun by then fail with timed_out.
   on_full when_full = on_full::block; ///< While other work holds the budget; suspend: as block.
+  /// Where results go: one after the other in the order of the tensors, each from a multiple of 64
+  /// bytes on. Lanes write them there, and they stay. Empty: memory of the stream's own.
+  std::span<std::byte> into{};
 };
 
 /// Fills some views and says how many; 0 ends the stream. Called on the thread that iterates.
@@ -37,7 +40,8 @@ using tensor_source = std::function<std::size_t(std::span<tensor_view>)>;
 
 struct stream_item {
   std::uint64_t index = 0; ///< Of the tensor, counted from 0.
-  /// The view is valid until the next step of the stream; `encoded{*result}` keeps it.
+  /// Its bytes are valid until the next step of the stream, or as long as `into` is, the view itself
+  /// until the next step; `encoded{*result}` keeps both.
   expected<encoded_view> result;
 };
 

@@ -73,7 +73,6 @@ unit_tally stream_batch::run(const lane_floor& floor) {
   if (how.row->survey_run != nullptr)
     numbers.resize(entries.size());
   kernels::tensor_numbers none;
-  auto* const base = bytes.data();
   for (std::uint32_t slot = 0; slot < entries.size(); ++slot) {
     const auto& each = entries[slot];
     if (each.map == refused)

@@ -59,7 +59,7 @@ public:
   static constexpr std::uint32_t refused = ~0u;
   struct entry {
     tensor_view view;
-    std::uint64_t offset = 0;       ///< Of its planes in the slab.
+    std::uint64_t offset = 0;       ///< Of its planes from `base`.
     std::uint32_t map = refused;    ///< In `maps`; refused: see `complaints`.
   };
   struct complaint {
@@ -85,6 +85,7 @@ public:
   std::vector<plane_map> maps;
   std::vector<complaint> complaints; ///< Of shapes, before it was sent.
   slab bytes;
+  std::byte* base = nullptr; ///< The slab's, or the caller's memory.
   std::uint64_t bytes_used = 0;
   std::uint64_t sequence = 0, first_index = 0;
   std::chrono::steady_clock::time_point sent{};

@@ -34,6 +34,7 @@ private:
   bool fill(stream_batch&);
   bool pull();
   bool place(stream_batch&, const tensor_view&);
+  bool refuse(stream_batch&, const tensor_view&, error);
   void flush();
   bool make_room(stream_batch&, std::uint64_t bytes);
   void receive();
@@ -48,6 +49,7 @@ private:
   std::shared_ptr<stream_hub> x_hub;
   budget::lease x_lease;
   std::uint64_t x_bytes_max = 0, x_bytes = 0; // of slabs
+  std::uint64_t x_batch_bytes = 0, x_into = 0;
 
   std::vector<std::shared_ptr<stream_batch>> x_batches;
   std::vector<stream_batch*> x_free;

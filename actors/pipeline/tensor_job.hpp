@@ -5,64 +5,44 @@
 // tensor first gets a round of surveys before.
 
 #include "actors/pipeline/budget.hpp"
-#include "actors/pipeline/desk.hpp"
 #include "actors/pipeline/encode_view.hpp"
+#include "actors/pipeline/shard_rounds.hpp"
 
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <string>
 #include <vector>
 
 namespace viva::actors {
 
-struct tensor_order {
-  kernels::recipe how;
-  tensor_view view;
-  std::string name; ///< In errors.
-  urgency how_urgent = urgency::normal;
-  deadline until = no_deadline;
-};
+/// Rows of a tensor as shards: `grain` rows belong together.
+std::vector<row_run> cut_rows(std::uint64_t rows, std::uint64_t cols, std::uint64_t grain);
 
-class tensor_job : public std::enable_shared_from_this<tensor_job> {
+class tensor_job final : public shard_rounds {
 public:
   using answer = std::shared_ptr<outcome<expected<encoded>>>;
 
-  tensor_job(tensor_order order, std::shared_ptr<desk> work, answer to);
+  tensor_job(order what, const kernels::recipe& how, const tensor_view& view,
+             std::shared_ptr<desk> work, answer to);
 
-  /// Once, when the budget has room.
-  void start(budget::lease);
-  /// Ends the job as soon as no lane reads its view.
-  void withdraw(errc why);
-  /// Source bytes of results are the caller's; this is what the pipeline allocates.
-  static std::uint64_t bytes_of(const tensor_order&);
+  /// Once, when the budget has room for `bytes`; an empty lease: it never will.
+  void begin(budget::lease);
+  /// What the result takes; the source is the caller's.
+  std::uint64_t bytes() const;
 
 private:
-  class shard;
-  friend class shard;
+  enum : unsigned { survey_round, encode_round };
 
-  bool begin_shard();
-  unit_tally run_shard(std::size_t index, bool survey, const lane_floor&);
-  void shard_done(std::size_t index);
-  void shard_lost();
-  void shard_failed(const error&, bool begun);
-  void next_round(bool survey);
-  void stop(std::unique_lock<std::mutex>&, std::optional<error> why);
-  void settle(std::unique_lock<std::mutex>&);
+  expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) override;
+  bool round_done(unsigned round) override;
+  void deliver(std::optional<error>) override;
 
-  const tensor_order x_order;
-  const std::shared_ptr<desk> x_desk;
+  const kernels::recipe x_how;
+  const tensor_view x_view;
   const answer x_answer;
-  std::vector<row_run> x_rows;
+  const std::vector<row_run> x_rows;
   std::vector<kernels::survey> x_seen;
-  std::vector<status> x_status;
-
-  std::mutex x_guard;
   std::optional<encoded> x_result;
   budget::lease x_lease; // until the answer is taken
-  std::size_t x_left = 0, x_running = 0; // of this round
-  bool x_surveying = false, x_answered = false;
-  std::optional<error> x_stopped;
 };
 
 } // namespace viva::actors

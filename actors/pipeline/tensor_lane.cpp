@@ -1,13 +1,15 @@
 #include "actors/pipeline/tensor_lane.hpp"
 
+#include "actors/pipeline/resident.hpp"
+
 #include <caf/all.hpp>
 
 namespace viva::actors {
 namespace {
 
-void run_metered(unit& work, const tensor_lane_place& place) {
+void run_metered(unit& work, const tensor_lane_place& place, lane_shelf& shelf) {
   const auto began = std::chrono::steady_clock::now();
-  const auto did = work.run(lane_floor{*place.condemned});
+  const auto did = work.run(lane_floor{*place.condemned, shelf});
   const auto took = std::chrono::steady_clock::now() - began;
   auto& meter = *place.meter;
   meter.tickets.add(took);
@@ -20,15 +22,16 @@ void run_metered(unit& work, const tensor_lane_place& place) {
 
 caf::behavior tensor_lane(caf::event_based_actor* self, tensor_lane_place place) {
   auto held = std::make_shared<unit_ptr>(); // taken at the end of the turn before
+  auto shelf = std::make_shared<lane_shelf>();
   return {
-    [self, held, place = std::move(place)](next_unit) {
+    [self, held, shelf, place = std::move(place)](next_unit) {
       auto work = *held ? std::move(*held) : place.work->turn(place.index, place.life).next;
       if (!work)
         return; // a sibling was faster
       const bool wanted = work->begin();
       if (wanted) {
         work->begun.store(true, std::memory_order_relaxed);
-        run_metered(*work, place);
+        run_metered(*work, place, *shelf);
         work->begun.store(false, std::memory_order_relaxed);
       }
       auto [mine, next] = place.work->turn(place.index, place.life);

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace viva {
 
@@ -51,6 +52,8 @@ inline tensor_view view_of(std::span<const std::byte> bytes, std::span<const std
 struct method_words {
   std::string text;
   method_words(std::string_view words) : text(words) {
+  }
+  method_words(std::string words) : text(std::move(words)) {
   }
   method_words(const char* words) : text(words) {
   }

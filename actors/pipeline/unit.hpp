@@ -20,10 +20,17 @@ struct unit_tally {
   std::uint64_t tensors = 0, bytes = 0; ///< Of source.
 };
 
+class lane_shelf;
+
 /// What a lane gives to the unit that runs on it.
 class lane_floor {
 public:
-  explicit lane_floor(const std::atomic<bool>& condemned) : x_condemned(condemned) {
+  lane_floor(const std::atomic<bool>& condemned, lane_shelf& shelf)
+      : x_condemned(condemned), x_shelf(shelf) {
+  }
+  /// What this lane holds, and loses when it dies.
+  lane_shelf& shelf() const noexcept {
+    return x_shelf;
   }
   /// A point at which this lane may be made to die, for tests of deaths in the midst of work.
   void step() const {
@@ -34,6 +41,7 @@ public:
 private:
   [[noreturn]] static void die();
   const std::atomic<bool>& x_condemned;
+  lane_shelf& x_shelf;
 };
 
 class unit {
@@ -50,7 +58,9 @@ public:
   /// It will not run: too many lanes died of it, or the pipeline is closed.
   virtual void fail(const error&, bool was_begun) noexcept = 0;
 
+  static constexpr std::size_t any_lane = ~std::size_t{0};
   urgency how_urgent = urgency::normal;
+  std::size_t only_lane = any_lane; ///< It waits for this one, even while that is down.
   std::uint32_t runs_lost = 0;     ///< The desk's.
   std::atomic<bool> begun{false};  ///< The lane's; read by the desk once the lane is dead.
 };

@@ -161,6 +161,22 @@ TEST_CASE("stream: large tensors share the memory of a small budget") {
   CHECK(good == tensors.size());
 }
 
+TEST_CASE("stream: results go where the caller wants them, as far as there is room") {
+  const auto tensors = many_tensors(100, 64);
+  const auto each = map_planes(kernels::parse_recipe("int8", dtype::f32).value(), 1, 64).total;
+  std::vector<std::byte> memory(99 * each);
+  pipeline pipe{{.lanes = 2}};
+  std::vector<const std::byte*> at(100);
+  for (auto&& [index, result] :
+       pipe.stream(tensors, int8{}, {.batch_tensors = 7, .into = memory}))
+    at[index] = result ? result->plane(0).data() : nullptr;
+  for (std::size_t i = 0; i < 99; ++i) {
+    CHECK(at[i] == memory.data() + i * each);
+    CHECK(std::memcmp(at[i], by_reference("int8", tensors[i]).plane(0).data(), 64) == 0);
+  }
+  CHECK(at[99] == nullptr);
+}
+
 TEST_CASE("stream: an unknown method is every tensor's error") {
   const auto tensors = many_tensors(5, 64);
   pipeline pipe{{.lanes = 1}};

@@ -1,0 +1,150 @@
+#include "actors/pipeline/resident.hpp"
+
+#include "actors/pipeline/tensor_job.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <numeric>
+
+namespace viva::actors {
+namespace {
+
+/// Rows that belong together under every method, so that shards can be encoded by any of them.
+std::uint64_t grain_of_all(const tensor_view& view) {
+  std::uint64_t grain = 1;
+  for (const auto& method : kernels::methods())
+    if (const auto how = kernels::parse_recipe(method.name, view.type))
+      grain = std::lcm(grain, method.shape(*how, view.cols).rows_grain);
+  return grain;
+}
+
+constexpr std::uint64_t plane_alignment = 64;
+
+} // namespace
+
+resident_tensor::resident_tensor(std::uint64_t id, std::string tensor_name, const tensor_view& view,
+                                 std::filesystem::path file, std::uint64_t offset,
+                                 budget::lease lease)
+    : number(id), name(std::move(tensor_name)), shape(view),
+      rows(cut_rows(view.rows, view.cols, grain_of_all(view))), x_file(std::move(file)),
+      x_file_offset(offset), x_lease(std::move(lease)) {
+}
+
+resident_tensor::resident_tensor(std::uint64_t id, std::shared_ptr<const resident_tensor> from,
+                                 const kernels::recipe& with, budget::lease lease)
+    : number(id), name(from->name), shape(from->shape), rows(from->rows), parent(std::move(from)),
+      how(with), x_lease(std::move(lease)) {
+}
+
+std::uint64_t resident_tensor::plane_offset(std::size_t p, std::size_t shard) const {
+  const auto planes = how.row->shape(how, shape.cols);
+  std::uint64_t offset = 0;
+  for (std::size_t i = 0; i < p; ++i) {
+    const auto bytes = planes.planes[i].bytes(rows[shard].first, rows[shard].count, shape.cols);
+    offset += (bytes + plane_alignment - 1) / plane_alignment * plane_alignment;
+  }
+  return offset;
+}
+
+std::uint64_t resident_tensor::shard_bytes(std::size_t shard) const {
+  if (!is_encoded())
+    return rows[shard].count * shape.cols * kernels::bytes_of(shape.type);
+  return plane_offset(how.row->shape(how, shape.cols).planes_count, shard);
+}
+
+expected<const std::vector<std::byte>*> resident_tensor::need(std::size_t shard,
+                                                              const lane_floor& floor) const {
+  if (const auto* there = floor.shelf().find({number, shard}))
+    return there;
+  auto made = make(shard, floor);
+  if (!made)
+    return tl::unexpected(made.error());
+  built.fetch_add(1, std::memory_order_relaxed);
+  return &floor.shelf().put({number, shard}, std::move(*made));
+}
+
+expected<tensor_view> resident_tensor::need_rows(std::size_t shard, const lane_floor& floor) const {
+  const auto bytes = need(shard, floor);
+  if (!bytes)
+    return tl::unexpected(bytes.error());
+  return tensor_view{(*bytes)->data(), rows[shard].count, shape.cols, 0, shape.type};
+}
+
+expected<std::vector<std::byte>> resident_tensor::make(std::size_t shard,
+                                                       const lane_floor& floor) const {
+  if (!is_encoded())
+    return read_source(shard);
+  const bool was_there = floor.shelf().find({parent->number, shard}) != nullptr;
+  const auto values = parent->need_rows(shard, floor);
+  if (!values)
+    return tl::unexpected(values.error());
+  std::vector<std::byte> bytes(shard_bytes(shard));
+  std::array<std::byte*, kernels::planes_max> to{};
+  const auto planes = how.row->shape(how, shape.cols).planes_count;
+  for (std::size_t p = 0; p < planes; ++p)
+    to[p] = bytes.data() + plane_offset(p, shard);
+  floor.step();
+  const kernels::matrix in{values->data, values->type, values->rows, values->cols};
+  auto done = how.row->encode_simd(how, in, numbers, {to.data(), planes});
+  if (!was_there && parent->dropped)
+    floor.shelf().drop({parent->number, shard}); // made for this once
+  if (done)
+    return bytes;
+  done.position += rows[shard].first * shape.cols;
+  return tl::unexpected(name_problem(done, how, shape.cols, name));
+}
+
+expected<std::vector<std::byte>> resident_tensor::read_source(std::size_t shard) const {
+  std::vector<std::byte> bytes(shard_bytes(shard));
+  const auto line = shape.cols * kernels::bytes_of(shape.type);
+  const auto [first, count] = rows[shard];
+  if (!x_file.empty()) {
+    std::ifstream in(x_file, std::ios::binary);
+    in.seekg(static_cast<std::streamoff>(x_file_offset + first * line));
+    in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    if (!in)
+      return fail(errc::unreadable, name + ": rows " + std::to_string(first) + " to "
+                                      + std::to_string(first + count) + " cannot be read from "
+                                      + x_file.string() + "; is it as long as the shape says?");
+    return bytes;
+  }
+  const std::shared_lock lock{x_source_guard};
+  if (x_source_gone)
+    return fail(errc::fault, name + ": a lane died that held rows " + std::to_string(first) + " to "
+                               + std::to_string(first + count)
+                               + ", and its source was released; put it again");
+  const auto apart = shape.row_bytes == 0 ? line : shape.row_bytes;
+  for (std::uint64_t r = 0; r < count; ++r)
+    std::memcpy(bytes.data() + r * line, shape.data + (first + r) * apart, line);
+  return bytes;
+}
+
+void resident_tensor::release_source() {
+  const std::unique_lock lock{x_source_guard};
+  x_source_gone = true;
+}
+
+void resident_store::add(std::shared_ptr<resident_tensor> tensor) {
+  const std::lock_guard lock{x_guard};
+  x_tensors.emplace(tensor->number, std::move(tensor));
+}
+
+std::shared_ptr<resident_tensor> resident_store::find(std::uint64_t number) const {
+  const std::lock_guard lock{x_guard};
+  const auto at = x_tensors.find(number);
+  return at == x_tensors.end() ? nullptr : at->second;
+}
+
+std::shared_ptr<resident_tensor> resident_store::remove(std::uint64_t number) {
+  const std::lock_guard lock{x_guard};
+  const auto at = x_tensors.find(number);
+  if (at == x_tensors.end())
+    return nullptr;
+  auto tensor = std::move(at->second);
+  x_tensors.erase(at);
+  tensor->dropped = true;
+  return tensor;
+}
+
+} // namespace viva::actors

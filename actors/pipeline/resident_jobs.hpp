@@ -1,0 +1,31 @@
+#pragma once
+
+// What can be asked of resident tensors, each as rounds over its shards, each shard on its lane.
+
+#include "actors/pipeline/resident.hpp"
+#include "actors/pipeline/tensor_id.hpp"
+
+namespace viva::actors {
+
+template <class T>
+using answer_to = std::shared_ptr<outcome<expected<T>>>;
+
+struct resident_place {
+  std::shared_ptr<desk> work;
+  std::shared_ptr<resident_store> store;
+  std::uint32_t lanes = 1;
+};
+
+/// Builds every shard of a tensor, then answers its number. An encoded one of a method that needs a
+/// number of the whole tensor is surveyed first.
+std::shared_ptr<shard_rounds> build_resident(shard_rounds::order, const resident_place&,
+                                             std::shared_ptr<resident_tensor>,
+                                             answer_to<tensor_id>);
+/// Brings an encoded tensor together.
+std::shared_ptr<shard_rounds> fetch_resident(shard_rounds::order, const resident_place&,
+                                             std::shared_ptr<resident_tensor>, budget::lease,
+                                             answer_to<encoded>);
+/// Takes a tensor off all shelves; what it held of the budget goes back at the end.
+void forget_resident(const resident_place&, std::shared_ptr<resident_tensor>);
+
+} // namespace viva::actors

@@ -1,0 +1,79 @@
+#pragma once
+
+// Shard rounds: work on one tensor, shard by shard, in rounds. A round begins when the one before
+// it is done by all shards; the first error in the order of the shards ends it all.
+
+#include "actors/pipeline/desk.hpp"
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace viva::actors {
+
+class shard_rounds : public std::enable_shared_from_this<shard_rounds> {
+public:
+  struct order {
+    std::string name; ///< In errors.
+    urgency how_urgent = urgency::normal;
+    deadline until = no_deadline;
+  };
+
+  shard_rounds(order what, std::size_t shards, std::shared_ptr<desk> work);
+  virtual ~shard_rounds() = default;
+
+  /// Ends it as soon as no lane works on it.
+  void withdraw(errc why);
+
+protected:
+  /// Begins with round `first`; once. Where it was withdrawn before nothing happens, and `prepare`,
+  /// which runs under the lock, is not called.
+  void start(unsigned first, const std::function<void()>& prepare = [] {});
+  void stop(error why);
+
+  /// One shard in one round, on a lane; may run again where the lane died.
+  virtual expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) = 0;
+  /// All shards have done it: true where one more round follows.
+  virtual bool round_done(unsigned round) = 0;
+  /// The end, once, without the lock: done, or why not.
+  virtual void deliver(std::optional<error>) = 0;
+  /// The only lane that may run a shard; unit::any_lane by default.
+  virtual std::size_t lane_of(std::size_t shard) const;
+
+  const std::string& name() const noexcept {
+    return x_order.name;
+  }
+
+private:
+  class shard_unit;
+
+  bool begin_shard();
+  void shard_done();
+  void shard_lost();
+  void shard_failed(const error&, bool was_begun);
+  void submit(unsigned round);
+  void settle(std::unique_lock<std::mutex>&);
+
+  const order x_order;
+  const std::shared_ptr<desk> x_desk;
+  std::vector<std::optional<error>> x_problems; // each written by the lane that runs the shard
+
+  std::mutex x_guard;
+  std::size_t x_left = 0, x_running = 0; // of this round
+  unsigned x_round = 0;
+  bool x_answered = false;
+  std::optional<error> x_stopped;
+};
+
+/// For outcome::on_withdraw: holds nobody alive.
+inline std::function<void(errc)> withdraws(const std::shared_ptr<shard_rounds>& job) {
+  return [weak = std::weak_ptr(job)](errc why) {
+    if (const auto still = weak.lock())
+      still->withdraw(why);
+  };
+}
+
+} // namespace viva::actors

@@ -1,0 +1,248 @@
+#include "bench/throughput_bench.hpp"
+
+#include "actors/pipeline.hpp"
+#include "bench/bandwidth.hpp"
+#include "bench/samples.hpp"
+#include "bench/throughput_field.hpp"
+#include "bench/timing.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include <sys/resource.h>
+
+namespace viva::bench {
+namespace {
+
+constexpr std::uint64_t single_tensors_max = 1'000'000;
+constexpr double killed_seconds = 3, paced_seconds = 1;
+constexpr std::uint64_t latency_every = 16; // tensors a sample; a clock costs a fifth of a tensor
+
+double seconds_since(clock::time_point began) {
+  return std::chrono::duration<double>(clock::now() - began).count();
+}
+
+double processor_seconds() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const auto of = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return of(used.ru_utime) + of(used.ru_stime);
+}
+
+/// The first `count` tensors of the field, in order.
+tensor_source all_of(const throughput_field& field, std::uint64_t count) {
+  return [&field, count, at = std::uint64_t{0}](std::span<tensor_view> out) mutable {
+    const auto n = std::min<std::uint64_t>(out.size(), count - at);
+    for (std::uint64_t i = 0; i < n; ++i)
+      out[i] = field.view(at + i);
+    at += n;
+    return n;
+  };
+}
+
+/// Kills a lane, one after the other, for every `period` of clocked time.
+class reaper {
+public:
+  reaper(pipeline& pipe, std::uint32_t period_ms)
+      : x_thread([this, &pipe, period = std::chrono::milliseconds(period_ms)](
+                   std::stop_token stop) {
+          std::mutex guard;
+          std::condition_variable_any come;
+          clock::duration clocked{};
+          std::uint32_t lane = 0;
+          for (auto last = clock::now(); !stop.stop_requested();) {
+            std::unique_lock lock{guard};
+            come.wait_for(lock, stop, std::chrono::milliseconds{1}, [] { return false; });
+            const auto now = clock::now();
+            clocked += x_clocked ? now - last : clock::duration{};
+            last = now;
+            for (; clocked >= period; clocked -= period)
+              pipe.kill_lane(lane++);
+          }
+        }) {
+  }
+  void clocked(bool on) {
+    x_clocked = on;
+  }
+
+private:
+  std::atomic<bool> x_clocked{false};
+  std::jthread x_thread;
+};
+
+class throughput_run {
+public:
+  throughput_run(const throughput_options& options, throughput_field& field)
+      : x_options(options), x_field(field), x_pipe({.lanes = options.lanes}) {
+  }
+
+  throughput_result run() {
+    std::vector<double> read, bare, full, ratio, single;
+    const auto single_count = std::min(x_field.tensors(), single_tensors_max);
+    for (std::uint32_t round = 0; round < x_options.rounds; ++round) {
+      read.push_back(static_cast<double>(x_field.source_bytes()) / read_once() / 1e9);
+      bare.push_back(rate_of(x_field.tensors(), bare_once()));
+      full.push_back(rate_of(x_field.tensors(), stream_once(x_field.tensors(), false)));
+      ratio.push_back(full.back() / bare.back());
+      single.push_back(rate_of(single_count, stream_once(single_count, true)));
+    }
+    x_result.read_gb_s = median(read);
+    x_result.bare_per_s = median(bare);
+    x_result.tensors_per_s = median(full);
+    x_result.ratio_to_bare = median(ratio);
+    x_result.single_per_s = median(single);
+    x_result.wall_s = static_cast<double>(x_field.tensors()) / x_result.tensors_per_s;
+    x_result.gb_s = static_cast<double>(x_field.source_bytes()) / x_result.wall_s / 1e9;
+    if (x_options.kill_ms != 0)
+      run_killed();
+    run_paced();
+    return x_result;
+  }
+
+private:
+  static double rate_of(std::uint64_t tensors, double seconds) {
+    return static_cast<double>(tensors) / seconds;
+  }
+
+  double on_all_threads(const std::function<void(unsigned)>& work) {
+    const auto began = clock::now();
+    on_threads(x_options.lanes, work);
+    return seconds_since(began);
+  }
+  double read_once() {
+    const auto parts = x_options.lanes;
+    const auto piece = x_field.source_bytes() / parts / 1024 * 1024;
+    std::vector<std::uint64_t> sums(parts);
+    const auto* from = x_field.view(0).data;
+    const auto took =
+      on_all_threads([&](unsigned p) { sums[p] = read_words(from + p * piece, piece); });
+    static std::atomic<std::uint64_t> kept; // so that no compiler leaves the reading out
+    for (const auto sum : sums)
+      kept += sum;
+    return took;
+  }
+  double bare_once() {
+    const auto count = x_field.tensors();
+    const auto parts = x_options.lanes;
+    x_field.wipe(count);
+    const auto took = on_all_threads(
+      [&](unsigned p) { x_field.encode(count * p / parts, count * (p + 1) / parts); });
+    check(count);
+    return took;
+  }
+  void check(std::uint64_t count) {
+    x_result.results_checked += count;
+    x_result.results_wrong += x_field.wrong(count);
+  }
+
+  double stream_once(std::uint64_t count, bool single) {
+    x_field.wipe(count);
+    const auto messages = x_pipe.metrics().messages;
+    const auto cpu = processor_seconds();
+    const auto began = clock::now();
+    std::uint64_t received = 0;
+    {
+      auto stream = x_pipe.stream_from(
+        all_of(x_field, count), x_options.method,
+        {.batch_tensors = single ? 1 : x_options.batch_tensors, .into = x_field.results()});
+      for (auto&& [index, result] : stream)
+        received += result.has_value();
+    }
+    const auto took = seconds_since(began);
+    const auto spent = processor_seconds() - cpu;
+    const auto price = static_cast<double>(x_pipe.metrics().messages - messages)
+                       / static_cast<double>(count);
+    (single ? x_result.single_messages_per_tensor : x_result.messages_per_tensor) = price;
+    x_result.cpu_s = single ? x_result.cpu_s : spent;
+    x_result.results_wrong += count - received;
+    check(count);
+    return took;
+  }
+
+  void run_killed() {
+    const auto before = x_pipe.metrics();
+    double took = 0;
+    std::uint64_t tensors = 0;
+    reaper death(x_pipe, x_options.kill_ms);
+    while (took < killed_seconds) {
+      x_field.wipe(x_field.tensors());
+      std::uint64_t received = 0;
+      death.clocked(true);
+      const auto began = clock::now();
+      for (auto&& [index, result] :
+           x_pipe.stream_from(all_of(x_field, x_field.tensors()), x_options.method,
+                              {.batch_tensors = x_options.batch_tensors,
+                               .into = x_field.results()}))
+        received += result.has_value();
+      took += seconds_since(began);
+      death.clocked(false);
+      tensors += x_field.tensors();
+      x_result.results_wrong += x_field.tensors() - received;
+      check(x_field.tensors());
+    }
+    const auto after = x_pipe.metrics();
+    x_result.killed_per_s = rate_of(tensors, took);
+    x_result.killed_ratio = x_result.killed_per_s / x_result.tensors_per_s;
+    x_result.restarts = after.restarts - before.restarts;
+    x_result.tickets_lost = after.tickets_lost - before.tickets_lost;
+  }
+
+  // Open loop: a tensor is due whether or not those before it are done, and its latency counts from
+  // there.
+  void run_paced() {
+    const double rate = x_result.tensors_per_s / 2;
+    const auto count = static_cast<std::uint64_t>(rate * paced_seconds);
+    const auto began = clock::now();
+    std::uint64_t given = 0;
+    auto due = [&](std::span<tensor_view> out) {
+      for (;;) {
+        const auto now = static_cast<std::uint64_t>(seconds_since(began) * rate);
+        const auto n = std::min({now < given ? 0 : now - given, count - given, out.size()});
+        for (std::uint64_t i = 0; i < n; ++i)
+          out[i] = x_field.view((given + i) % x_field.tensors());
+        given += n;
+        if (n != 0 || given == count)
+          return n;
+        std::this_thread::yield();
+      }
+    };
+    samples us;
+    auto stream = x_pipe.stream_from(due, x_options.method,
+                                     {.batch_tensors = x_options.batch_tensors});
+    for (auto&& [index, result] : stream) {
+      x_result.results_wrong += !result;
+      if (index % latency_every == 0)
+        us.push_back(us_since(began) - static_cast<double>(index) / rate * 1e6);
+    }
+    x_result.p50_us = quantile(us, 0.50);
+    x_result.p99_us = quantile(us, 0.99);
+  }
+
+  const throughput_options x_options;
+  throughput_field& x_field;
+  pipeline x_pipe;
+  throughput_result x_result;
+};
+
+} // namespace
+
+expected<throughput_result> measure_throughput(const throughput_options& options) {
+  const auto how = kernels::parse_recipe(options.method, dtype::f32);
+  if (!how)
+    return tl::unexpected(how.error());
+  if (how->row->survey_run != nullptr)
+    return fail(errc::unsupported, options.method + " reads a tensor twice, so its bare loop is no"
+                                                    " single kernel; take another method");
+  if (options.values % how->cols_multiple() != 0)
+    return fail(errc::bad_shape, options.method + " wants a multiple of "
+                                   + std::to_string(how->cols_multiple()) + " values");
+  throughput_field field(*how, options.tensors, options.values, options.lanes);
+  return throughput_run(options, field).run();
+}
+
+} // namespace viva::bench

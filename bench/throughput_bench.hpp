@@ -1,0 +1,56 @@
+#pragma once
+
+// Many small tensors through viva::pipeline, beside the same kernel on plain threads.
+//
+// Tensors are normal, signed, each another one, and together larger than any cache. In each round
+// run, in turn, over the same source and the same result memory:
+//
+//   read     all of the source, by as many threads
+//   bare     the kernel in a loop, tensor by tensor, by as many plain threads, no actors
+//   stream   the pipeline: the clock runs from before the first submit until the last result was
+//            received and counted
+//   single   the same with one tensor a message, over a part of the tensors
+//
+// Then the stream again while a lane is killed every so many milliseconds (`kill_ms`), and at half
+// its rate, open loop, for the latency from the moment a tensor is due until its result is
+// received. After each clock stopped, every result is compared with the reference's by a 64-bit
+// digest of its planes.
+
+#include "kernels/error.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace viva::bench {
+
+struct throughput_options {
+  std::uint64_t tensors = 1'000'000;
+  std::uint64_t values = 512;
+  std::string method = "int8";
+  std::uint32_t lanes = 2;
+  std::uint32_t batch_tensors = 256;
+  std::uint32_t kill_ms = 0; ///< 0: no lane is killed.
+  std::uint32_t rounds = 5;
+};
+
+struct throughput_result {
+  double wall_s = 0, tensors_per_s = 0; ///< Of the stream; rates are medians of the rounds.
+  double bare_per_s = 0, ratio_to_bare = 0;
+  double read_gb_s = 0, gb_s = 0; ///< 1e9 bytes of source.
+  double messages_per_tensor = 0, cpu_s = 0;
+  double single_per_s = 0, single_messages_per_tensor = 0;
+  double killed_per_s = 0, killed_ratio = 0; ///< 0 where no lane was killed.
+  std::uint64_t restarts = 0, tickets_lost = 0;
+  double p50_us = 0, p99_us = 0; ///< At half of tensors_per_s.
+  std::uint64_t results_checked = 0, results_wrong = 0;
+};
+
+/// Refuses words that are no method, and sizes that the method or the memory cannot take.
+expected<throughput_result> measure_throughput(const throughput_options&);
+
+/// One JSON object in one line.
+std::string to_json_line(const throughput_options&, const throughput_result&);
+std::string to_table(const throughput_options&, const throughput_result&);
+
+} // namespace viva::bench

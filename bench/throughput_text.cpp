@@ -1,0 +1,68 @@
+// What the throughput of a pipeline looks like: a line of JSON, a table.
+
+#include "bench/throughput_bench.hpp"
+
+#include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
+
+namespace viva::bench {
+
+std::string to_json_line(const throughput_options& options, const throughput_result& r) {
+  const nlohmann::ordered_json line = {
+    {"tensors", options.tensors},
+    {"values", options.values},
+    {"method", options.method},
+    {"lanes", options.lanes},
+    {"isolation", "thread"},
+    {"batch_tensors", options.batch_tensors},
+    {"wall_s", r.wall_s},
+    {"tensors_per_s", r.tensors_per_s},
+    {"values_per_s", r.tensors_per_s * static_cast<double>(options.values)},
+    {"bare_tensors_per_s", r.bare_per_s},
+    {"ratio_to_bare", r.ratio_to_bare},
+    {"read_gb_s", r.read_gb_s},
+    {"gb_s", r.gb_s},
+    {"messages_per_tensor", r.messages_per_tensor},
+    {"cpu_s", r.cpu_s},
+    {"single_tensors_per_s", r.single_per_s},
+    {"single_messages_per_tensor", r.single_messages_per_tensor},
+    {"p50_us", r.p50_us},
+    {"p99_us", r.p99_us},
+    {"kill_ms", options.kill_ms},
+    {"killed_tensors_per_s", r.killed_per_s},
+    {"killed_ratio", r.killed_ratio},
+    {"restarts", r.restarts},
+    {"tickets_lost", r.tickets_lost},
+    {"results_checked", r.results_checked},
+    {"verified", r.results_wrong == 0},
+  };
+  return line.dump();
+}
+
+std::string to_table(const throughput_options& options, const throughput_result& r) {
+  std::string out = fmt::format("{} tensors of {} f32 values, {}, {} lanes, thread isolation, "
+                                "median of {} rounds\n\n",
+                                options.tensors, options.values, options.method, options.lanes,
+                                options.rounds);
+  const auto row = [&out](std::string_view what, const std::string& how_much) {
+    out += fmt::format("{:<34} {}\n", what, how_much);
+  };
+  row("tensors/s", fmt::format("{:.2f} M   ({:.2f} Gvalues/s, {:.1f} GB/s)", r.tensors_per_s / 1e6,
+                               r.tensors_per_s * static_cast<double>(options.values) / 1e9,
+                               r.gb_s));
+  row("bare loop, same threads", fmt::format("{:.2f} M", r.bare_per_s / 1e6));
+  row("ratio to bare", fmt::format("{:.3f}", r.ratio_to_bare));
+  row("read bandwidth", fmt::format("{:.1f} GB/s", r.read_gb_s));
+  row("messages per tensor", fmt::format("{:.5f}", r.messages_per_tensor));
+  row("processor seconds of wall", fmt::format("{:.3f} of {:.3f}", r.cpu_s, r.wall_s));
+  row("one tensor a message", fmt::format("{:.2f} M/s", r.single_per_s / 1e6));
+  row("latency at half load", fmt::format("p50 {:.0f} us, p99 {:.0f} us", r.p50_us, r.p99_us));
+  if (options.kill_ms != 0)
+    row(fmt::format("a lane killed every {} ms", options.kill_ms),
+        fmt::format("{:.2f} M/s, {:.3f} of undisturbed; {} restarts, {} tickets run again",
+                    r.killed_per_s / 1e6, r.killed_ratio, r.restarts, r.tickets_lost));
+  row("results compared", fmt::format("{}, {} wrong", r.results_checked, r.results_wrong));
+  return out;
+}
+
+} // namespace viva::bench

@@ -1,0 +1,93 @@
+// viva bench throughput: many small tensors through the pipeline, beside the bare kernel.
+
+#include "cli/invocation.hpp"
+
+#include "bench/throughput_bench.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <fstream>
+#include <memory>
+
+namespace viva::cli {
+
+namespace {
+
+struct throughput_flags {
+  bench::throughput_options options;
+  std::string faults, file;
+};
+
+/// "kill=100ms".
+expected<std::uint32_t> kill_period(const std::string& words) {
+  if (words.empty())
+    return 0u;
+  std::uint32_t ms = 0;
+  if (words.starts_with("kill=") && words.ends_with("ms") && words.size() <= 14) {
+    const auto digits = words.substr(5, words.size() - 7);
+    for (const char c : digits)
+      ms = c >= '0' && c <= '9' && ms < 1'000'000 ? ms * 10 + static_cast<std::uint32_t>(c - '0')
+                                                  : 100'000'000;
+  }
+  if (ms == 0 || ms > 60'000)
+    return fail(errc::bad_option, "--faults " + words + ": takes kill=100ms, 1 to 60000 ms");
+  return ms;
+}
+
+expected<exit_code> run(throughput_flags flags) {
+  const auto period = kill_period(flags.faults);
+  if (!period)
+    return tl::unexpected(period.error());
+  flags.options.kill_ms = *period;
+  std::ofstream file;
+  if (!flags.file.empty()) {
+    file.open(flags.file);
+    if (!file)
+      return fail(errc::cannot_write, flags.file + " cannot be written");
+  }
+  if (*period != 0)
+    spdlog::set_level(spdlog::level::off); // the deaths are ordered, and counted in the table
+  const auto result = bench::measure_throughput(flags.options);
+  if (!result)
+    return tl::unexpected(result.error());
+  if (file.is_open())
+    file << bench::to_json_line(flags.options, *result) << std::endl;
+  print(bench::to_table(flags.options, *result));
+  if (result->results_wrong != 0)
+    return fail(errc::job_failed, std::to_string(result->results_wrong)
+                                    + " results are not the reference's");
+  return exit_code::done;
+}
+
+} // namespace
+
+void add_bench_throughput(CLI::App& group, invocation& call) {
+  auto* app = group.add_subcommand(
+      "throughput", "many small tensors through the embedded pipeline, beside the bare kernel");
+  auto flags = std::make_shared<throughput_flags>();
+  auto& options = flags->options;
+  app->add_option("--tensors", options.tensors, "how many (default 1000000)")
+      ->check(CLI::Range(std::uint64_t{1000}, std::uint64_t{100'000'000}))
+      ->type_name("N");
+  app->add_option("--values", options.values, "f32 values of each (default 512)")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000}))
+      ->type_name("N");
+  app->add_option("-m,--method", options.method, "with its options (default int8)")
+      ->type_name("METHOD");
+  app->add_option("--lanes", options.lanes, "threads that compute (default 2)")
+      ->check(CLI::Range(1, 256))
+      ->type_name("N");
+  app->add_option("--batch", options.batch_tensors, "tensors of one message (default 256)")
+      ->check(CLI::Range(1, 65536))
+      ->type_name("N");
+  app->add_option("--rounds", options.rounds, "rates are medians of so many (default 5)")
+      ->check(CLI::Range(1, 1001))
+      ->type_name("N");
+  app->add_option("--faults", flags->faults, "kill=100ms: a lane dies so often, in a run of its own")
+      ->type_name("FAULTS");
+  app->add_option("--json", flags->file, "also write one JSON line to this file")
+      ->type_name("FILE");
+  app->callback([&call, flags] { call.run = [flags](const settings&) { return run(*flags); }; });
+}
+
+} // namespace viva::cli

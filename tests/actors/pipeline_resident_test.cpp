@@ -1,0 +1,164 @@
+#include "tests/actors/tensors.hpp"
+
+#include "tests/support/temporary_folder.hpp"
+
+#include <fstream>
+#include <limits>
+#include <thread>
+
+using namespace viva;
+using namespace viva::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::uint64_t rows = 3000, cols = 1024; // several shards for each of two lanes
+
+tensor_view wide(const tensor_values& values) {
+  auto view = view_of(std::span<const float>(values));
+  view.rows = values.size() / cols;
+  view.cols = cols;
+  return view;
+}
+
+encoded whole(const char* words, const tensor_values& values) {
+  const auto view = wide(values);
+  return by_reference(words, {view.data, view.type, view.rows, view.cols});
+}
+
+/// Every lane dies in its next unit; answers once each has a new life.
+void kill_all(pipeline& pipe) {
+  const auto before = pipe.metrics().restarts;
+  const auto values = normal_values(1 << 20, 9);
+  for (std::uint32_t lane = 0; lane < pipe.lanes(); ++lane)
+    pipe.kill_lane(lane);
+  while (pipe.metrics().restarts < before + pipe.lanes())
+    CHECK(pipe.quantize(wide(values), int8{}).get().has_value());
+}
+
+} // namespace
+
+TEST_CASE("resident: encoded in the lanes, fetched whole, with the reference's bytes") {
+  const auto values = normal_values(rows * cols, 1);
+  pipeline pipe{{.lanes = 2}};
+  const auto id = pipe.put("layer.0.w", wide(values)).get();
+  REQUIRE(id.has_value());
+  CHECK(pipe.metrics().budget_bytes_used == rows * cols * 4);
+  for (const auto* words : {"int8", "int8-tensor", "nf4", "nf4-dq", "nvfp4", "sparse24"}) {
+    INFO(words);
+    const auto made = pipe.quantize(*id, words).get();
+    REQUIRE(made.has_value());
+    const auto got = pipe.fetch(*made).get();
+    REQUIRE(got.has_value());
+    CHECK(same_bytes(got->view(), whole(words, values).view()));
+    pipe.drop(*made);
+  }
+  pipe.drop(*id);
+  CHECK(pipe.fetch(*id).get().error().code == errc::bad_option);
+}
+
+TEST_CASE("resident: what a dead lane held is made again by lineage, at any moment") {
+  const auto values = normal_values(rows * cols, 2);
+  const auto must = whole("nf4-dq", values);
+  pipeline pipe{{.lanes = 2}};
+  const auto id = pipe.put("w", wide(values)).get();
+  REQUIRE(id.has_value());
+  std::mt19937 random(3);
+  for (int round = 0; round < 12; ++round) {
+    if (round % 3 == 0)
+      kill_all(pipe); // before: the source's shards are gone
+    auto making = pipe.quantize(*id, "nf4-dq");
+    making.wait_for(std::chrono::microseconds(random() % 3000));
+    pipe.kill_lane(static_cast<std::uint32_t>(random())); // in the midst
+    const auto made = making.get();
+    REQUIRE(made.has_value());
+    if (round % 3 == 1)
+      kill_all(pipe); // after: the result's shards are gone, and their parents'
+    const auto got = pipe.fetch(*made).get();
+    REQUIRE(got.has_value());
+    CHECK(same_bytes(got->view(), must.view()));
+    pipe.drop(*made);
+  }
+  CHECK(pipe.metrics().restarts >= 8);
+}
+
+TEST_CASE("resident: without its source a lost shard is an error that says so") {
+  auto values = normal_values(rows * cols, 3);
+  pipeline pipe{{.lanes = 2}};
+  const auto id = pipe.put("layer.1.w", wide(values)).get();
+  REQUIRE(id.has_value());
+  pipe.release_source(*id);
+  std::ranges::fill(values, 0.0f); // the caller's again
+  const auto made = pipe.quantize(*id, int8{}).get();
+  REQUIRE(made.has_value()); // no lane has died: nothing is lost
+  CHECK(same_bytes(pipe.fetch(*made).get()->view(),
+                   whole("int8", normal_values(rows * cols, 3)).view()));
+  kill_all(pipe);
+  const auto gone = pipe.fetch(*made).get();
+  REQUIRE_FALSE(gone.has_value());
+  CHECK(gone.error().code == errc::fault);
+  CHECK(gone.error().text.find("layer.1.w: a lane died that held rows") == 0);
+  CHECK(gone.error().text.find("put it again") != std::string::npos);
+}
+
+TEST_CASE("resident: a result outlives its parent, and is still made again from its source") {
+  const auto values = normal_values(rows * cols, 4);
+  pipeline pipe{{.lanes = 2}};
+  const auto id = pipe.put("w", wide(values)).get();
+  const auto made = pipe.quantize(*id, nf4{}).get();
+  REQUIRE(made.has_value());
+  pipe.drop(*id);
+  kill_all(pipe);
+  const auto got = pipe.fetch(*made).get();
+  REQUIRE(got.has_value());
+  CHECK(same_bytes(got->view(), whole("nf4", values).view()));
+}
+
+TEST_CASE("resident: values of a file, read again after a death; a short file is named") {
+  const tests::temporary_folder folder;
+  const auto values = normal_values(rows * cols, 5);
+  const auto path = folder / "values.bin";
+  std::ofstream(path, std::ios::binary)
+    .write("head", 4)
+    .write(reinterpret_cast<const char*>(values.data()),
+           static_cast<std::streamsize>(values.size() * 4));
+  pipeline pipe{{.lanes = 2}};
+  const auto id = pipe.put("w", file_values{path, 4, rows, cols, dtype::f32}).get();
+  REQUIRE(id.has_value());
+  kill_all(pipe);
+  const auto made = pipe.quantize(*id, int8{}).get();
+  REQUIRE(made.has_value());
+  CHECK(same_bytes(pipe.fetch(*made).get()->view(), whole("int8", values).view()));
+  const auto longer = pipe.put("x", file_values{path, 4, rows + 1, cols, dtype::f32}).get();
+  REQUIRE_FALSE(longer.has_value());
+  CHECK(longer.error().code == errc::unreadable);
+  CHECK(longer.error().text.find(path.string()) != std::string::npos);
+}
+
+TEST_CASE("resident: NaN is named by its place in the tensor, and asking wrongly is told") {
+  auto values = normal_values(rows * cols, 6);
+  values[2500 * cols + 17] = std::numeric_limits<float>::quiet_NaN();
+  pipeline pipe{{.lanes = 2}};
+  const auto id = pipe.put("w", wide(values)).get();
+  REQUIRE(id.has_value());
+  for (const auto* words : {"int8", "int8-tensor"}) {
+    const auto bad = pipe.quantize(*id, words).get();
+    REQUIRE_FALSE(bad.has_value());
+    CHECK(bad.error().text.find("w: NaN or infinity at [2500, 17]") == 0);
+  }
+  CHECK(pipe.fetch(*id).get().error().code == errc::unsupported);
+  CHECK(pipe.quantize(tensor_id{99}, int8{}).get().error().code == errc::bad_option);
+  CHECK(pipe.quantize(*id, "nf5").get().error().code == errc::unknown_method);
+}
+
+TEST_CASE("resident: tensors that stay count against the budget, and dropped ones give it back") {
+  const auto values = normal_values(rows * cols, 7);
+  pipeline pipe{{.lanes = 2, .budget_bytes = rows * cols * 5}};
+  const auto id = pipe.put("w", wide(values)).get();
+  REQUIRE(id.has_value());
+  submit_options refuse;
+  refuse.when_full = on_full::refuse;
+  CHECK(pipe.put("v", wide(values), refuse).get().error().code == errc::over_budget);
+  pipe.drop(*id);
+  CHECK(pipe.put("v", wide(values)).get().has_value()); // waits until all lanes let go
+}

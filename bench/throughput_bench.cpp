@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t single_tensors_max = 1'000'000;
 constexpr double killed_seconds = 3, paced_seconds = 1;
+constexpr std::uint32_t paced_window = 6;
 constexpr std::uint64_t latency_every = 16; // tensors a sample; a clock costs a fifth of a tensor
 
 double seconds_since(clock::time_point began) {
@@ -193,7 +194,7 @@ private:
   }
 
   // Open loop: a tensor is due whether or not those before it are done, and its latency counts from
-  // there.
+  // there. A short window: what may wait in it is what latency can grow to.
   void run_paced() {
     const double rate = x_result.tensors_per_s / 2;
     const auto count = static_cast<std::uint64_t>(rate * paced_seconds);
@@ -213,7 +214,8 @@ private:
     };
     samples us;
     auto stream = x_pipe.stream_from(due, x_options.method,
-                                     {.batch_tensors = x_options.batch_tensors});
+                                     {.batch_tensors = x_options.batch_tensors,
+                                      .window = paced_window});
     for (auto&& [index, result] : stream) {
       x_result.results_wrong += !result;
       if (index % latency_every == 0)

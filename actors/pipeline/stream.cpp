@@ -25,14 +25,15 @@ void tensor_stream::cancel() {
 namespace actors {
 namespace {
 
-constexpr std::uint32_t tensors_under_way = 4096;
+// Half of it is what lanes do while the one who iterates wakes up: on a busy machine that takes the
+// best part of a millisecond.
+constexpr std::uint32_t tensors_under_way = 16 << 10, window_max = 4096;
 
-// Enough for each lane to have one more while results are read, and for a wake to bring many.
 std::uint32_t window_of(const stream_options& options, std::uint32_t lanes) {
   if (options.window != 0)
     return options.window;
   const auto batch = std::max(1u, options.batch_tensors);
-  return std::max(tensors_under_way / batch, 2 + 3 * lanes);
+  return std::max(std::min(tensors_under_way / batch, window_max), 2 + 3 * lanes);
 }
 
 } // namespace
@@ -40,7 +41,7 @@ std::uint32_t window_of(const stream_options& options, std::uint32_t lanes) {
 stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels::recipe> how,
                          tensor_source source, stream_options options)
     : x_floor(std::move(floor)), x_options(options), x_source(std::move(source)) {
-  x_hub = std::make_shared<stream_hub>(x_floor->lanes, options.until);
+  x_hub = std::make_shared<stream_hub>(options.until);
   if (how)
     x_how = *how;
   else
@@ -48,6 +49,8 @@ stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels
   if (x_broken.code == errc::ok)
     lease();
   const auto count = x_broken.code == errc::ok ? window_of(options, x_floor->lanes) : 1;
+  x_hub->wake_at = count / 2;
+  x_slots.resize(count);
   x_views.resize(std::max(1u, options.batch_tensors));
   x_view = x_views.size();
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -75,12 +78,13 @@ void stream_core::lease() {
 stream_core::~stream_core() {
   cancel();
   std::unique_lock lock{x_hub->guard};
-  x_hub->waiting = true;
-  x_hub->come.wait(lock, [this] { return x_hub->in_line + x_hub->running == 0; });
+  x_hub->come.wait(lock, [this] {
+    x_hub->waiting = true;
+    return x_hub->in_line + x_hub->running == 0;
+  });
 }
 
 void stream_core::cancel() {
-  const std::lock_guard lock{x_hub->guard};
   x_hub->cancelled = true;
 }
 
@@ -99,11 +103,12 @@ bool stream_core::next_batch() {
   if (x_current != nullptr)
     x_free.push_back(std::exchange(x_current, nullptr));
   x_slot = 0;
-  for (;;) {
-    while (send_more()) {
-    }
+  for (;;) { // one out, one in; more go out only while none comes in
+    const bool sent = send_more();
     if ((x_current = in_turn()) != nullptr)
       break;
+    if (sent)
+      continue;
     flush();
     if (x_out == 0)
       return false;
@@ -132,13 +137,11 @@ bool stream_core::send_more() {
   ++x_out;
   if (x_broken.code != errc::ok) {
     batch.lost = x_broken;
-    x_ready.push_back(&batch);
+    arrive(&batch);
     return true;
   }
-  const auto place = static_cast<std::size_t>(
-    std::ranges::find(x_batches, &batch, &std::shared_ptr<stream_batch>::get) - x_batches.begin());
-  x_unsent.push_back(x_batches[place]);
-  if (x_unsent.size() >= std::max<std::size_t>(1, x_batches.size() / 8))
+  x_unsent.push_back(batch.shared_from_this());
+  if (x_unsent.size() >= x_batches.size() / 8 || x_hub->in_line.load() == 0)
     flush();
   return true;
 }
@@ -146,10 +149,7 @@ bool stream_core::send_more() {
 void stream_core::flush() {
   if (x_unsent.empty())
     return;
-  {
-    const std::lock_guard lock{x_hub->guard};
-    x_hub->in_line += static_cast<std::uint32_t>(x_unsent.size());
-  }
+  x_hub->in_line += static_cast<std::uint32_t>(x_unsent.size());
   x_floor->work->submit(x_unsent);
   x_unsent.clear();
 }
@@ -247,27 +247,44 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
 /// Waits until something is home.
 void stream_core::receive() {
   std::unique_lock lock{x_hub->guard};
-  x_hub->waiting = true;
-  x_hub->come.wait(lock, [this] { return !x_hub->done.empty(); });
-  x_hub->waiting = false;
-  x_ready.insert(x_ready.end(), x_hub->done.begin(), x_hub->done.end());
-  x_hub->done.clear();
+  x_hub->come.wait(lock, [this] {
+    x_hub->waiting = x_hub->done.empty();
+    return !x_hub->waiting;
+  });
 }
 
-stream_batch* stream_core::in_turn() {
-  if (x_ready.empty()) {
+void stream_core::arrive(stream_batch* batch) {
+  if (x_options.in_order)
+    x_slots[batch->sequence % x_slots.size()] = batch;
+  else
+    x_ready.push_back(batch);
+}
+
+void stream_core::collect() {
+  {
     const std::lock_guard lock{x_hub->guard};
-    x_ready.swap(x_hub->done);
+    x_home.swap(x_hub->done);
   }
-  const auto at = x_options.in_order
-                    ? std::ranges::find(x_ready, x_next, &stream_batch::sequence)
-                    : x_ready.begin();
-  if (at == x_ready.end())
-    return nullptr;
-  auto* batch = *at;
-  x_ready.erase(at);
-  ++x_next;
-  return batch;
+  for (auto* batch : x_home)
+    arrive(batch);
+  x_home.clear();
+}
+
+/// The batch to read next, or null where it is not home.
+stream_batch* stream_core::in_turn() {
+  if (x_options.in_order) {
+    auto& slot = x_slots[x_next % x_slots.size()];
+    if (slot == nullptr)
+      collect();
+    x_next += slot != nullptr ? 1 : 0;
+    return std::exchange(slot, nullptr);
+  }
+  if (x_ready_at == x_ready.size()) {
+    x_ready.clear();
+    x_ready_at = 0;
+    collect();
+  }
+  return x_ready_at < x_ready.size() ? x_ready[x_ready_at++] : nullptr;
 }
 
 } // namespace actors

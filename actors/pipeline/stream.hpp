@@ -26,7 +26,7 @@ struct stream_options {
   std::uint32_t batch_tensors = 256; ///< Tensors a ticket at most; 1: one message each.
   std::uint64_t batch_bytes = 256 << 10; ///< Encoded bytes a batch aims at; a larger tensor goes
                                          ///< alone.
-  std::uint32_t window = 0; ///< Batches under way or unread; 0: for about 4,096 tensors.
+  std::uint32_t window = 0; ///< Batches under way or unread; 0: for about 16,384 tensors.
   urgency how_urgent = urgency::normal;
   deadline until = no_deadline; ///< Tensors that no lane has begun by then fail with timed_out.
   on_full when_full = on_full::block; ///< While other work holds the budget; suspend: as block.

@@ -43,26 +43,27 @@ const error* stream_batch::problem(std::uint32_t slot) const {
   return lost.code != errc::ok ? &lost : nullptr;
 }
 
-// Under the hub's lock. Wakes the one who iterates when lanes are about to run dry, not for each
-// batch: a wake costs as much as a batch of small tensors.
+// Under the hub's lock. Wakes the one who iterates while lanes still have work for the time that
+// takes, not for each batch: a wake costs as much as a batch of small tensors.
 void stream_batch::come_home(std::unique_lock<std::mutex>& lock) {
   hub->done.push_back(this);
-  const bool wake = hub->waiting && hub->in_line <= hub->lanes;
-  if (wake)
-    hub->come.notify_one(); // under the lock: whoever waits may end the hub
+  if (hub->waiting && hub->in_line.load() <= hub->wake_at) {
+    hub->waiting = false;
+    hub->come.notify_one();
+  }
   lock.unlock();
 }
 
 bool stream_batch::begin() noexcept {
-  std::unique_lock lock{hub->guard};
+  ++hub->running; // first, so that the sum of both is never 0 in between
   --hub->in_line;
   const bool late = hub->until != no_deadline && std::chrono::steady_clock::now() > hub->until;
-  if (!hub->cancelled && !late) {
-    ++hub->running;
+  if (!hub->cancelled.load() && !late)
     return true;
-  }
   lost = late ? error{errc::timed_out, "the stream's deadline passed before a lane was free"}
               : error{errc::interrupted, "the stream was cancelled"};
+  std::unique_lock lock{hub->guard};
+  --hub->running;
   come_home(lock);
   return false;
 }
@@ -95,9 +96,8 @@ void stream_batch::finish() noexcept {
 }
 
 void stream_batch::lose() noexcept {
-  const std::lock_guard lock{hub->guard};
-  --hub->running;
   ++hub->in_line;
+  --hub->running;
 }
 
 void stream_batch::fail(const error& why, bool was_begun) noexcept {

@@ -6,6 +6,7 @@
 #include "actors/pipeline/desk.hpp"
 #include "actors/pipeline/encode_view.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -18,17 +19,18 @@ class stream_batch;
 
 /// Where lanes leave done batches for the one who iterates.
 struct stream_hub {
-  explicit stream_hub(std::uint32_t lane_count, deadline limit)
-      : lanes(lane_count), until(limit) {
+  explicit stream_hub(deadline limit) : until(limit) {
   }
-  const std::uint32_t lanes;
   const deadline until;
+  std::uint32_t wake_at = 1; ///< So few left in line wake the one who waits.
 
-  std::mutex guard;
+  std::atomic<bool> cancelled{false};
+  std::atomic<std::uint32_t> in_line{0}, running{0}; ///< Their sum is 0 only at the end of both.
+
+  std::mutex guard; // of what follows
   std::condition_variable come;
   std::vector<stream_batch*> done;
-  std::uint32_t in_line = 0, running = 0;
-  bool waiting = false, cancelled = false;
+  bool waiting = false;
 };
 
 /// Memory at an address of 64, of which only the size is kept when it grows.
@@ -54,7 +56,7 @@ private:
   std::uint64_t x_size = 0;
 };
 
-class stream_batch final : public unit {
+class stream_batch final : public unit, public std::enable_shared_from_this<stream_batch> {
 public:
   static constexpr std::uint32_t refused = ~0u;
   struct entry {

@@ -38,6 +38,8 @@ private:
   void flush();
   bool make_room(stream_batch&, std::uint64_t bytes);
   void receive();
+  void arrive(stream_batch*);
+  void collect();
   stream_batch* in_turn();
   void lease();
 
@@ -55,7 +57,10 @@ private:
   std::vector<stream_batch*> x_free;
   stream_batch* x_filled = nullptr; // has views, and no room for their results yet
   std::vector<unit_ptr> x_unsent;
-  std::vector<stream_batch*> x_ready; // home, not yet read
+  std::vector<stream_batch*> x_home;  // on their way from the hub
+  std::vector<stream_batch*> x_ready; // home, not yet read, from x_ready_at on
+  std::size_t x_ready_at = 0;
+  std::vector<stream_batch*> x_slots; // the same in order: by sequence, modulo their number
   std::uint32_t x_out = 0;            // sent or unsent
   std::uint64_t x_sequence = 0, x_next = 0, x_index = 0;
 

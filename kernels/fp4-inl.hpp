@@ -15,6 +15,7 @@
 //   borders(factor)                of |x * factor|, or of |x|
 //   regular(amax, factor, inverse) false where a block must be coded by code() instead
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/e2m1-inl.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/stream-inl.hpp"
@@ -311,42 +312,42 @@ alignas(64) inline constexpr float fp4_levels[16] = {
     -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f,
 };
 
-/// One block whose codes lie in pairs.
-template <std::size_t BlockValues>
-HWY_INLINE void fp4_decode_pairs(const std::byte* HWY_RESTRICT codes, float scale,
-                                 float* HWY_RESTRICT out) {
-  const auto scales = hn::Set(df32(), scale);
-  for (std::size_t i = 0; i < BlockValues; i += lanes())
-    hn::StoreU(hn::Mul(lookup16(fp4_levels, nibbles_low_first(codes + i / 2)), scales), df32(),
-               out + i);
+/// Decodes the two planes of compressed-tensors' formats; `load` loads a batch's scales
+/// (each_unit).
+template <std::size_t BlockValues, class Load>
+HWY_INLINE void fp4_decode_planes(const std::byte* HWY_RESTRICT codes, std::size_t blocks,
+                                  const Load& load, float* HWY_RESTRICT out) {
+  const level_table levels(fp4_levels);
+  with_stores(out, blocks * BlockValues * sizeof(float), [&](auto stores) {
+    each_unit(blocks, load, [&](std::size_t b, float scale) VIVA_INLINE_LAMBDA {
+      decode_pairs<nibble_order::low_first, decltype(stores)>(
+          levels.times(scale), codes + b * BlockValues / 2, BlockValues, out + b * BlockValues);
+    });
+    return true;
+  });
 }
 
-/// One block whose codes lie in halves.
-template <std::size_t BlockValues>
-HWY_INLINE void fp4_decode_halves(const std::byte* HWY_RESTRICT codes, float scale,
-                                  float* HWY_RESTRICT out) {
-  constexpr std::size_t half = BlockValues / 2;
-  const auto scales = hn::Set(df32(), scale);
-  const auto put = [&](vi32 code, float* to) {
-    hn::StoreU(hn::Mul(lookup16(fp4_levels, code), scales), df32(), to);
+/// Decodes GGUF's blocks, each of `Joined` scales and then their codes.
+template <std::size_t BlockValues, std::size_t Joined, class Load>
+HWY_INLINE void fp4_decode_blocks(const std::byte* HWY_RESTRICT in, std::size_t blocks,
+                                  const Load& load, float* HWY_RESTRICT out) {
+  constexpr std::size_t bytes = Joined * (1 + BlockValues / 2);
+  const level_table levels(fp4_levels);
+  const auto load_batch = [&](std::size_t first, std::size_t count, float* to) {
+    HWY_ALIGN std::byte scales[scale_batch];
+    const auto* block = in + first / Joined * bytes;
+    for (std::size_t b = 0; b < count; b += Joined, block += bytes)
+      std::memcpy(scales + b, block, Joined);
+    load(scales, count, to);
   };
-  const hn::Rebind<std::uint8_t, df32> quarter;
-  if constexpr (hn::MaxLanes(df32()) <= half) {
-    for (std::size_t j = 0; j < half; j += lanes()) {
-      const auto* at = reinterpret_cast<const std::uint8_t*>(codes) + j;
-      const auto byte = hn::PromoteTo(di32(), hn::LoadU(quarter, at));
-      put(byte, out + j); // lookup16 ignores the upper bits
-      put(hn::ShiftRight<4>(byte), out + half + j);
-    }
-  } else { // both halves in one vector
-    static_assert(hn::MaxLanes(df32()) == BlockValues || hn::MaxLanes(df32()) <= half);
-    HWY_ALIGN std::uint8_t code[BlockValues];
-    for (std::size_t j = 0; j < half; ++j) {
-      code[j] = static_cast<std::uint8_t>(codes[j]);
-      code[half + j] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(codes[j]) >> 4);
-    }
-    put(hn::PromoteTo(di32(), hn::Load(quarter, code)), out);
-  }
+  with_stores(out, blocks * BlockValues * sizeof(float), [&](auto stores) {
+    each_unit(blocks, load_batch, [&](std::size_t b, float scale) VIVA_INLINE_LAMBDA {
+      const auto* block = in + b / Joined * bytes + Joined;
+      decode_halves<BlockValues, decltype(stores)>(
+          levels.times(scale), block + b % Joined * BlockValues / 2, out + b * BlockValues);
+    });
+    return true;
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

@@ -6,6 +6,7 @@
 #define HWY_TARGET_INCLUDE "kernels/int4.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/int4-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -58,14 +59,21 @@ status int4_encode(const recipe& with, const matrix& in, std::span<std::byte* co
   });
 }
 
-void int4_decode_group(const std::byte* codes, std::size_t count, int4::group_scale by,
-                       float* out) {
-  const auto scale = hn::Set(df32(), by.scale);
-  const auto offset = hn::Set(di32(), 8 + by.zero);
-  for (std::size_t i = 0; i < count; i += lanes()) {
-    const auto u = hn::And(nibbles_low_first(codes + i / 2), hn::Set(di32(), 15));
-    hn::StoreU(hn::Mul(hn::ConvertTo(df32(), hn::Sub(u, offset)), scale), df32(), out + i);
-  }
+bool int4_decode(const recipe& with, std::size_t rows, std::size_t row_groups,
+                 std::span<const std::byte* const> in, float* out) {
+  const std::size_t block = with.block;
+  const level_table symmetric = level_table().plus(-8.0f);
+  return with_stores(out, rows * row_groups * block * sizeof(float), [&](auto stores) {
+    return each_scale(with.source, in[1], rows * row_groups,
+                      [&](std::size_t g, float scale) VIVA_INLINE_LAMBDA {
+                        auto levels = symmetric;
+                        if ((with.flags & int4::asym) != 0)
+                          levels = levels.plus(-static_cast<float>(
+                              int4::get_zero(g / row_groups, g % row_groups, row_groups, in[2])));
+                        decode_pairs<nibble_order::low_first, decltype(stores)>(
+                            levels.times(scale), in[0] + g * block / 2, block, out + g * block);
+                      });
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -75,7 +83,7 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(int4_encode);
-HWY_EXPORT(int4_decode_group);
+HWY_EXPORT(int4_decode);
 
 namespace int4 {
 
@@ -88,31 +96,6 @@ bool is_asym(const recipe& with) {
 std::byte* zero_byte(std::size_t row, std::size_t group, std::size_t row_groups,
                      std::byte* plane) noexcept {
   return plane + (row / 8 * row_groups + group) * 4 + row % 8 / 2;
-}
-
-int get_zero(std::size_t row, std::size_t group, std::size_t row_groups,
-             const std::byte* plane) noexcept {
-  const auto byte = static_cast<int>(plane[(row / 8 * row_groups + group) * 4 + row % 8 / 2]);
-  return (row % 2 == 0 ? byte & 15 : byte >> 4) - 8;
-}
-
-using decode_group_fn = void(const std::byte* codes, std::size_t count, group_scale by, float* out);
-
-status decode_groups(const recipe& with, std::size_t rows, std::size_t cols,
-                     std::span<const std::byte* const> in, float* out,
-                     decode_group_fn* decode_group) {
-  if (cols % with.block != 0)
-    return {errc::bad_shape};
-  const std::size_t row_groups = cols / with.block;
-  for (std::size_t g = 0; g < rows * row_groups; ++g) {
-    const float scale = value_of(in[1], with.source, g);
-    if (!is_finite(scale))
-      return {errc::malformed};
-    const int zero =
-        is_asym(with) ? get_zero(g / row_groups, g % row_groups, row_groups, in[2]) : 0;
-    decode_group(in[0] + g * with.block / 2, with.block, {scale, zero}, out + g * with.block);
-  }
-  return {};
 }
 
 /// a = sum x k and b = sum k k of the levels at one factor.
@@ -140,6 +123,12 @@ void put_zero(int zero, std::size_t row, std::size_t group, std::size_t row_grou
   if (row % 8 == 0)
     store_as(std::uint32_t{0}, byte); // rows that do not come leave zeros
   *byte |= static_cast<std::byte>((zero + 8) << (row % 2 * 4));
+}
+
+int get_zero(std::size_t row, std::size_t group, std::size_t row_groups,
+             const std::byte* plane) noexcept {
+  const auto byte = static_cast<int>(plane[(row / 8 * row_groups + group) * 4 + row % 8 / 2]);
+  return (row % 2 == 0 ? byte & 15 : byte >> 4) - 8;
 }
 
 float best_scale(const float* a, const float* b, group_scale by, dtype source) noexcept {
@@ -226,19 +215,30 @@ status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers&, std::span<const std::byte* const> in,
                         float* out) noexcept {
-  return decode_groups(with, rows, cols, in, out,
-                       [](const std::byte* codes, std::size_t count, group_scale by, float* to) {
-                         for (std::size_t i = 0; i < count; ++i) {
-                           const auto byte = static_cast<int>(codes[i / 2]);
-                           const int code = (i % 2 == 0 ? byte & 15 : byte >> 4) - 8;
-                           to[i] = static_cast<float>(code - by.zero) * by.scale;
-                         }
-                       });
+  if (cols % with.block != 0)
+    return {errc::bad_shape};
+  const std::size_t row_groups = cols / with.block;
+  for (std::size_t i = 0; i < rows * cols; ++i) {
+    const std::size_t g = i / with.block;
+    const float scale = value_of(in[1], with.source, g);
+    if (!is_finite(scale))
+      return {errc::malformed};
+    const int zero =
+        is_asym(with) ? get_zero(g / row_groups, g % row_groups, row_groups, in[2]) : 0;
+    const auto byte = static_cast<int>(in[0][i / 2]);
+    const int code = (i % 2 == 0 ? byte & 15 : byte >> 4) - 8;
+    out[i] = static_cast<float>(code - zero) * scale;
+  }
+  return {};
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_groups(with, rows, cols, in, out, HWY_DYNAMIC_DISPATCH(int4_decode_group));
+  if (cols % with.block != 0)
+    return {errc::bad_shape};
+  return HWY_DYNAMIC_DISPATCH(int4_decode)(with, rows, cols / with.block, in, out)
+             ? status{}
+             : status{errc::malformed};
 }
 
 } // namespace int4

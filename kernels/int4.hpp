@@ -107,6 +107,9 @@ group_scale group_scale_reference(const float* x, std::size_t count, std::uint32
 /// after it.
 void put_zero(int zero, std::size_t row, std::size_t group, std::size_t row_groups,
               std::byte* plane) noexcept;
+/// The zero point of a row's group, in [-8, 7].
+int get_zero(std::size_t row, std::size_t group, std::size_t row_groups,
+             const std::byte* plane) noexcept;
 
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;

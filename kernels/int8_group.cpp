@@ -40,17 +40,18 @@ status int8_group_encode(const matrix& in, std::size_t block, std::byte* codes, 
 bool int8_group_decode(dtype type, std::size_t values, std::size_t block, const std::byte* codes,
                        const std::byte* scales, float* out) {
   return with_stores(out, values * sizeof(float), [&](auto stores) {
-    return each_scale(type, scales, values / block, [&](std::size_t g, float scale) {
-      const auto* in = reinterpret_cast<const std::uint8_t*>(codes) + g * block;
-      float* to = out + g * block;
-      const hn::Rebind<std::uint8_t, df32> quarter;
-      const auto by = hn::Set(df32(), scale);
-      each_vector(block, [&](std::size_t i) {
-        const auto u = hn::PromoteTo(di32(), hn::LoadU(quarter, in + i));
-        const auto q = hn::ConvertTo(df32(), hn::Sub(u, hn::Set(di32(), 128)));
-        decltype(stores)::put(hn::Mul(q, by), df32(), to + i);
-      });
-    });
+    return each_scale(type, scales, values / block,
+                      [&](std::size_t g, float scale) VIVA_INLINE_LAMBDA {
+                        const auto* in = reinterpret_cast<const std::uint8_t*>(codes) + g * block;
+                        float* to = out + g * block;
+                        const hn::Rebind<std::uint8_t, df32> quarter;
+                        const auto by = hn::Set(df32(), scale);
+                        each_vector(block, [&](std::size_t i) {
+                          const auto u = hn::PromoteTo(di32(), hn::LoadU(quarter, in + i));
+                          const auto q = hn::ConvertTo(df32(), hn::Sub(u, hn::Set(di32(), 128)));
+                          decltype(stores)::put(hn::Mul(q, by), df32(), to + i);
+                        });
+                      });
   });
 }
 

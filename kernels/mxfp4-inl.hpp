@@ -17,6 +17,17 @@ HWY_INLINE vf32 mxfp4_factor(vi32 e) {
   return hn::BitCast(df32(), hn::ShiftLeft<23>(hn::Sub(hn::Set(di32(), 254), e)));
 }
 
+/// f32_from_e8m0 of a batch's bytes. Raises `largest` to them.
+HWY_INLINE void e8m0_scales(const std::byte* HWY_RESTRICT at, std::size_t count, vi32& largest,
+                            float* HWY_RESTRICT out) {
+  const di32 di;
+  each_scale_byte(at, count, [&](std::size_t i, vi32 code) {
+    largest = hn::Max(largest, code);
+    const auto smallest = hn::Set(di, 1 << 22); // 2^-127, a subnormal
+    hn::Store(hn::BitCast(df32(), hn::Max(hn::ShiftLeft<23>(code), smallest)), df32(), out + i);
+  });
+}
+
 } // namespace viva::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -41,8 +41,13 @@ status mxfp4_encode(const matrix& in, std::byte* codes, std::byte* scales) {
   return fp4_encode_planes(mxfp4_format{}, in, codes, scales);
 }
 
-void mxfp4_decode_block(const std::byte* codes, float scale, float* out) {
-  fp4_decode_pairs<mxfp4::block_values>(codes, scale, out);
+bool mxfp4_decode(const std::byte* codes, const std::byte* scales, std::size_t blocks, float* out) {
+  auto largest = hn::Zero(di32());
+  const auto load = [&](std::size_t first, std::size_t count, float* to) {
+    e8m0_scales(scales + first, count, largest, to);
+  };
+  fp4_decode_planes<mxfp4::block_values>(codes, blocks, load, out);
+  return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), 255)));
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -52,28 +57,9 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(mxfp4_encode);
-HWY_EXPORT(mxfp4_decode_block);
+HWY_EXPORT(mxfp4_decode);
 
 namespace mxfp4 {
-
-namespace {
-
-using decode_block_fn = void(const std::byte* codes, float scale, float* out);
-
-status decode_by(std::size_t rows, std::size_t cols, std::span<const std::byte* const> in,
-                 float* out, decode_block_fn* decode_block) {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  for (std::size_t b = 0; b < rows * cols / block_values; ++b) {
-    const auto code = static_cast<std::uint8_t>(in[1][b]);
-    if (code == 255)
-      return {errc::malformed};
-    decode_block(in[0] + b * block_values / 2, f32_from_e8m0(code), out + b * block_values);
-  }
-  return {};
-}
-
-} // namespace
 
 geometry shape(const recipe&, std::uint64_t) {
   using kind = plane::unit_kind;
@@ -110,17 +96,25 @@ status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_by(rows, cols, in, out, [](const std::byte* codes, float scale, float* to) {
-    for (std::size_t i = 0; i < block_values; ++i) {
-      const auto byte = static_cast<unsigned>(codes[i / 2]);
-      to[i] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> i % 2 * 4)) * scale;
-    }
-  });
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  for (std::size_t i = 0; i < rows * cols; ++i) {
+    const auto code = static_cast<std::uint8_t>(in[1][i / block_values]);
+    if (code == 255)
+      return {errc::malformed};
+    const auto byte = static_cast<unsigned>(in[0][i / 2]);
+    out[i] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> i % 2 * 4)) * f32_from_e8m0(code);
+  }
+  return {};
 }
 
 status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_by(rows, cols, in, out, HWY_DYNAMIC_DISPATCH(mxfp4_decode_block));
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  const auto blocks = rows * cols / block_values;
+  return HWY_DYNAMIC_DISPATCH(mxfp4_decode)(in[0], in[1], blocks, out) ? status{}
+                                                                       : status{errc::malformed};
 }
 
 } // namespace mxfp4

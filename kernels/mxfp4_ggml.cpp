@@ -54,8 +54,13 @@ status mxfp4_ggml_encode(const matrix& in, std::byte* out) {
   return fp4_encode_blocks(mxfp4_ggml_format{}, in, out);
 }
 
-void mxfp4_ggml_decode_block(const std::byte* codes, float scale, float* out) {
-  fp4_decode_halves<mxfp4_ggml::block_values>(codes, scale, out);
+bool mxfp4_ggml_decode(const std::byte* in, std::size_t blocks, float* out) {
+  auto largest = hn::Zero(di32());
+  const auto load = [&](const std::byte* scales, std::size_t count, float* to) {
+    e8m0_scales(scales, count, largest, to);
+  };
+  fp4_decode_blocks<mxfp4_ggml::block_values, 1>(in, blocks, load, out);
+  return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), 255)));
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -65,28 +70,13 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(mxfp4_ggml_encode);
-HWY_EXPORT(mxfp4_ggml_decode_block);
+HWY_EXPORT(mxfp4_ggml_decode);
 
 namespace mxfp4_ggml {
 
 namespace {
 
 constexpr std::size_t half = block_values / 2;
-
-using decode_block_fn = void(const std::byte* codes, float scale, float* out);
-
-status decode_by(std::size_t rows, std::size_t cols, const std::byte* in, float* out,
-                 decode_block_fn* decode_block) {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  for (std::size_t b = 0; b < rows * cols / block_values; ++b, in += block_bytes) {
-    const auto code = static_cast<std::uint8_t>(in[0]);
-    if (code == 255)
-      return {errc::malformed};
-    decode_block(in + 1, f32_from_e8m0(code), out + b * block_values);
-  }
-  return {};
-}
 
 } // namespace
 
@@ -123,18 +113,29 @@ status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_by(rows, cols, in[0], out, [](const std::byte* codes, float scale, float* to) {
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  const std::byte* block = in[0];
+  for (std::size_t b = 0; b < rows * cols / block_values; ++b, block += block_bytes)
     for (std::size_t j = 0; j < half; ++j) {
-      const auto byte = static_cast<std::uint8_t>(codes[j]);
-      to[j] = f32_from_e2m1(byte) * scale;
-      to[j + half] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> 4)) * scale;
+      const auto code = static_cast<std::uint8_t>(block[0]);
+      if (code == 255)
+        return {errc::malformed};
+      const auto byte = static_cast<std::uint8_t>(block[1 + j]);
+      float* to = out + b * block_values + j;
+      to[0] = f32_from_e2m1(byte) * f32_from_e8m0(code);
+      to[half] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> 4)) * f32_from_e8m0(code);
     }
-  });
+  return {};
 }
 
 status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_by(rows, cols, in[0], out, HWY_DYNAMIC_DISPATCH(mxfp4_ggml_decode_block));
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  const auto blocks = rows * cols / block_values;
+  return HWY_DYNAMIC_DISPATCH(mxfp4_ggml_decode)(in[0], blocks, out) ? status{}
+                                                                     : status{errc::malformed};
 }
 
 } // namespace mxfp4_ggml

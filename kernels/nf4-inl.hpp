@@ -1,6 +1,7 @@
 // Codes of 16 levels in vectors: shared by nf4, nf4-dq and nf4-signed.
 
 #include "kernels/blockwise.hpp"
+#include "kernels/decode-inl.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_signed.hpp"
@@ -264,80 +265,38 @@ bool nf4_encode_with_f32(const matrix& in, std::size_t block, std::byte* codes, 
   });
 }
 
-/// The levels times one scale. A product of level and scale is the same before and after the
-/// look-up, so a block's table is scaled once.
-template <class Book>
-struct nf4_table {
-  HWY_ALIGN float scaled[16];
-
-  explicit HWY_INLINE nf4_table(float absmax) {
-    VIVA_UNROLL(4)
-    for (std::size_t i = 0; i < 16; i += lanes()) {
-      const auto level = hn::LoadU(df32(), Book::levels + i);
-      hn::Store(hn::Mul(level, hn::Set(df32(), absmax)), df32(), scaled + i);
+/// Decodes `values` values in flat order; the last block may be short. `load` loads a batch's
+/// scales (each_unit). With stores past the cache, `out` and all blocks but the last are whole
+/// lines.
+template <class Book, class Stores, class Load>
+HWY_INLINE void nf4_decode_blocks(const std::byte* HWY_RESTRICT codes, std::size_t values,
+                                  std::size_t block, const Load& load, float* HWY_RESTRICT out) {
+  const level_table levels(Book::levels);
+  const std::size_t units = (values + block - 1) / block;
+  each_unit(units, load, [&](std::size_t b, float scale) VIVA_INLINE_LAMBDA {
+    const std::size_t first = b * block, count = std::min(block, values - first);
+    const auto* in = codes + first / 2;
+    float* to = out + first;
+    const auto order = nibble_order::high_first;
+    for (std::size_t i = decode_pairs<order, Stores>(levels.times(scale), in, count, to); i < count;
+         ++i) {
+      const auto byte = static_cast<unsigned>(in[i / 2]);
+      to[i] = Book::levels[i % 2 == 0 ? byte >> 4 : byte & 15] * scale;
     }
-  }
-
-  /// `lanes()` values from the bytes at `codes`.
-  HWY_INLINE vf32 values(const std::byte* HWY_RESTRICT codes) const {
-#if VIVA_X86_256 || VIVA_X86_512
-    // Every lane gets the same four or eight bytes; a shift brings its nibble to the low bits.
-    alignas(64) static constexpr std::int32_t shifts[16] = {4, 0, 12, 8, 20, 16, 28, 24,
-                                                            4, 0, 12, 8, 20, 16, 28, 24};
-    const di32 di;
-#if VIVA_X86_256
-    const auto bytes = hn::Set(di, load_as<std::int32_t>(codes));
-    const auto index = vi32{_mm256_srlv_epi32(bytes.raw, hn::Load(di, shifts).raw)};
-#else
-    const __m512i pair = _mm512_set1_epi64(load_as<std::int64_t>(codes));
-    const __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    const auto bytes = _mm512_permutexvar_epi32(which, pair);
-    const auto index = vi32{_mm512_srlv_epi32(bytes, hn::Load(di, shifts).raw)};
-#endif
-    return lookup16(scaled, index);
-#else
-    HWY_ALIGN float found[hn::MaxLanes(df32())];
-    for (std::size_t i = 0; i < lanes(); ++i) {
-      const auto byte = static_cast<unsigned>(codes[i / 2]);
-      found[i] = scaled[i % 2 == 0 ? byte >> 4 : byte & 15];
-    }
-    return hn::Load(df32(), found);
-#endif
-  }
-};
-
-/// Decodes one block. With stores past the cache, `count` is a multiple of 16.
-template <class Book, class Stores>
-HWY_INLINE void nf4_decode_block(const std::byte* HWY_RESTRICT codes, float absmax,
-                                 std::size_t count, float* HWY_RESTRICT out) {
-  const nf4_table<Book> table(absmax);
-  std::size_t i = 0;
-  for (; i + 4 * lanes() <= count; i += 4 * lanes()) {
-    VIVA_UNROLL(4)
-    for (std::size_t k = 0; k < 4; ++k)
-      Stores::put(table.values(codes + (i + k * lanes()) / 2), df32(), out + i + k * lanes());
-  }
-  for (; i + lanes() <= count; i += lanes())
-    Stores::put(table.values(codes + i / 2), df32(), out + i);
-  for (; i < count; ++i) {
-    const auto byte = static_cast<unsigned>(codes[i / 2]);
-    out[i] = Book::levels[i % 2 == 0 ? byte >> 4 : byte & 15] * absmax;
-  }
+  });
 }
 
-/// Decodes `values` values in flat order; the last block may be short. False, where a scale is not
-/// finite.
-template <class Book>
-bool nf4_decode_values(const std::byte* codes, const std::byte* absmax, std::size_t values,
-                       std::size_t block, float* out) {
-  return with_stores(out, values * 4, [&](auto stores) {
-    std::uint32_t largest = 0;
-    for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
-      const auto scale = load_as<float>(absmax + 4 * b);
-      largest = std::max(largest, magnitude_bits(scale));
-      nf4_decode_block<Book, decltype(stores)>(codes + first / 2, scale, count, out + first);
-    });
-    return largest < infinity_bits;
+/// The same, by a plane of scales of type `from`. False, where one is not finite.
+template <class Book, class Source>
+bool nf4_decode_values(Source from, const std::byte* codes, const std::byte* scales,
+                       std::size_t values, std::size_t block, float* out) {
+  return with_stores(out, values * sizeof(float), [&](auto stores) {
+    auto largest = hn::Zero(di32());
+    const auto load = [&](std::size_t first, std::size_t count, float* to) {
+      load_scales(from, scales + first * from.bytes, count, largest, to);
+    };
+    nf4_decode_blocks<Book, decltype(stores)>(codes, values, block, load, out);
+    return all_finite(largest);
   });
 }
 

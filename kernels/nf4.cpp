@@ -15,7 +15,7 @@ bool nf4_encode(const matrix& in, std::size_t block, std::byte* codes, std::byte
 
 bool nf4_decode(const std::byte* codes, const std::byte* absmax, std::size_t values,
                 std::size_t block, float* out) {
-  return nf4_decode_values<nf4_book>(codes, absmax, values, block, out);
+  return nf4_decode_values<nf4_book>(source<dtype::f32>{}, codes, absmax, values, block, out);
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

@@ -55,17 +55,19 @@ float nf4_dq_centre(const float* absmax, std::size_t count, float offset, float*
   return nested;
 }
 
-void nf4_dq_decode_blocks(const std::byte* codes, const float* absmax, std::size_t values,
-                          std::size_t block, bool past_cache, float* out) {
-  for_each_block(values, block, [&](std::size_t b, std::size_t first, std::size_t count) {
-    if (past_cache)
-      nf4_decode_block<nf4_book, past_cache_stores>(codes + first / 2, absmax[b], count,
-                                                    out + first);
-    else
-      nf4_decode_block<nf4_book, cached_stores>(codes + first / 2, absmax[b], count, out + first);
+void nf4_dq_decode(const nf4_dq::scale_planes& scales, const std::byte* codes, std::size_t values,
+                   std::size_t block, float* out) {
+  const auto load = [&](std::size_t first, std::size_t count, float* to) {
+    const float nested = load_as<float>(scales.nested + first / nf4_dq::nested_blocks * 4);
+    for (std::size_t b = 0; b < count; ++b)
+      to[b] = scales.map[static_cast<std::size_t>(scales.codes[first + b])] * nested;
+    for (std::size_t b = 0; b < count; b += lanes())
+      hn::Store(hn::Add(hn::Load(df32(), to + b), hn::Set(df32(), scales.offset)), df32(), to + b);
+  };
+  with_stores(out, values * sizeof(float), [&](auto stores) {
+    nf4_decode_blocks<nf4_book, decltype(stores)>(codes, values, block, load, out);
+    return true;
   });
-  if (past_cache)
-    hwy::FlushStream();
 }
 
 /// Largest magnitude's bits of `count` values.
@@ -83,7 +85,7 @@ namespace viva::kernels {
 
 HWY_EXPORT(nf4_dq_encode);
 HWY_EXPORT(nf4_dq_centre);
-HWY_EXPORT(nf4_dq_decode_blocks);
+HWY_EXPORT(nf4_dq_decode);
 HWY_EXPORT(nf4_dq_magnitude_max);
 
 namespace nf4_dq {
@@ -232,26 +234,12 @@ geometry shape(const recipe& with, std::uint64_t cols) {
 
 namespace {
 
-using decode_blocks_fn = void(const std::byte* codes, const float* absmax, std::size_t values,
-                              std::size_t block, bool past_cache, float* out);
-
-status decode_by(const recipe& with, std::size_t values, float offset,
-                 std::span<const std::byte* const> in, float* out,
-                 decode_blocks_fn* decode_blocks) {
-  const std::size_t run = with.block * nested_blocks;
-  for (std::size_t n = 0; n < blocks_in(values, run); ++n)
-    if (!is_finite(load_as<float>(in[2] + 4 * n)) || !is_finite(offset))
-      return {errc::malformed};
-  const bool past_cache = stores_past_cache(out, values * sizeof(float));
-  for_each_block(values, run, [&](std::size_t n, std::size_t first, std::size_t count) {
-    const float nested = load_as<float>(in[2] + 4 * n);
-    std::array<float, nested_blocks> absmax;
-    for (std::size_t b = 0; b < blocks_in(count, with.block); ++b)
-      absmax[b] =
-          map_table[static_cast<std::size_t>(in[1][n * nested_blocks + b])] * nested + offset;
-    decode_blocks(in[0] + first / 2, absmax.data(), count, with.block, past_cache, out + first);
-  });
-  return {};
+bool all_nested_finite(const recipe& with, std::size_t values, float offset,
+                       const std::byte* nested) noexcept {
+  bool finite = is_finite(offset);
+  for (std::size_t n = 0; n < blocks_in(values, with.block * nested_blocks); ++n)
+    finite = finite && is_finite(load_as<float>(nested + 4 * n));
+  return finite;
 }
 
 } // namespace
@@ -280,17 +268,26 @@ status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& n
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers& numbers, std::span<const std::byte* const> in,
                         float* out) noexcept {
-  return decode_by(
-      with, rows * cols, numbers.values[0], in, out,
-      [](const std::byte* codes, const float* absmax, std::size_t count, std::size_t block, bool,
-         float* to) { nf4::decode_blocks_reference(codes, absmax, count, block, to); });
+  const float offset = numbers.values[0];
+  if (!all_nested_finite(with, rows * cols, offset, in[2]))
+    return {errc::malformed};
+  for_each_block(rows * cols, with.block, [&](std::size_t b, std::size_t first, std::size_t count) {
+    const float nested = load_as<float>(in[2] + b / nested_blocks * 4);
+    const float absmax = map_table[static_cast<std::size_t>(in[1][b])] * nested + offset;
+    nf4::decode_blocks_reference(in[0] + first / 2, &absmax, count, with.block, out + first);
+  });
+  return {};
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols,
                    const tensor_numbers& numbers, std::span<const std::byte* const> in,
                    float* out) noexcept {
-  return decode_by(with, rows * cols, numbers.values[0], in, out,
-                   HWY_DYNAMIC_DISPATCH(nf4_dq_decode_blocks));
+  const float offset = numbers.values[0];
+  if (!all_nested_finite(with, rows * cols, offset, in[2]))
+    return {errc::malformed};
+  const scale_planes scales{map_table.data(), in[1], in[2], offset};
+  HWY_DYNAMIC_DISPATCH(nf4_dq_decode)(scales, in[0], rows * cols, with.block, out);
+  return {};
 }
 
 status survey_run(const recipe& with, const matrix& in, survey& found) noexcept {

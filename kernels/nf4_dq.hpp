@@ -27,6 +27,14 @@ inline constexpr std::size_t nested_blocks = 256; ///< Blocks that share one nes
 /// The signed dynamic 8-bit map: 256 levels, ascending, 0 at index 127.
 const std::array<float, 256>& dynamic_map() noexcept;
 
+/// What the scale of block b is made from: map[codes[b]] * nested[b / nested_blocks] + offset.
+struct scale_planes {
+  const float* map;
+  const std::byte* codes;
+  const std::byte* nested; ///< f32.
+  float offset;
+};
+
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;
 decode_fn decode_reference, decode_simd;

@@ -25,6 +25,11 @@ bool nf4_f16_encode(const matrix& in, std::size_t block, std::byte* codes, std::
   });
 }
 
+bool nf4_f16_decode(const std::byte* codes, const std::byte* absmax, std::size_t values,
+                    std::size_t block, float* out) {
+  return nf4_decode_values<nf4_book>(source<dtype::f16>{}, codes, absmax, values, block, out);
+}
+
 } // namespace viva::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -32,6 +37,7 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(nf4_f16_encode);
+HWY_EXPORT(nf4_f16_decode);
 
 namespace nf4_f16 {
 
@@ -46,20 +52,6 @@ using part_scales = std::array<float, part_blocks>;
 
 std::size_t blocks_of(std::size_t values, std::size_t block) noexcept {
   return (values + block - 1) / block;
-}
-
-status decode(decode_fn* nf4_decode, const recipe& with, std::size_t values,
-              std::span<const std::byte* const> in, float* out) noexcept {
-  part_scales absmax;
-  for (std::size_t first = 0; first < values; first += part_values) {
-    const std::size_t count = std::min(part_values, values - first);
-    load_f32(in[1] + first / with.block * 2, dtype::f16, blocks_of(count, with.block),
-             absmax.data());
-    const std::array planes{in[0] + first / 2, reinterpret_cast<const std::byte*>(absmax.data())};
-    if (const auto done = nf4_decode(with, 1, count, {}, planes, out + first); !done)
-      return done;
-  }
-  return {};
 }
 
 } // namespace
@@ -100,12 +92,21 @@ status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers&, std::span<const std::byte* const> in,
                         float* out) noexcept {
-  return decode(nf4::decode_reference, with, rows * cols, in, out);
+  for (std::size_t first = 0; first < rows * cols; first += with.block) {
+    const std::size_t count = std::min<std::size_t>(with.block, rows * cols - first);
+    const float absmax = f32_from_f16(load_as<std::uint16_t>(in[1] + first / with.block * 2));
+    if (!is_finite(absmax))
+      return {errc::malformed};
+    nf4::decode_blocks_reference(in[0] + first / 2, &absmax, count, with.block, out + first);
+  }
+  return {};
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode(nf4::decode_simd, with, rows * cols, in, out);
+  return HWY_DYNAMIC_DISPATCH(nf4_f16_decode)(in[0], in[1], rows * cols, with.block, out)
+             ? status{}
+             : status{errc::malformed};
 }
 
 } // namespace nf4_f16

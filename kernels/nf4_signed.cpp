@@ -15,7 +15,8 @@ bool nf4_signed_encode(const matrix& in, std::size_t block, std::byte* codes, st
 
 bool nf4_signed_decode(const std::byte* codes, const std::byte* extremes, std::size_t values,
                        std::size_t block, float* out) {
-  return nf4_decode_values<nf4_signed_book>(codes, extremes, values, block, out);
+  return nf4_decode_values<nf4_signed_book>(source<dtype::f32>{}, codes, extremes, values, block,
+                                            out);
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

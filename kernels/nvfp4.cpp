@@ -20,8 +20,17 @@ status nvfp4_four_or_six_encode(const matrix& in, float global, std::byte* codes
   return fp4_encode_planes(nvfp4_four_or_six_format{{global}}, in, codes, scales);
 }
 
-void nvfp4_decode_block(const std::byte* codes, float factor, float* out) {
-  fp4_decode_pairs<nvfp4::block_values>(codes, factor, out);
+bool nvfp4_decode(const std::byte* codes, const std::byte* scales, float global, std::size_t blocks,
+                  float* out) {
+  auto largest = hn::Zero(di32());
+  const auto load = [&](std::size_t first, std::size_t count, float* to) {
+    each_scale_byte(scales + first, count, [&](std::size_t i, vi32 code) {
+      largest = hn::Max(largest, hn::And(code, hn::Set(di32(), 0x7F)));
+      hn::Store(hn::Div(e4m3_values(code), hn::Set(df32(), global)), df32(), to + i);
+    });
+  };
+  fp4_decode_planes<nvfp4::block_values>(codes, blocks, load, out);
+  return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), 0x7F)));
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -32,7 +41,7 @@ namespace viva::kernels {
 
 HWY_EXPORT(nvfp4_encode);
 HWY_EXPORT(nvfp4_four_or_six_encode);
-HWY_EXPORT(nvfp4_decode_block);
+HWY_EXPORT(nvfp4_decode);
 
 namespace nvfp4 {
 
@@ -78,20 +87,11 @@ status encode_by(const matrix& in, float global, std::span<std::byte* const> out
   return {};
 }
 
-using decode_block_fn = void(const std::byte* codes, float factor, float* out);
-
-status decode_by(std::size_t values, std::span<const std::byte* const> in, float* out,
-                 decode_block_fn* decode_block) {
-  const auto global = load_as<float>(in[2]);
-  if (!is_finite(global) || global == 0)
-    return {errc::malformed};
-  for (std::size_t b = 0; b < values / block_values; ++b) {
-    const auto code = static_cast<std::uint8_t>(in[1][b]);
-    if ((code & 0x7F) == 0x7F)
-      return {errc::malformed};
-    decode_block(in[0] + b * block_values / 2, factor_of(code, global), out + b * block_values);
-  }
-  return {};
+/// What both paths refuse before they decode.
+status check_decode(std::size_t cols, float global) noexcept {
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  return is_finite(global) && global != 0 ? status{} : status{errc::malformed};
 }
 
 } // namespace
@@ -124,21 +124,28 @@ status encode_simd(const recipe&, const matrix& in, const tensor_numbers& number
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  return decode_by(rows * cols, in, out, [](const std::byte* codes, float factor, float* to) {
-    for (std::size_t i = 0; i < block_values; ++i) {
-      const auto byte = static_cast<unsigned>(codes[i / 2]);
-      to[i] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> i % 2 * 4)) * factor;
-    }
-  });
+  const auto global = load_as<float>(in[2]);
+  if (const auto good = check_decode(cols, global); !good)
+    return good;
+  for (std::size_t i = 0; i < rows * cols; ++i) {
+    const auto code = static_cast<std::uint8_t>(in[1][i / block_values]);
+    if ((code & 0x7F) == 0x7F)
+      return {errc::malformed};
+    const auto byte = static_cast<unsigned>(in[0][i / 2]);
+    out[i] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> i % 2 * 4)) * factor_of(code, global);
+  }
+  return {};
 }
 
 status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  return decode_by(rows * cols, in, out, HWY_DYNAMIC_DISPATCH(nvfp4_decode_block));
+  const auto global = load_as<float>(in[2]);
+  if (const auto good = check_decode(cols, global); !good)
+    return good;
+  const auto blocks = rows * cols / block_values;
+  return HWY_DYNAMIC_DISPATCH(nvfp4_decode)(in[0], in[1], global, blocks, out)
+             ? status{}
+             : status{errc::malformed};
 }
 
 } // namespace nvfp4

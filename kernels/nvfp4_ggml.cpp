@@ -55,8 +55,16 @@ status nvfp4_ggml_encode(const matrix& in, std::byte* out) {
   return fp4_encode_blocks(nvfp4_ggml_format{}, in, out);
 }
 
-void nvfp4_ggml_decode_part(const std::byte* codes, float scale, float* out) {
-  fp4_decode_halves<nvfp4_ggml::part_values>(codes, scale, out);
+bool nvfp4_ggml_decode(const std::byte* in, std::size_t parts, float* out) {
+  auto largest = hn::Zero(di32());
+  const auto load = [&](const std::byte* scales, std::size_t count, float* to) {
+    each_scale_byte(scales, count, [&](std::size_t i, vi32 code) {
+      largest = hn::Max(largest, code);
+      hn::Store(e4m3_values(code), df32(), to + i);
+    });
+  };
+  fp4_decode_blocks<nvfp4_ggml::part_values, nvfp4_ggml_format::joined>(in, parts, load, out);
+  return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), 0x7F)));
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -66,7 +74,7 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(nvfp4_ggml_encode);
-HWY_EXPORT(nvfp4_ggml_decode_part);
+HWY_EXPORT(nvfp4_ggml_decode);
 
 namespace nvfp4_ggml {
 
@@ -74,22 +82,6 @@ namespace {
 
 constexpr std::size_t parts = block_values / part_values;
 constexpr std::size_t half = part_values / 2;
-
-using decode_part_fn = void(const std::byte* codes, float scale, float* out);
-
-status decode_by(std::size_t rows, std::size_t cols, const std::byte* in, float* out,
-                 decode_part_fn* decode_part) {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  for (std::size_t b = 0; b < rows * cols / block_values; ++b, in += block_bytes)
-    for (std::size_t p = 0; p < parts; ++p, out += part_values) {
-      const auto code = static_cast<std::uint8_t>(in[p]);
-      if (code > 0x7E)
-        return {errc::malformed};
-      decode_part(in + parts + p * half, f32_from_e4m3(code), out);
-    }
-  return {};
-}
 
 } // namespace
 
@@ -128,18 +120,30 @@ status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_by(rows, cols, in[0], out, [](const std::byte* codes, float scale, float* to) {
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  for (std::size_t part = 0; part < rows * cols / part_values; ++part) {
+    const std::byte* block = in[0] + part / parts * block_bytes;
+    const auto code = static_cast<std::uint8_t>(block[part % parts]);
+    if (code > 0x7E)
+      return {errc::malformed};
     for (std::size_t j = 0; j < half; ++j) {
-      const auto byte = static_cast<std::uint8_t>(codes[j]);
-      to[j] = f32_from_e2m1(byte) * scale;
-      to[j + half] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> 4)) * scale;
+      const auto byte = static_cast<std::uint8_t>(block[parts + part % parts * half + j]);
+      float* to = out + part * part_values + j;
+      to[0] = f32_from_e2m1(byte) * f32_from_e4m3(code);
+      to[half] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> 4)) * f32_from_e4m3(code);
     }
-  });
+  }
+  return {};
 }
 
 status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_by(rows, cols, in[0], out, HWY_DYNAMIC_DISPATCH(nvfp4_ggml_decode_part));
+  if (cols % block_values != 0)
+    return {errc::bad_shape};
+  const auto count = rows * cols / part_values;
+  return HWY_DYNAMIC_DISPATCH(nvfp4_ggml_decode)(in[0], count, out) ? status{}
+                                                                    : status{errc::malformed};
 }
 
 } // namespace nvfp4_ggml

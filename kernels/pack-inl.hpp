@@ -188,29 +188,6 @@ HWY_INLINE vu16 pair_nibbles_low_first(vu8 codes) {
 #endif
 }
 
-/// `lanes()` nibbles from `at` on, the low one of each byte first; upper bits may hold anything.
-HWY_INLINE vi32 nibbles_low_first(const std::byte* HWY_RESTRICT at) {
-#if VIVA_X86_256 || VIVA_X86_512
-  // Every lane gets the same four or eight bytes; a shift brings its nibble to the low bits.
-  alignas(64) static constexpr std::int32_t shifts[16] = {0, 4, 8, 12, 16, 20, 24, 28,
-                                                          0, 4, 8, 12, 16, 20, 24, 28};
-#if VIVA_X86_256
-  const auto bytes = hn::Set(di32(), load_as<std::int32_t>(at));
-  return vi32{_mm256_srlv_epi32(bytes.raw, hn::Load(di32(), shifts).raw)};
-#else
-  const __m512i pair = _mm512_set1_epi64(load_as<std::int64_t>(at));
-  const __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  const auto bytes = _mm512_permutexvar_epi32(which, pair);
-  return vi32{_mm512_srlv_epi32(bytes, hn::Load(di32(), shifts).raw)};
-#endif
-#else
-  HWY_ALIGN std::int32_t nibbles[hn::MaxLanes(df32())];
-  for (std::size_t i = 0; i < lanes(); ++i)
-    nibbles[i] = static_cast<std::int32_t>(at[i / 2]) >> (i % 2 * 4);
-  return hn::Load(di32(), nibbles);
-#endif
-}
-
 // -- tables -------------------------------------------------------------------------------------
 
 /// table[index & 15] for each lane; upper bits of `index` may hold anything.

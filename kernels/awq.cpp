@@ -5,6 +5,7 @@
 #include <hwy/foreach_target.h>
 
 #include "kernels/awq-inl.hpp"
+#include "kernels/decode-inl.hpp"
 #include "kernels/scalar.hpp"
 
 #include <array>
@@ -103,21 +104,45 @@ status awq_encode(const recipe& with, const matrix& in, int steps,
   });
 }
 
-/// Decodes `count` columns of one unit; `codes` has a scale and zero for each of its rows.
-void awq_decode_tile(const std::byte* words, std::size_t count, const awq::group_code* codes,
-                     std::size_t rows, std::size_t cols, float* out) {
-  const df32 d;
-  for (std::size_t k = 0; k < count; k += lanes()) {
-    auto word = hn::LoadU(du32(), reinterpret_cast<const std::uint32_t*>(words) + k);
-    for (std::size_t i = 0; i < awq::unit_rows; ++i) {
-      const auto r = static_cast<std::size_t>(awq::order[i]);
-      const auto code = hn::ConvertTo(d, hn::BitCast(di32(), hn::And(word, hn::Set(du32(), 15u))));
-      word = hn::ShiftRight<4>(word);
-      if (r < rows)
-        hn::StoreU(hn::Mul(hn::Sub(code, hn::Set(d, codes[r].zero)), hn::Set(d, codes[r].scale)), d,
-                   out + r * cols + k);
-    }
+namespace {
+
+/// Decodes `count` columns of one unit, row by row, so that each row's values are stored in order.
+template <class Stores>
+HWY_INLINE void awq_decode_tile(const std::byte* HWY_RESTRICT words, std::size_t count,
+                                const awq::group_code* codes, std::size_t rows, std::size_t cols,
+                                float* HWY_RESTRICT out) {
+  const auto* in = reinterpret_cast<const std::uint32_t*>(words);
+  for (std::size_t r = 0; r < rows; ++r, out += cols) {
+    const auto levels = level_table().plus(-codes[r].zero).times(codes[r].scale);
+    const int shift = 4 * awq::place[r];
+    each_vector(count, [&](std::size_t k) VIVA_INLINE_LAMBDA {
+      const auto word = hn::ShiftRightSame(hn::LoadU(du32(), in + k), shift);
+      Stores::put(levels.at(hn::BitCast(di32(), word)), df32(), out + k);
+    });
   }
+}
+
+} // namespace
+
+/// Decodes rows by groups of `group` columns. False, where a scale is not finite.
+bool awq_decode(std::size_t group, std::size_t rows, std::size_t cols,
+                std::span<const std::byte* const> in, float* out) {
+  const std::size_t groups = (cols + group - 1) / group;
+  return with_stores(out, aligned_row_bytes(rows, cols), [&](auto stores) {
+    for (std::size_t r = 0; r < rows; r += awq::unit_rows) {
+      const std::size_t unit = r / awq::unit_rows, here = std::min(awq::unit_rows, rows - r);
+      for (std::size_t g = 0; g < groups; ++g) {
+        awq::group_code codes[awq::unit_rows];
+        if (!awq::read_codes(in, r, here, g, groups, codes))
+          return false;
+        const std::size_t first = g * group;
+        awq_decode_tile<decltype(stores)>(in[0] + (unit * cols + first) * 4,
+                                          std::min(group, cols - first), codes, here, cols,
+                                          out + r * cols + first);
+      }
+    }
+    return true;
+  });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -127,7 +152,7 @@ HWY_AFTER_NAMESPACE();
 namespace viva::kernels {
 
 HWY_EXPORT(awq_encode);
-HWY_EXPORT(awq_decode_tile);
+HWY_EXPORT(awq_decode);
 
 namespace awq {
 
@@ -178,42 +203,19 @@ void encode_group(const recipe& with, const matrix& in, std::size_t row, std::si
   put_nibble(out[2], unit * groups + g, of_unit, best.zero);
 }
 
-using decode_tile_fn = void(const std::byte* words, std::size_t count, const group_code* codes,
-                            std::size_t rows, std::size_t cols, float* out);
-
-void decode_tile_reference(const std::byte* words, std::size_t count, const group_code* codes,
-                           std::size_t rows, std::size_t cols, float* out) {
-  for (std::size_t r = 0; r < rows; ++r)
-    for (std::size_t k = 0; k < count; ++k) {
-      const auto word = load_as<std::uint32_t>(words + k * 4);
-      out[r * cols + k] = value_of(static_cast<float>(word >> (4 * place[r]) & 15u), codes[r]);
-    }
-}
-
-status decode_units(const recipe& with, std::size_t rows, std::size_t cols,
-                    std::span<const std::byte* const> in, float* out, decode_tile_fn* decode_tile) {
-  const auto groups = groups_in(cols, with.block);
-  for (std::size_t r = 0; r < rows; r += unit_rows)
-    for (std::size_t g = 0; g < groups; ++g) {
-      const auto unit = r / unit_rows;
-      const auto here = std::min(unit_rows, rows - r);
-      const auto zeros = load_as<std::uint32_t>(in[2] + (unit * groups + g) * 4);
-      group_code codes[unit_rows];
-      for (std::size_t i = 0; i < here; ++i) {
-        const auto bits = load_as<std::uint16_t>(in[1] + ((r + i) * groups + g) * 2);
-        codes[i] = {f32_from_f16(bits), static_cast<float>(zeros >> (4 * place[i]) & 15u)};
-        if (!is_finite(codes[i].scale))
-          return {errc::malformed};
-      }
-      const auto first = g * with.block;
-      decode_tile(in[0] + (unit * cols + first) * 4,
-                  std::min<std::size_t>(with.block, cols - first), codes, here, cols,
-                  out + r * cols + first);
-    }
-  return {};
-}
-
 } // namespace
+
+bool read_codes(std::span<const std::byte* const> in, std::size_t row, std::size_t rows,
+                std::size_t g, std::size_t groups, group_code* codes) noexcept {
+  const auto zeros = load_as<std::uint32_t>(in[2] + (row / unit_rows * groups + g) * 4);
+  bool finite = true;
+  for (std::size_t i = 0; i < rows; ++i) {
+    const auto bits = load_as<std::uint16_t>(in[1] + ((row + i) * groups + g) * 2);
+    codes[i] = {f32_from_f16(bits), static_cast<float>(zeros >> (4 * place[i]) & 15u)};
+    finite = finite && is_finite(codes[i].scale);
+  }
+  return finite;
+}
 
 group_range range_of_reference(const float* x, std::size_t count) noexcept {
   group_range range;
@@ -270,12 +272,28 @@ status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers&, std::span<const std::byte* const> in,
                         float* out) noexcept {
-  return decode_units(with, rows, cols, in, out, decode_tile_reference);
+  const auto groups = groups_in(cols, with.block);
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::size_t unit = r / unit_rows, of_unit = r % unit_rows;
+      group_code codes[unit_rows];
+      if (!read_codes(in, unit * unit_rows, of_unit + 1, g, groups, codes))
+        return {errc::malformed};
+      for (std::size_t k = g * with.block; k < std::min<std::size_t>(cols, (g + 1) * with.block);
+           ++k) {
+        const auto word = load_as<std::uint32_t>(in[0] + (unit * cols + k) * 4);
+        const auto code = static_cast<float>(word >> (4 * place[of_unit]) & 15u);
+        out[r * cols + k] = value_of(code, codes[of_unit]);
+      }
+    }
+  return {};
 }
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
-  return decode_units(with, rows, cols, in, out, HWY_DYNAMIC_DISPATCH(awq_decode_tile));
+  return HWY_DYNAMIC_DISPATCH(awq_decode)(with.block, rows, cols, in, out)
+             ? status{}
+             : status{errc::malformed};
 }
 
 } // namespace awq

@@ -99,6 +99,12 @@ group_range range_of_reference(const float* x, std::size_t count) noexcept;
 /// True where a job with statistics searches scales for the columns: a recipe of awq, without `rtn`
 /// and `no-scale`.
 bool scales_columns(const recipe&) noexcept;
+
+/// Scales and zero points of group `g` of `rows` rows of a unit, the first of them `row`. False,
+/// where a scale is not finite.
+bool read_codes(std::span<const std::byte* const> in, std::size_t row, std::size_t rows,
+                std::size_t g, std::size_t groups, group_code* codes) noexcept;
+
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;
 decode_fn decode_reference, decode_simd;

@@ -2,30 +2,56 @@
 #define HWY_TARGET_INCLUDE "kernels/convert.cpp"
 #include <hwy/foreach_target.h>
 
-#include "kernels/simd-inl.hpp"
+#include "kernels/stream-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
 void load_f32_simd(const std::byte* in, dtype type, std::size_t count, float* out) {
   with_source(type, [&](auto from) {
-    std::size_t i = 0;
-    for (; i + lanes() <= count; i += lanes())
-      hn::StoreU(load(from, in + i * from.bytes), df32(), out + i);
-    load_f32_reference(in + i * from.bytes, type, count - i, out + i);
+    return with_stores(out, count * sizeof(float), [&](auto stores) {
+      std::size_t i = 0;
+      for (; i + lanes() <= count; i += lanes())
+        decltype(stores)::put(load(from, in + i * from.bytes), df32(), out + i);
+      load_f32_reference(in + i * from.bytes, type, count - i, out + i);
+      return true;
+    });
   });
 }
 
-void store_f32_simd(const float* in, dtype type, std::size_t count, std::byte* out) {
+namespace {
+
+/// Whole vectors by put(value, place); the rest by the reference.
+template <class Put>
+HWY_INLINE void store_each(const float* in, dtype type, std::size_t count, std::byte* out,
+                           const Put& put) {
+  const std::size_t bytes = bytes_of(type);
   std::size_t i = 0;
-  for (; i + lanes() <= count; i += lanes()) {
-    const auto x = hn::LoadU(df32(), in + i);
-    if (type == dtype::f32)
-      hn::StoreU(x, df32(), reinterpret_cast<float*>(out + 4 * i));
-    else
-      store_u16(type == dtype::f16 ? f16_bits(x) : bf16_bits(x), out + 2 * i);
-  }
-  store_f32_reference(in + i, type, count - i, out + i * bytes_of(type));
+  for (; i + lanes() <= count; i += lanes())
+    put(hn::LoadU(df32(), in + i), out + i * bytes);
+  store_f32_reference(in + i, type, count - i, out + i * bytes);
+}
+
+} // namespace
+
+void store_f32_simd(const float* in, dtype type, std::size_t count, std::byte* out) {
+  if (type == dtype::f32)
+    copy_bytes(out, reinterpret_cast<const std::byte*>(in), count * sizeof(float));
+  else if (type == dtype::f16)
+    store_each(in, type, count, out, [](vf32 x, std::byte* to) {
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+      const hn::Rebind<hwy::float16_t, df32> dh;
+      const hn::Rebind<std::uint16_t, df32> d16;
+      if (HWY_LIKELY(hn::AllFalse(df32(), hn::IsNaN(x)))) { // of NaN it keeps other bits
+        hn::StoreU(hn::BitCast(d16, hn::DemoteTo(dh, x)), d16,
+                   reinterpret_cast<std::uint16_t*>(to));
+        return;
+      }
+#endif
+      store_u16(f16_bits(x), to);
+    });
+  else
+    store_each(in, type, count, out, [](vf32 x, std::byte* to) { store_u16(bf16_bits(x), to); });
 }
 
 /// True where a value of [0, count) has all exponent bits set. `Int` is int32_t or int16_t: signed,

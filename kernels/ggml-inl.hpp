@@ -8,6 +8,7 @@
 // format has a minimum, then code_bytes of codes. A Format has block_bytes, code_bytes, has_min and
 // the functions `scales`, `codes` and `values`.
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/ggml_blocks.hpp"
 #include "kernels/pack-inl.hpp"
@@ -176,32 +177,47 @@ HWY_INLINE void ggml_store_fifth_bits(const std::uint8_t* HWY_RESTRICT codes,
   }
 }
 
-/// The 32 codes of a block as i32 vectors, in order: body(j, codes) for values j … j + lanes().
+/// The 32 codes of a block as i32 vectors: body(j, codes) for values j … j + lanes(), in order.
 template <class Body>
 HWY_INLINE void ggml_each_nibble(const std::uint8_t* HWY_RESTRICT nibbles, const Body& body) {
   const hn::Rebind<std::uint8_t, df32> quarter;
   constexpr std::size_t half = ggml_block_values / 2;
+  vi32 bytes[half / hn::MaxLanes(df32())];
   VIVA_UNROLL(4)
   for (std::size_t j = 0; j < half; j += lanes()) {
-    const auto byte = hn::PromoteTo(di32(), hn::LoadU(quarter, nibbles + j));
-    body(j, hn::And(byte, hn::Set(di32(), 15)));
-    body(j + half, hn::ShiftRight<4>(byte));
+    bytes[j / lanes()] = hn::PromoteTo(di32(), hn::LoadU(quarter, nibbles + j));
+    body(j, hn::And(bytes[j / lanes()], hn::Set(di32(), 15)));
   }
+  VIVA_UNROLL(4)
+  for (std::size_t j = 0; j < half; j += lanes())
+    body(j + half, hn::ShiftRight<4>(bytes[j / lanes()]));
 }
 
 /// The same with a fifth bit: `codes` are 4 bytes of those, then 16 of nibbles.
 template <class Body>
 HWY_INLINE void ggml_each_five_bits(const std::uint8_t* HWY_RESTRICT codes, const Body& body) {
-  std::uint32_t fifth = 0;
-  std::memcpy(&fifth, codes, sizeof fifth);
-  ggml_each_nibble(codes + sizeof fifth, [&](std::size_t j, vi32 nibble) {
-    HWY_ALIGN static constexpr std::int32_t bit_of_lane[16] = {
-        1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
-        1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
-    const auto bits = hn::Set(di32(), static_cast<std::int32_t>(fifth >> j));
-    const auto set = hn::TestBit(bits, hn::Load(di32(), bit_of_lane));
-    body(j, hn::Or(nibble, hn::IfThenElseZero(set, hn::Set(di32(), 16))));
-  });
+  const d8x16 d;
+  const hn::Rebind<std::uint8_t, df32> quarter;
+  HWY_ALIGN static constexpr std::uint8_t bit_of_lane[16] = {1, 2, 4, 8, 16, 32, 64, 128,
+                                                             1, 2, 4, 8, 16, 32, 64, 128};
+  HWY_ALIGN static constexpr std::uint8_t byte_of_lane[16] = {0, 0, 0, 0, 0, 0, 0, 0,
+                                                              1, 1, 1, 1, 1, 1, 1, 1};
+  HWY_ALIGN std::uint8_t code[ggml_block_values];
+  const auto nibbles = hn::LoadU(d, codes + 4);
+  const auto put = [&](std::size_t half, hn::Vec<d8x16> low) VIVA_INLINE_LAMBDA {
+    std::uint16_t fifth = 0;
+    std::memcpy(&fifth, codes + 2 * half, sizeof fifth);
+    const auto bytes = hn::BitCast(d, hn::Set(hn::CappedTag<std::uint16_t, 8>(), fifth));
+    const auto bits = hn::TableLookupBytes(bytes, hn::Load(d, byte_of_lane));
+    const auto set = hn::TestBit(bits, hn::Load(d, bit_of_lane));
+    const auto high = hn::IfThenElseZero(set, hn::Set(d, std::uint8_t{16}));
+    hn::Store(hn::Or(low, high), d, code + 16 * half);
+  };
+  put(0, hn::And(nibbles, hn::Set(d, std::uint8_t{15})));
+  put(1, hn::ShiftRight<4>(nibbles));
+  VIVA_UNROLL(8)
+  for (std::size_t j = 0; j < ggml_block_values; j += lanes())
+    body(j, hn::PromoteTo(di32(), hn::Load(quarter, code + j)));
 }
 
 // -- blocks -------------------------------------------------------------------------------------

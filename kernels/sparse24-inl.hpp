@@ -1,5 +1,6 @@
 // 2:4 pruning in vectors: which lanes are kept, kept lanes moved together, and back.
 
+#include "kernels/decode-inl.hpp"
 #include "kernels/pack-inl.hpp"
 #include "kernels/sparse24.hpp"
 
@@ -19,8 +20,8 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 using mi32 = hn::Mask<di32>;
 
-/// Values of one step: whole vectors and whole bytes of the bitmask on every target.
-inline constexpr std::size_t sparse24_step = 16;
+/// Values of one step: pairs of vectors, whose kept lanes fill one, and whole bytes of the bitmask.
+inline constexpr std::size_t sparse24_step = std::max<std::size_t>(16, 2 * hn::MaxLanes(df32()));
 
 // -- values as they lie in the source, one per lane ---------------------------------------------
 
@@ -34,15 +35,15 @@ HWY_INLINE vu32 load_raw(Source from, const std::byte* at) {
   }
 }
 
-/// Stores the lanes of `v`, a vector of tag D, at their source's width.
-template <class D, class Source>
-HWY_INLINE void store_raw(D d, Source from, hn::Vec<D> v, std::byte* at) {
+/// Stores lanes at their source's width.
+template <class Stores, class Source>
+HWY_INLINE void store_raw(Source from, vu32 v, std::byte* at) {
   if constexpr (from.bytes == 4) {
-    hn::StoreU(v, d, reinterpret_cast<std::uint32_t*>(at));
+    Stores::put(v, du32(), reinterpret_cast<std::uint32_t*>(at));
   } else {
-    const hn::Rebind<std::uint16_t, D> narrow;
-    const auto lanes = hn::BitCast(hn::RebindToSigned<D>(), v);
-    hn::StoreU(hn::DemoteTo(narrow, lanes), narrow, reinterpret_cast<std::uint16_t*>(at));
+    const hn::Rebind<std::uint16_t, du32> narrow;
+    Stores::put(hn::DemoteTo(narrow, hn::BitCast(di32(), v)), narrow,
+                reinterpret_cast<std::uint16_t*>(at));
   }
 }
 
@@ -174,57 +175,68 @@ HWY_INLINE unsigned mask_bits_at(const std::byte* bitmask, std::size_t at) {
   return hn::MaxLanes(df32()) == 8 ? byte : byte >> at % 8 & 15u;
 }
 
-HWY_INLINE void put_mask_bits(std::byte* bitmask, std::size_t at, unsigned bits) {
-  if constexpr (hn::MaxLanes(df32()) == 16)
-    store_as(static_cast<std::uint16_t>(bits), bitmask + at / 8);
-  else if (at % 8 == 0)
-    bitmask[at / 8] = static_cast<std::byte>(bits);
-  else
-    bitmask[at / 8] |= static_cast<std::byte>(bits << 4);
-}
-
 // -- what becomes of pruned values ----------------------------------------------------------------
 
+/// A vector of values as they lie in the source, and which of them are kept.
+struct sparse24_lanes_of {
+  vu32 raw;
+  mi32 kept;
+};
+
 /// Kept values move together, the bitmask says which they were.
-template <class Source>
+template <class Source, class Stores>
 struct sparse24_compress {
   Source from;
   std::byte* kept;
   std::byte* bitmask;
+  vi32* smallest; ///< Lowered to the raw magnitudes of what is kept.
 
-  HWY_INLINE void put(std::size_t i, vu32 raw, mi32 mask) const {
-    const auto bits = lane_bits(mask);
-    put_mask_bits(bitmask, i, bits);
-    store_raw(hn::Half<du32>(), from, sparse24_together(raw, mask, bits),
-              kept + i / 2 * from.bytes);
+  HWY_INLINE void put(std::size_t i, sparse24_lanes_of a, sparse24_lanes_of b) const {
+    const auto low = lane_bits(a.kept), high = lane_bits(b.kept);
+    using bits_of_pair = std::conditional_t<
+        hn::MaxLanes(df32()) == 16, std::uint32_t,
+        std::conditional_t<hn::MaxLanes(df32()) == 8, std::uint16_t, std::uint8_t>>;
+    store_as(static_cast<bits_of_pair>(low | high << lanes()), bitmask + i / 8);
+    const auto both = hn::Combine(du32(), sparse24_together(b.raw, b.kept, high),
+                                  sparse24_together(a.raw, a.kept, low));
+    *smallest = hn::Min(*smallest, raw_magnitude(from, both));
+    store_raw<Stores>(from, both, kept + i / 2 * from.bytes);
   }
   /// The first `count` values, whole groups, of a step that `write` puts into another of this kind.
   template <class Write>
   void put_part(std::size_t i, std::size_t count, const Write& write) const {
     std::byte part[sparse24_step / 2 * 4];
     std::byte bits[sparse24_step / 8];
-    write(sparse24_compress{from, part, bits});
+    auto of_part = *smallest; // counts the zeros that fill the step, too, so it says nothing
+    write(sparse24_compress<Source, cached_stores>{from, part, bits, &of_part});
     if (count % 8 != 0)
       bits[count / 8] &= std::byte{0x0F};
     copy_bytes(kept + i / 2 * from.bytes, part, count / 2 * from.bytes);
     copy_bytes(bitmask + i / 8, bits, sparse24::mask_bytes(count));
+    for (std::size_t k = 0; k < count / 2; ++k)
+      if (magnitude_bits(value_of(part, from.type, k)) == 0)
+        *smallest = hn::Zero(di32());
   }
 };
 
 /// Kept values stay where they are, the others become +0.
-template <class Source>
+template <class Source, class Stores>
 struct sparse24_clear {
   Source from;
   std::byte* out;
 
-  HWY_INLINE void put(std::size_t i, vu32 raw, mi32 mask) const {
-    const auto kept = hn::IfThenElseZero(hn::RebindMask(du32(), mask), raw);
-    store_raw(du32(), from, kept, out + i * from.bytes);
+  HWY_INLINE void put(std::size_t i, sparse24_lanes_of a, sparse24_lanes_of b) const {
+    put_one(i, a);
+    put_one(i + lanes(), b);
+  }
+  HWY_INLINE void put_one(std::size_t i, sparse24_lanes_of of) const {
+    const auto kept = hn::IfThenElseZero(hn::RebindMask(du32(), of.kept), of.raw);
+    store_raw<Stores>(from, kept, out + i * from.bytes);
   }
   template <class Write>
   void put_part(std::size_t i, std::size_t count, const Write& write) const {
     std::byte part[sparse24_step * 4];
-    write(sparse24_clear{from, part});
+    write(sparse24_clear<Source, cached_stores>{from, part});
     copy_bytes(out + i * from.bytes, part, count * from.bytes);
   }
 };
@@ -237,58 +249,64 @@ template <class Source, class Score, class Sink>
 HWY_INLINE vi32 sparse24_run(Source from, const std::byte* HWY_RESTRICT in, std::size_t count,
                              Score score, const Sink& sink) {
   auto largest = hn::Zero(di32());
-  const auto put = [&](const std::byte* at, std::size_t col, const Sink& to, std::size_t i) {
+  const auto choose = [&](const std::byte* at, std::size_t col) -> sparse24_lanes_of {
     const auto raw = load_raw(from, at);
     const auto magnitude = raw_magnitude(from, raw);
     largest = hn::Max(largest, magnitude);
-    to.put(i, raw, sparse24_kept(score(from, at, col, magnitude)));
+    return {raw, sparse24_kept(score(from, at, col, magnitude))};
+  };
+  const auto put = [&](const std::byte* at, std::size_t col, const auto& to, std::size_t i) {
+    const auto first = choose(at, col);
+    to.put(i, first, choose(at + lanes() * from.bytes, col + lanes()));
   };
   const std::size_t whole = count / sparse24_step * sparse24_step;
-  for (std::size_t i = 0; i < whole; i += lanes())
+  for (std::size_t i = 0; i < whole; i += 2 * lanes()) {
+    prefetch_ahead(in + i * from.bytes, 2 * lanes() * from.bytes);
     put(in + i * from.bytes, i, sink, i);
+  }
   if (whole == count)
     return largest;
   std::byte rest[sparse24_step * 4] = {};
   copy_bytes(rest, in + whole * from.bytes, (count - whole) * from.bytes);
-  sink.put_part(whole, count - whole, [&](const Sink& part) {
-    for (std::size_t i = 0; i < sparse24_step; i += lanes())
+  sink.put_part(whole, count - whole, [&](const auto& part) {
+    for (std::size_t i = 0; i < sparse24_step; i += 2 * lanes())
       put(rest + i * from.bytes, whole + i, part, i);
   });
   return largest;
 }
 
-/// Prunes rows; `sink_at(row, column)` says what becomes of values from there on. False, where a
-/// value is not finite.
+/// Square roots of `count` channels, then a step of zeros.
+HWY_INLINE void sparse24_roots(const float* HWY_RESTRICT channels, std::size_t count,
+                               float* HWY_RESTRICT roots) {
+  const std::size_t whole = each_vector(count, [&](std::size_t i) {
+    hn::StoreU(hn::Sqrt(hn::LoadU(df32(), channels + i)), df32(), roots + i);
+  });
+  for (std::size_t i = whole; i < count; ++i)
+    roots[i] = std::sqrt(channels[i]);
+  std::fill_n(roots + count, sparse24_step, 0.0f);
+}
+
+/// Prunes rows; `sink_at(row)` says what becomes of a row's values. `roots` is null where all
+/// columns weigh the same. False, where a value is not finite.
 template <class Source, class SinkAt>
-HWY_INLINE bool sparse24_rows(Source from, const matrix& in, std::span<const float> channels,
+HWY_INLINE bool sparse24_rows(Source from, const matrix& in, const float* roots,
                               const SinkAt& sink_at) {
   auto largest = hn::Zero(di32());
-  if (channels.empty()) {
-    // Without a partial byte at the end of rows, all of them are one run.
-    const bool joined = in.cols % 8 == 0;
-    const std::size_t rows = joined ? 1 : in.rows;
-    const std::size_t cols = joined ? in.values() : in.cols;
-    for (std::size_t r = 0; r < rows; ++r)
-      largest = hn::Max(
-          largest, sparse24_run(from, in.slice(r, 1).data, cols, by_magnitude{}, sink_at(r, 0)));
-  } else {
-    constexpr std::size_t part = 1024; // columns whose roots are taken once for all rows
-    HWY_ALIGN float roots[part];
-    for (std::size_t c = 0; c < in.cols; c += part) {
-      const std::size_t count = std::min(part, in.cols - c);
-      std::fill_n(roots, part, 0.0f);
-      for (std::size_t i = 0; i < count; ++i)
-        roots[i] = std::sqrt(channels[c + i]);
-      for (std::size_t r = 0; r < in.rows; ++r)
-        largest = hn::Max(largest, sparse24_run(from, in.slice(r, 1).data + c * from.bytes, count,
-                                                by_importance{roots}, sink_at(r, c)));
-    }
+  // Without a partial byte at the end of rows, all of them are one run.
+  const bool joined = roots == nullptr && in.cols % 8 == 0;
+  const std::size_t rows = joined ? 1 : in.rows;
+  const std::size_t cols = joined ? in.values() : in.cols;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const auto* at = in.data + r * in.cols * from.bytes;
+    largest = hn::Max(
+        largest, roots == nullptr ? sparse24_run(from, at, cols, by_magnitude{}, sink_at(r))
+                                  : sparse24_run(from, at, cols, by_importance{roots}, sink_at(r)));
   }
   return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), raw_infinity(from.type))));
 }
 
 /// One row back, as f32. Two bits of each four are set.
-template <class Source>
+template <class Stores, class Source>
 HWY_INLINE void sparse24_spread_row(Source from, const std::byte* HWY_RESTRICT kept,
                                     const std::byte* HWY_RESTRICT bitmask, std::size_t cols,
                                     float* HWY_RESTRICT out) {
@@ -298,13 +316,31 @@ HWY_INLINE void sparse24_spread_row(Source from, const std::byte* HWY_RESTRICT k
     const auto v = load(from, kept + i / 2 * from.bytes);
     const auto lower = sparse24_apart(hn::LowerHalf(half, v), mask_bits_at(bitmask, i));
     const auto upper = sparse24_apart(hn::UpperHalf(half, v), mask_bits_at(bitmask, i + lanes()));
-    hn::StoreU(lower, df32(), out + i);
-    hn::StoreU(upper, df32(), out + i + lanes());
+    Stores::put(lower, df32(), out + i);
+    Stores::put(upper, df32(), out + i + lanes());
   }
   for (std::size_t next = i / 2; i < cols; ++i) {
     const bool is_kept = (static_cast<unsigned>(bitmask[i / 8]) >> i % 8 & 1u) != 0;
     out[i] = is_kept ? value_of(kept, from.type, next++) : 0.0f;
   }
+}
+
+/// Each nibble of `count` bytes by a table of 16.
+HWY_INLINE void sparse24_map_nibbles(const std::uint8_t* HWY_RESTRICT table,
+                                     std::byte* HWY_RESTRICT bytes, std::size_t count) {
+  const hn::CappedTag<std::uint8_t, 16> d;
+  const auto map = hn::LoadU(d, table);
+  const auto nibble = hn::Set(d, std::uint8_t{15});
+  auto* at = reinterpret_cast<std::uint8_t*>(bytes);
+  std::size_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const auto v = hn::LoadU(d, at + i);
+    const auto low = hn::TableLookupBytes(map, hn::And(v, nibble));
+    const auto high = hn::TableLookupBytes(map, hn::ShiftRight<4>(v));
+    hn::StoreU(hn::Or(low, hn::ShiftLeft<4>(high)), d, at + i);
+  }
+  for (; i < count; ++i)
+    at[i] = static_cast<std::uint8_t>(table[at[i] & 15] | table[at[i] >> 4] << 4);
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

@@ -46,15 +46,28 @@ constexpr std::size_t mask_bytes(std::size_t cols) noexcept {
   return (cols + 7) / 8;
 }
 
+/// What pruning by SIMD saw.
+struct pruned {
+  bool finite;      ///< Whether all values were.
+  bool keeps_zeros; ///< Whether a value that is kept is zero, of either sign.
+};
+
 /// Prunes rows: kept values (rows, cols / 2) and bitmask (rows, mask_bytes), each in one piece.
 /// Refuses NaN and infinity, columns that are no whole groups, and channels that are not one for
-/// each column.
-status prune(path which, const recipe&, const matrix& in, std::byte* kept,
-             std::byte* bitmask) noexcept;
+/// each column. The SIMD path says in `keeps_zeros`, where it is given, what `pruned` means by it.
+status prune(path which, const recipe&, const matrix& in, std::byte* kept, std::byte* bitmask,
+             bool* keeps_zeros = nullptr) noexcept;
 
 /// Values of `type` back at their columns, as f32. `malformed` where a group has not 2 bits.
+/// `past_cache` is what spreads_past_cache says of the whole output, of which this may be a run.
 status spread(path which, const std::byte* kept, dtype type, const std::byte* bitmask,
-              std::size_t rows, std::size_t cols, float* out) noexcept;
+              std::size_t rows, std::size_t cols, bool past_cache, float* out) noexcept;
+
+bool spreads_past_cache(std::size_t rows, std::size_t cols, const float* out) noexcept;
+
+/// Replaces each nibble of `count` bytes by its entry of `table`.
+void map_nibbles(std::span<const std::uint8_t, 16> table, std::byte* bytes,
+                 std::size_t count) noexcept;
 
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;

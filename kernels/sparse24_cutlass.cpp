@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 namespace viva::kernels::sparse24_cutlass {
 
@@ -15,26 +16,20 @@ using sparse24::mask_bytes;
 
 constexpr std::byte zero_byte{0xEE}; ///< Nibbles of two groups of zeros.
 
-/// Both nibbles of a bitmask's byte whose values are all but zero.
-constexpr auto nibbles_of_byte = [] {
-  std::array<std::uint8_t, 256> nibbles{};
-  for (unsigned byte = 0; byte < 256; ++byte)
-    nibbles[byte] = static_cast<std::uint8_t>(nibble_of(byte & 15u) | nibble_of(byte >> 4) << 4);
+/// The nibble of each bitmask whose values are all but zero.
+constexpr auto nibbles_of_bits = [] {
+  std::array<std::uint8_t, 16> nibbles{};
+  for (unsigned bits = 0; bits < 16; ++bits)
+    nibbles[bits] = static_cast<std::uint8_t>(nibble_of(bits));
   return nibbles;
 }();
 
-/// Bitmask of a nibble: 0 where its indices do not ascend.
-constexpr unsigned bits_of_nibble(unsigned nibble) {
-  const unsigned first = nibble & 3u, second = nibble >> 2;
-  return first < second ? 1u << first | 1u << second : 0;
-}
-
-/// Both groups' bits of a byte of metadata; 0 where it means none.
-constexpr auto bits_of_byte = [] {
-  std::array<std::uint8_t, 256> bits{};
-  for (unsigned byte = 0; byte < 256; ++byte) {
-    const unsigned low = bits_of_nibble(byte & 15u), high = bits_of_nibble(byte >> 4);
-    bits[byte] = static_cast<std::uint8_t>(low != 0 && high != 0 ? low | high << 4 : 0);
+/// Bitmask of each nibble: 0 where its indices do not ascend.
+constexpr auto bits_of_nibble = [] {
+  std::array<std::uint8_t, 16> bits{};
+  for (unsigned nibble = 0; nibble < 16; ++nibble) {
+    const unsigned first = nibble & 3u, second = nibble >> 2;
+    bits[nibble] = static_cast<std::uint8_t>(first < second ? 1u << first | 1u << second : 0);
   }
   return bits;
 }();
@@ -67,7 +62,7 @@ std::byte settle_byte(std::byte* kept, std::byte mask) noexcept {
   const auto bits = static_cast<unsigned>(mask);
   const auto values = load_as<std::array<Bits, 4>>(kept);
   if (!(is_zero(values[0]) || is_zero(values[1]) || is_zero(values[2]) || is_zero(values[3])))
-    return std::byte{nibbles_of_byte[bits]};
+    return static_cast<std::byte>(nibbles_of_bits[bits & 15u] | nibbles_of_bits[bits >> 4] << 4);
   const unsigned low = settle<Bits>(kept, bits & 15u);
   return static_cast<std::byte>(low | settle<Bits>(kept + 2 * sizeof(Bits), bits >> 4) << 4);
 }
@@ -86,6 +81,17 @@ public:
       for (const auto place : {x_even, x_odd})
         for (std::size_t i = 0; i < x_word_bytes; ++i, ++b)
           body(pair + place * x_word_bytes + i, b);
+  }
+
+  /// Calls body(at, b) for each word of the row, b being its first byte; words have WordBytes.
+  template <std::size_t WordBytes, class Body>
+  void for_each_word(std::size_t bytes, Body&& body) const noexcept {
+    const auto even = x_slab + x_even * WordBytes, odd = x_slab + x_odd * WordBytes;
+    for (std::size_t b = 0, pair = 0; b < bytes; b += 2 * WordBytes) {
+      body(even + pair, b);
+      body(odd + pair, b + WordBytes);
+      pair += 2 * slab_rows * WordBytes;
+    }
   }
 
 private:
@@ -115,6 +121,20 @@ void write_rows_reference(std::byte* kept, const std::byte* bitmask, std::size_t
           metadata + r / slab_rows * slab_rows * cols / 8 + (word * nibbles + g % nibbles) / 2;
       *at = g % 2 == 0 ? static_cast<std::byte>(nibble) : *at | static_cast<std::byte>(nibble << 4);
     }
+}
+
+/// Rows of metadata, each after the other, to their places (To) or from there.
+template <std::size_t WordBytes, bool To>
+void move_words(std::byte* rows_of_nibbles, std::size_t rows, std::size_t cols,
+                std::conditional_t<To, std::byte*, const std::byte*> metadata) noexcept {
+  for (std::size_t r = 0; r < rows; ++r, rows_of_nibbles += cols / 8)
+    row_places(r, WordBytes == 4 ? 1 : 2, cols)
+        .for_each_word<WordBytes>(cols / 8, [&](std::size_t at, std::size_t b) {
+          if constexpr (To)
+            std::memcpy(metadata + at, rows_of_nibbles + b, WordBytes);
+          else
+            std::memcpy(rows_of_nibbles + b, metadata + at, WordBytes);
+        });
 }
 
 /// Metadata of the rows that are wanting to whole 64.
@@ -147,12 +167,19 @@ status encode(path which, const recipe& with, const matrix& in,
   for (std::size_t first = 0; first < in.rows; first += slab_rows) {
     const auto slab = in.slice(first, std::min(slab_rows, in.rows - first));
     auto* const kept = out[0] + first * in.cols / 2 * value_bytes;
-    if (auto done = sparse24::prune(which, with, slab, kept, bitmask); !done) {
+    bool keeps_zeros = true;
+    if (auto done = sparse24::prune(which, with, slab, kept, bitmask, &keeps_zeros); !done) {
       done.position += first * in.cols;
       return done;
     }
-    write_metadata(which, kept, value_bytes, bitmask, slab.rows, in.cols,
-                   out[1] + first * in.cols / 8);
+    auto* const metadata = out[1] + first * in.cols / 8;
+    if (keeps_zeros) {
+      write_metadata(which, kept, value_bytes, bitmask, slab.rows, in.cols, metadata);
+    } else {
+      sparse24::map_nibbles(nibbles_of_bits, bitmask, slab.rows * in.cols / 8);
+      move_words<2, true>(bitmask, slab.rows, in.cols, metadata);
+      fill_up(value_bytes, slab.rows, in.cols, metadata);
+    }
   }
   return {};
 }
@@ -165,12 +192,13 @@ status decode(path which, const recipe& with, std::size_t rows, std::size_t cols
   auto* const bitmask = slab_mask(cols);
   if (bitmask == nullptr)
     return {errc::over_budget};
+  const bool past_cache = which == path::simd && sparse24::spreads_past_cache(rows, cols, out);
   for (std::size_t first = 0; first < rows; first += slab_rows) {
     const std::size_t count = std::min(slab_rows, rows - first);
-    if (!read_metadata(in[1] + first * cols / 8, value_bytes, count, cols, bitmask))
-      return {errc::malformed};
-    if (const auto done = sparse24::spread(which, in[0] + first * cols / 2 * value_bytes,
-                                           with.source, bitmask, count, cols, out + first * cols);
+    read_metadata(in[1] + first * cols / 8, value_bytes, count, cols, bitmask);
+    if (const auto done =
+            sparse24::spread(which, in[0] + first * cols / 2 * value_bytes, with.source, bitmask,
+                             count, cols, past_cache, out + first * cols);
         !done)
       return done;
   }
@@ -198,16 +226,10 @@ void write_metadata(path which, std::byte* kept, std::size_t value_bytes, const 
   fill_up(value_bytes, rows, cols, metadata);
 }
 
-bool read_metadata(const std::byte* metadata, std::size_t value_bytes, std::size_t rows,
+void read_metadata(const std::byte* metadata, std::size_t value_bytes, std::size_t rows,
                    std::size_t cols, std::byte* bitmask) noexcept {
-  bool whole = true;
-  for (std::size_t r = 0; r < rows; ++r)
-    row_places(r, value_bytes, cols).for_each(cols / 8, [&](std::size_t at, std::size_t b) {
-      const auto bits = bits_of_byte[static_cast<std::uint8_t>(metadata[at])];
-      whole &= bits != 0;
-      bitmask[r * (cols / 8) + b] = std::byte{bits};
-    });
-  return whole;
+  (value_bytes == 1 ? move_words<4, false> : move_words<2, false>)(bitmask, rows, cols, metadata);
+  sparse24::map_nibbles(bits_of_nibble, bitmask, rows * cols / 8);
 }
 
 geometry shape(const recipe& with, std::uint64_t cols) {

@@ -70,8 +70,8 @@ plane metadata_plane(std::uint64_t cols) noexcept;
 void write_metadata(path which, std::byte* kept, std::size_t value_bytes, const std::byte* bitmask,
                     std::size_t rows, std::size_t cols, std::byte* metadata) noexcept;
 
-/// The bitmask that metadata means. False where it means none.
-bool read_metadata(const std::byte* metadata, std::size_t value_bytes, std::size_t rows,
+/// The bitmask that metadata means: none of a group's bits, where its indices do not ascend.
+void read_metadata(const std::byte* metadata, std::size_t value_bytes, std::size_t rows,
                    std::size_t cols, std::byte* bitmask) noexcept;
 
 geometry shape(const recipe&, std::uint64_t cols);

@@ -115,7 +115,7 @@ status encode(path which, const recipe& with, const matrix& in, const tensor_num
 
 status decode_run(path which, const parts& stack, std::size_t rows, std::size_t cols,
                   const tensor_numbers& numbers, std::span<const std::byte* const> planes,
-                  const std::byte* mask, float* out) noexcept {
+                  const std::byte* mask, bool past_cache, float* out) noexcept {
   auto* const kept = memory().kept.of<float>(rows * cols / 2);
   if (kept == nullptr)
     return {errc::over_budget};
@@ -123,8 +123,7 @@ status decode_run(path which, const parts& stack, std::size_t rows, std::size_t 
     auto* const bitmask = memory().bitmask.of<std::byte>(rows * sparse24::mask_bytes(cols));
     if (bitmask == nullptr)
       return {errc::over_budget};
-    if (!sparse24_cutlass::read_metadata(mask, 1, rows, cols, bitmask))
-      return {errc::malformed};
+    sparse24_cutlass::read_metadata(mask, 1, rows, cols, bitmask);
     mask = bitmask;
   }
   const auto& method = *stack.inner.row;
@@ -132,7 +131,7 @@ status decode_run(path which, const parts& stack, std::size_t rows, std::size_t 
   if (const auto done = decode(stack.inner, rows, cols / 2, numbers, planes, kept); !done)
     return done;
   return sparse24::spread(which, reinterpret_cast<const std::byte*>(kept), dtype::f32, mask, rows,
-                          cols, out);
+                          cols, past_cache, out);
 }
 
 status decode(path which, const recipe& with, std::size_t rows, std::size_t cols,
@@ -141,10 +140,12 @@ status decode(path which, const recipe& with, std::size_t rows, std::size_t cols
   if (cols % with.row->cols_multiple != 0)
     return {errc::bad_shape};
   const parts stack(with, cols);
+  const bool past_cache = which == path::simd && sparse24::spreads_past_cache(rows, cols, out);
   return for_each_run(stack, rows, cols, [&](std::size_t first, std::size_t count) {
     const auto planes = planes_at(stack, in, first, cols);
     return decode_run(which, stack, count, cols, numbers, {planes.data(), stack.mask},
-                      in[stack.mask] + mask_offset(stack, first, cols), out + first * cols);
+                      in[stack.mask] + mask_offset(stack, first, cols), past_cache,
+                      out + first * cols);
   });
 }
 

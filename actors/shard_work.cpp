@@ -272,22 +272,39 @@ expected<shard_result> copy(const plan& p, const workplace& place, const shard& 
   return shard_result{.checksum = hashes.digest(), .findings = {}};
 }
 
+// Values a comparison works on at a time: both sides as f32 lie in the second-level cache, where
+// they are measured.
+constexpr std::uint64_t measured_values = std::uint64_t{32} << 10;
+
+/// Rows of either kind to be measured: plain ones where and as they are, others as f32 in `values`.
+expected<matrix> rows_to_measure(const workplace& place, const work_tensor& t, const stored& side,
+                                 std::uint64_t first, std::uint64_t count,
+                                 std::vector<float>& values) {
+  if (!side.recipe && !side.scales.rows)
+    return plain_rows(place, side, first, count, t.cols);
+  values.resize(count * t.cols);
+  if (auto read = read_rows(place, t, side, first, count, values.data()); !read)
+    return tl::unexpected(read.error());
+  return matrix{reinterpret_cast<const std::byte*>(values.data()), kernels::dtype::f32, count,
+                t.cols};
+}
+
 expected<shard_result> measure(const plan& p, const workplace& place, const shard& s) {
   const auto& t = p.tensors[s.tensor];
   const auto grain = std::lcm(grain_of(t.source, t.cols), grain_of(*t.other, t.cols));
-  const auto step = run_rows(p, t.cols, grain);
+  const auto rows = measured_values / std::max<std::uint64_t>(t.cols, 1) / grain * grain;
+  const auto step = std::clamp(rows, grain, run_rows(p, t.cols, grain));
   thread_local std::vector<float> a, b;
   kernels::error_sums sums;
   for (auto first = s.first; first < s.first + s.count; first += step) {
     const auto count = std::min(step, s.first + s.count - first);
-    a.resize(count * t.cols);
-    b.resize(a.size());
-    for (const auto& [side, values] : {std::pair{&t.source, &a}, std::pair{&*t.other, &b}})
-      if (auto read = read_rows(place, t, *side, first, count, values->data()); !read)
-        return tl::unexpected(read.error());
-    const auto* source = reinterpret_cast<const std::byte*>(a.data());
-    const kernels::matrix x{source, kernels::dtype::f32, count, t.cols};
-    kernels::measure_simd(x, b.data(), sums);
+    const auto x = rows_to_measure(place, t, t.source, first, count, a);
+    if (!x)
+      return tl::unexpected(x.error());
+    b.resize(count * t.cols);
+    if (auto read = read_rows(place, t, *t.other, first, count, b.data()); !read)
+      return tl::unexpected(read.error());
+    kernels::measure_simd(*x, b.data(), sums);
   }
   return shard_result{.checksum = 0, .findings = sums.encode()};
 }

@@ -193,6 +193,8 @@ expected<void> bench_run::run(const kernels::recipe& with) {
   constexpr operation operations[] = {operation::encode, operation::measure, operation::decode,
                                       operation::survey};
   for (const auto op : operations) {
+    if (!x_options.only.empty() && x_options.only != to_string(op))
+      continue;
     // Surveys have no reference of their own: they are exact sums and maxima.
     if (bench.has(op) && op != operation::survey
         && !x_references.contains(name + " " + to_string(op)))

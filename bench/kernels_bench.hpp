@@ -20,6 +20,7 @@ namespace viva::bench {
 
 struct kernels_bench_options {
   std::string method;       ///< With its options; empty: every method.
+  std::string only;         ///< encode, measure, decode or survey; empty: all of them.
   std::uint64_t values = 0; ///< 0: 256 Ki (in cache), then 64 Mi (out of cache).
   kernels::dtype type = kernels::dtype::f32;
   unsigned threads = 1;

@@ -93,6 +93,9 @@ void add_bench_kernels(CLI::App& group, invocation& call) {
   auto& options = flags->options;
   app->add_option("-m,--method", options.method, "one method with its options (default: all)")
       ->type_name("METHOD");
+  app->add_option("--only", options.only, "one operation (default: all)")
+      ->check(CLI::IsMember({"encode", "measure", "decode", "survey"}))
+      ->type_name("OP");
   app->add_option("--values", options.values, "one size (default: 262144, then 67108864)")
       ->type_name("N");
   app->add_option("--dtype", flags->dtype, "of the source: f32 (default), bf16 or f16")

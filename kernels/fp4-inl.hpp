@@ -3,7 +3,7 @@
 //
 //   A  fold every block (fold-inl.hpp)          largest magnitudes
 //   S  scale codes and what values are scaled by, 4 to 16 blocks at a time
-//   B  quantize and pack, four vectors at a time; fetch what comes 12 KiB later
+//   B  quantize and pack, four vectors at a time; fetch what comes 8 KiB later
 //
 // A Format has block_values and
 //   scale(amax, code, factor)      the scale's byte and the factor of a vector of blocks
@@ -33,8 +33,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-inline constexpr std::size_t fp4_batch = 128; ///< Blocks, at most.
-inline constexpr std::size_t fp4_group = 8;   ///< Blocks of one step, on the widest target.
+inline constexpr std::size_t fp4_batch = 128;     ///< Blocks, at most.
+inline constexpr std::size_t fp4_group = 8;       ///< Blocks of one step, on the widest target.
+inline constexpr std::size_t fp4_ahead = 8 << 10; ///< Bytes; a batch of f32.
 
 /// Blocks that are 8 KiB of f32.
 template <class Format>
@@ -139,7 +140,7 @@ HWY_INLINE void fp4_with_codes(const Format& format, Source from, const std::byt
 #if VIVA_E2M1_BORDERS
   if (HWY_LIKELY(all.regular)) {
     body([&](std::size_t at) HWY_ATTR {
-      prefetch_ahead(in + at * from.bytes, 4 * lanes() * from.bytes);
+      prefetch_for_later(in + at * from.bytes + fp4_ahead, 4 * lanes() * from.bytes);
       return fp4_border_bytes(format, from, in, all, at);
     });
     return;

@@ -105,13 +105,13 @@ HWY_INLINE vu8 fp8_codes(Source from, const std::byte* HWY_RESTRICT in, const fp
 template <class Stores, class Source>
 HWY_INLINE void fp8_encode_values(Source from, const std::byte* HWY_RESTRICT in, std::size_t count,
                                   const fp8_divisor& by, std::byte* HWY_RESTRICT codes,
-                                  std::size_t ahead = prefetch_bytes) {
+                                  std::size_t ahead) {
   auto* out = reinterpret_cast<std::uint8_t*>(codes);
   const std::size_t whole = count / fp8_step * fp8_step;
   if (HWY_LIKELY(by.regular))
     for (std::size_t i = 0; i < whole; i += fp8_step) {
       const std::byte* at = in + i * from.bytes;
-      prefetch_ahead(at + ahead - prefetch_bytes, fp8_step * from.bytes);
+      prefetch_for_later(at + ahead, fp8_step * from.bytes);
       Stores::put(fp8_codes(from, at, by), du8(), out + i);
     }
   else

@@ -34,9 +34,10 @@ struct fp8_maxima {
   }
 };
 
-/// Raises the maxima by one row of the blocks.
+/// Raises the maxima by one row of the blocks. Fetches what lies `away` bytes from them.
 template <class Source>
-void fp8_raise(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols, fp8_maxima& most) {
+void fp8_raise(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols, std::ptrdiff_t away,
+               fp8_maxima& most) {
   constexpr std::size_t side = fp8::block_side;
   const di32 di;
   for (std::size_t b = 0, c = 0; c < cols; ++b, c += side, in += side * from.bytes) {
@@ -46,6 +47,7 @@ void fp8_raise(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols, 
     }
     auto m0 = hn::Load(di, most.bits[b]), m1 = hn::Zero(di), m2 = m1, m3 = m1;
     for (std::size_t i = 0; i < side; i += 4 * lanes()) {
+      prefetch_for_later(in + i * from.bytes + away, 4 * lanes() * from.bytes);
       const auto at = [&](std::size_t k)
                           HWY_ATTR { return load(from, in + (i + k * lanes()) * from.bytes); };
       m0 = magnitude_fold::take(m0, at(0));
@@ -66,9 +68,11 @@ bool fp8_encode_bands(Source from, const std::byte* HWY_RESTRICT in, std::size_t
                       std::byte* HWY_RESTRICT scales) {
   constexpr std::size_t side = fp8::block_side;
   const std::size_t row_bytes = stride * from.bytes;
+  const auto to_next_row = static_cast<std::ptrdiff_t>(row_bytes);
+  const auto to_next_band = static_cast<std::ptrdiff_t>(side * row_bytes);
   fp8_maxima next = {};
   for (std::size_t r = 0; r < std::min(side, rows); ++r)
-    fp8_raise(from, in + r * row_bytes, cols, next);
+    fp8_raise(from, in + r * row_bytes, cols, to_next_row, next);
   for (std::size_t first = 0; first < rows; first += side) {
     fp8_divisor by[fp8_blocks];
     for (std::size_t b = 0; b < blocks_in(cols, side); ++b) {
@@ -81,11 +85,11 @@ bool fp8_encode_bands(Source from, const std::byte* HWY_RESTRICT in, std::size_t
     next = {};
     for (std::size_t r = first; r < std::min(first + side, rows); ++r) {
       if (r + side < rows)
-        fp8_raise(from, in + (r + side) * row_bytes, cols, next);
+        fp8_raise(from, in + (r + side) * row_bytes, cols, to_next_row - to_next_band, next);
       for (std::size_t b = 0, c = 0; c < cols; ++b, c += side)
         fp8_encode_values<Stores>(from, in + (r * stride + c) * from.bytes,
                                   std::min(side, cols - c), by[b], codes + r * stride + c,
-                                  (side + 1) * row_bytes);
+                                  static_cast<std::size_t>(to_next_band + to_next_row));
     }
   }
   return true;
@@ -101,6 +105,7 @@ bool fp8_with_stores(const matrix& in, const std::byte* codes, const Body& body)
 
 status fp8_row_encode(const matrix& in, std::byte* codes, std::byte* scales) {
   return with_source(in.type, [&](auto from) -> status {
+    const std::size_t ahead = std::clamp<std::size_t>(in.cols * from.bytes, 8 << 10, 256 << 10);
     const bool finite = fp8_with_stores(in, codes, [&](auto stores) {
       for (std::size_t r = 0; r < in.rows; ++r) {
         const auto row = in.slice(r, 1);
@@ -109,7 +114,8 @@ status fp8_row_encode(const matrix& in, std::byte* codes, std::byte* scales) {
           return false;
         const fp8_divisor by(fp8::scale_of(fp8_amax(amax), in.type), fp8_amax(amax));
         put_value(by.scale, in.type, scales, r);
-        fp8_encode_values<decltype(stores)>(from, row.data, in.cols, by, codes + r * in.cols);
+        fp8_encode_values<decltype(stores)>(from, row.data, in.cols, by, codes + r * in.cols,
+                                            ahead);
       }
       return true;
     });
@@ -127,7 +133,8 @@ status fp8_tensor_encode(const matrix& in, float scale, std::byte* codes) {
         const auto amax = fold_all<magnitude_fold>(from, at, count);
         if (!is_finite_fold(amax))
           return false;
-        fp8_encode_values<decltype(stores)>(from, at, count, {scale, fp8_amax(amax)}, codes + i);
+        fp8_encode_values<decltype(stores)>(from, at, count, {scale, fp8_amax(amax)}, codes + i,
+                                            run * 4);
       }
       return true;
     });

@@ -3,6 +3,7 @@
 #include "actors/collector.hpp"
 #include "actors/job_door.hpp"
 #include "actors/output_claim.hpp"
+#include "actors/resume.hpp"
 #include "actors/shard_work.hpp"
 #include "actors/tree.hpp"
 #include "supervision/reason.hpp"
@@ -83,22 +84,6 @@ snapshot collect(tree& lives) {
   return result;
 }
 
-/// Durable shards of an earlier run whose bytes still are what the journal says.
-expected<std::vector<done_record>> verified(const job_site& site,
-                                            std::vector<done_record> records,
-                                            const job_observer& observer) {
-  std::erase_if(records, [&](const done_record& r) { return r.shard >= site.work.shards.size(); });
-  for (auto record = records.begin(); record != records.end();) {
-    if (observer.interrupted != nullptr && observer.interrupted->load())
-      return fail(errc::interrupted, "interrupted; run the same command again to resume");
-    const auto found = output_checksum(site.work, site.place, site.work.shards[record->shard]);
-    if (!found)
-      return tl::unexpected(found.error());
-    record = *found == record->checksum ? record + 1 : records.erase(record);
-  }
-  return records;
-}
-
 expected<void> check_space(const plan& work, const fs::path& output) {
   struct statvfs disk {};
   const auto folder = fs::absolute(output).parent_path();
@@ -123,7 +108,7 @@ struct run_options {
   fs::path output;
   job_limits limits;
   fault_plan faults;
-  bool overwrite = false;
+  bool overwrite = false, strict = false, retry_quarantined = false;
 };
 
 /// Everything before the first byte: the claim, what an earlier run left, the space, the journal.
@@ -134,18 +119,18 @@ expected<void> begin_output(const plan& work, const run_options& options,
   if (!taken)
     return tl::unexpected(taken.error());
   claim.emplace(std::move(*taken));
-  auto found = claim->find_earlier(work.fingerprint, options.overwrite);
+  auto found = find_earlier(real_disk(), options.output, work.fingerprint, options.overwrite);
   if (!found)
     return tl::unexpected(found.error());
   earlier = std::move(*found);
   if (auto space = check_space(work, options.output); !space)
     return space;
   auto opened =
-    journal_file::open(journal_path(options.output), work.fingerprint, earlier.journal_bytes);
+    journal_file::open(journal_path(options.output), work.fingerprint, earlier.journal);
   if (!opened)
     return tl::unexpected(opened.error());
   journal = std::make_shared<journal_file>(std::move(*opened));
-  return {};
+  return options.retry_quarantined ? pardon(earlier, *journal) : expected<void>{};
 }
 
 expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
@@ -162,7 +147,7 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
       return tl::unexpected(begun.error());
   }
   const auto give_up = [&](error why) -> tl::unexpected<error> {
-    if (writes && earlier.done.empty())
+    if (writes && earlier.journal.bytes == 0)
       claim->discard(); // nothing durable stands in it
     return tl::unexpected<error>(std::move(why));
   };
@@ -171,16 +156,22 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
     return give_up(place.error());
   const auto site = std::make_shared<const job_site>(std::move(work), std::move(*place),
                                                      options.faults, options.overwrite);
-  auto resumed = verified(*site, std::move(earlier.done), observer);
-  if (!resumed)
-    return tl::unexpected(resumed.error());
+  if (auto held = verify_earlier(earlier, site->work, site->place, lanes, observer.interrupted);
+      !held)
+    return tl::unexpected(held.error());
+  if (writes)
+    if (auto told = forget_damaged(earlier, *journal); !told)
+      return tl::unexpected(told.error());
   auto lives = tree::grow(lanes, std::move(journal));
   if (!lives)
     return give_up(lives.error());
   conductor_options order;
   order.site = site;
-  order.resumed = std::move(*resumed);
-  order.attempts_max = options.limits.attempts_max;
+  order.earlier = std::move(earlier);
+  order.policy.strikes_max = options.limits.attempts_max;
+  order.policy.interrupt_after = options.faults.interrupt_after;
+  if (options.strict)
+    order.policy.quarantine_max = 0;
   auto conductor = lives->start_job(std::move(order));
   if (!conductor)
     return give_up(conductor.error());
@@ -330,7 +321,9 @@ expected<job_report> run_quantize(const quantize_spec& spec, const job_observer&
   if (spec.dry_run)
     return report_of(*work, nullptr, spec.output);
   auto report = run_and_report(std::move(*work),
-                               {spec.output, spec.limits, spec.faults, spec.overwrite}, observer);
+                               {spec.output, spec.limits, spec.faults, spec.overwrite,
+                                spec.strict, spec.retry_quarantined},
+                               observer);
   if (!report && report.error().code == errc::not_finite)
     report.error().text += "; say --on-nan keep to leave such tensors as they are";
   return report;
@@ -345,7 +338,9 @@ expected<job_report> run_dequantize(const dequantize_spec& spec, const job_obser
   auto work = plan_dequantize(*source, spec);
   if (!work)
     return tl::unexpected(work.error());
-  return run_and_report(std::move(*work), {spec.output, spec.limits, {}, spec.overwrite}, observer);
+  return run_and_report(std::move(*work), {spec.output, spec.limits, {}, spec.overwrite,
+                                            spec.strict, spec.retry_quarantined},
+                        observer);
 }
 
 expected<job_report> run_compare(const compare_spec& spec, const job_observer& observer) {

@@ -31,12 +31,13 @@ struct job_limits {
   std::uint32_t lanes = 0;                      ///< 0: one for each core.
   std::uint64_t memory_bytes_max = 1ull << 30;  ///< Beyond the mapped source.
   std::uint64_t shard_bytes_max = 8ull << 20;   ///< Of source, per ticket.
-  std::uint32_t attempts_max = 3;               ///< Runs of one shard before the job fails.
+  std::uint32_t attempts_max = 3; ///< Lanes that may die on a shard before it runs alone.
 };
 
 /// Faults put in on purpose; refused by the doors unless --allow-faults was said.
 struct fault_plan {
   std::uint32_t throw_every = 0; ///< A lane throws on every n-th ticket it starts; 0: never.
+  std::uint32_t poison = 0;      ///< Every lane throws on the n-th shard of the plan; 0: none.
   std::uint32_t stop_after = 0; ///< The process ends itself (SIGKILL) after so many durable shards.
   std::uint32_t interrupt_after = 0; ///< As Ctrl-C, once so many shards of this run came home.
 };
@@ -68,6 +69,8 @@ struct quantize_spec {
       rules; ///< RE, method; first match wins; "copy" keeps.
   nan_policy on_nan = nan_policy::fail;
   bool overwrite = false, dry_run = false;
+  bool strict = false;            ///< The first shard in quarantine ends the job.
+  bool retry_quarantined = false; ///< Shards that an earlier life put there run again.
   job_limits limits;
   fault_plan faults;
 };
@@ -75,7 +78,7 @@ struct quantize_spec {
 struct dequantize_spec {
   std::filesystem::path source, output;
   std::string dtype = "f32"; ///< "f32" (exact), "bf16", "f16", or "source": as it was before.
-  bool overwrite = false;
+  bool overwrite = false, strict = false, retry_quarantined = false; ///< As above.
   job_limits limits;
 };
 

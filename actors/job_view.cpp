@@ -1,7 +1,9 @@
 #include "actors/job_view.hpp"
 
 #include "actors/journal_file.hpp"
+#include "actors/workplace.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <fcntl.h>
 #include <unistd.h>
@@ -41,14 +43,45 @@ job_status without_journal(bool partial) {
   return status;
 }
 
+std::vector<struck_shard> struck_in(const journal_content& journal) {
+  std::map<std::uint32_t, struck_shard> all;
+  for (const auto& record : journal.strikes)
+    all[record.shard].reasons.push_back(record.reason);
+  for (const auto& record : journal.quarantined) {
+    all[record.shard].quarantined = true;
+    all[record.shard].place = record.place;
+  }
+  std::vector<struck_shard> result;
+  for (auto& [shard, found] : all) {
+    found.shard = shard;
+    result.push_back(std::move(found));
+  }
+  return result;
+}
+
+/// What to do about a job that nobody works on.
+std::string next_of(const job_status& status, bool partial) {
+  if (!partial)
+    return "run the same command again: it starts anew, the partial output is gone";
+  const auto quarantined = static_cast<std::uint64_t>(
+    std::ranges::count_if(status.struck, &struck_shard::quarantined));
+  if (quarantined == 0)
+    return "run the same command again: it computes only what is not durable";
+  const bool rest_is_done = status.shards_durable + quarantined == status.shards_total;
+  return std::string(rest_is_done ? "" : "run the same command again for what is not durable; ")
+         + "with --retry-quarantined it runs the shards in quarantine, too, which makes sense when "
+           "what killed their lanes is mended";
+}
+
 } // namespace
 
 expected<job_status> status_of(const fs::path& output) {
   std::error_code why;
   const auto name = journal_path(output);
   const bool partial = fs::exists(partial_path(output), why);
+  const bool whole = fs::exists(output, why);
   if (!fs::exists(name, why)) {
-    if (!partial && !fs::exists(output, why))
+    if (!partial && !whole)
       return fail(errc::unreadable, output.string()
                                       + ": no output, no partial output and no journal; name the "
                                         "output as it was given to the job");
@@ -58,6 +91,8 @@ expected<job_status> status_of(const fs::path& output) {
   if (!journal)
     return tl::unexpected(journal.error());
   job_status status;
+  status.lives = journal->end.life;
+  status.struck = struck_in(*journal);
   status.fingerprint = std::move(journal->fingerprint);
   status.shards_durable = journal->done.size();
   status.shards_total = number_in(status.fingerprint, "shards");
@@ -67,9 +102,15 @@ expected<job_status> status_of(const fs::path& output) {
     return status;
   }
   const auto bytes = fs::file_size(name, why);
-  status.torn_bytes = why || bytes < journal->good_bytes ? 0 : bytes - journal->good_bytes;
-  status.next = partial ? "run the same command again: it computes only what is not durable"
-                        : "run the same command again: it starts anew, the partial output is gone";
+  status.torn_bytes = why || bytes < journal->end.bytes ? 0 : bytes - journal->end.bytes;
+  if (whole && !partial) { // it was killed between giving the name and removing its journal
+    status.state = job_state::done;
+    status.next = "nothing to do; " + name.string() + " is of no more use and may be removed";
+    return status;
+  }
+  if (std::ranges::any_of(status.struck, &struck_shard::quarantined))
+    status.state = job_state::failed;
+  status.next = next_of(status, partial);
   return status;
 }
 

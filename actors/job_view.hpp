@@ -20,13 +20,24 @@ enum class job_state : std::uint8_t {
   done,        ///< OUT stands under its final name.
   running,     ///< A process works on it.
   interrupted, ///< Nobody does; what is durable is kept.
+  failed,      ///< As above, and shards are in quarantine: the same command alone will not end it.
   untrusted,   ///< OUT.partial without a journal: nothing in it can be believed.
+};
+
+/// A shard that killed lanes.
+struct struck_shard {
+  std::uint32_t shard = 0;
+  bool quarantined = false;
+  std::string place;                ///< "'tensor': rows 0 to 64"; empty before quarantine.
+  std::vector<std::string> reasons; ///< Of each lane that died on it, in order.
 };
 
 struct job_status {
   job_state state = job_state::done;
   std::uint64_t shards_durable = 0;
   std::uint64_t shards_total = 0;   ///< 0: not known.
+  std::uint32_t lives = 0;          ///< Processes that worked on it, where its journal is there.
+  std::vector<struck_shard> struck; ///< By number.
   std::uint64_t torn_bytes = 0;     ///< Of a record that a crash cut off; they are ignored.
   std::map<std::string, std::string> fingerprint; ///< The job as its journal describes it.
   std::string next;                 ///< What to do now, as a sentence.

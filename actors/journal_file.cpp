@@ -2,26 +2,21 @@
 
 #include <xxhash.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
+#include <algorithm>
 #include <fstream>
 #include <optional>
-#include <sstream>
-#include <string_view>
-#include <unistd.h>
 
 namespace viva::actors {
 namespace {
 
-constexpr std::string_view magic = "VIVAJRN1";
-constexpr std::size_t head_bytes = 8; // length and check
-constexpr std::uint32_t record_bytes_max = 64u << 20;
-enum kind : char { opening = 1, done = 2 };
-
-std::uint32_t check_of(std::string_view payload) {
-  return static_cast<std::uint32_t>(XXH3_64bits(payload.data(), payload.size()));
-}
+constexpr std::string_view magic = "VIVAJRN2";
+constexpr std::string_view magic_of_any = "VIVAJRN";
+constexpr std::string_view frame_magic = "FRAM";
+constexpr std::size_t head_bytes = 4 + 4 + 8 + 4 + 8;
+constexpr std::size_t check_at = 4 + 4 + 8 + 4;
+constexpr std::size_t frame_bytes_max = 256u << 20;
+constexpr std::size_t frame_bytes_wanted = 16u << 20; // a group that is larger takes several
+enum kind : std::uint8_t { opening = 1, done = 2, strike = 3, quarantine = 4, pardon = 5 };
 
 template <class T>
 void put(std::string& out, T v) {
@@ -54,99 +49,211 @@ bool take(std::string_view& in, std::string& text) {
   return true;
 }
 
-std::string framed(const std::string& payload) {
-  std::string out;
+std::uint64_t check_of(std::string_view head, std::string_view payload) {
+  const std::uint64_t both[2] = {XXH3_64bits(head.data(), head.size()),
+                                 XXH3_64bits(payload.data(), payload.size())};
+  return XXH3_64bits(both, sizeof both);
+}
+
+std::string framed(const std::string& payload, const journal_end& end) {
+  std::string out(frame_magic);
   put(out, static_cast<std::uint32_t>(payload.size()));
-  put(out, check_of(payload));
+  put(out, end.seq);
+  put(out, end.life);
+  put(out, check_of(std::string_view(out).substr(frame_magic.size()), payload));
   return out + payload;
 }
 
-/// The payload of a whole record at the beginning of `rest`; none where it is torn or damaged.
-std::optional<std::string_view> payload_at(std::string_view rest) {
-  std::uint32_t length = 0, check = 0;
-  if (!take(rest, length) || !take(rest, check) || length == 0 || length > record_bytes_max
-      || length > rest.size())
-    return std::nullopt;
-  const auto payload = rest.substr(0, length);
-  const char kind_of = payload.front();
-  if ((kind_of != opening && kind_of != done) || check_of(payload) != check)
-    return std::nullopt;
-  return payload;
+std::string encoded(const journal_record& record) {
+  std::string out, body;
+  std::visit(
+    [&](const auto& r) {
+      using type = std::decay_t<decltype(r)>;
+      put(body, r.shard);
+      kind what = pardon;
+      if constexpr (std::is_same_v<type, done_record>) {
+        what = done;
+        put(body, r.checksum);
+        put(body, r.findings);
+      } else if constexpr (std::is_same_v<type, strike_record>) {
+        what = strike;
+        put(body, r.reason);
+      } else if constexpr (std::is_same_v<type, quarantine_record>) {
+        what = quarantine;
+        put(body, r.place);
+      }
+      put(out, static_cast<std::uint8_t>(what));
+    },
+    record);
+  put(out, body);
+  return out;
 }
 
-/// True where a whole record stands anywhere in `rest`. Its checks pass by chance once in 2^32.
-bool holds_record(std::string_view rest) {
-  for (; rest.size() > head_bytes; rest.remove_prefix(1))
-    if (payload_at(rest))
+struct frame {
+  std::uint64_t seq = 0;
+  std::uint32_t life = 0;
+  std::string_view payload;
+};
+
+/// The frame at the beginning of `rest`; none where it is torn or damaged.
+std::optional<frame> frame_at(std::string_view rest) {
+  if (rest.size() < head_bytes || !rest.starts_with(frame_magic))
+    return std::nullopt;
+  const auto head = rest.substr(frame_magic.size(), check_at - frame_magic.size());
+  auto fields = rest.substr(frame_magic.size());
+  std::uint32_t bytes = 0;
+  std::uint64_t check = 0;
+  frame found;
+  if (!take(fields, bytes) || !take(fields, found.seq) || !take(fields, found.life)
+      || !take(fields, check) || bytes > frame_bytes_max || bytes > fields.size())
+    return std::nullopt;
+  found.payload = fields.substr(0, bytes);
+  if (check_of(head, found.payload) != check)
+    return std::nullopt;
+  return found;
+}
+
+/// True where a whole frame stands anywhere in `rest`.
+bool holds_frame(std::string_view rest) {
+  for (auto at = rest.find(frame_magic); at != std::string_view::npos;
+       at = rest.find(frame_magic, at + 1))
+    if (frame_at(rest.substr(at)))
       return true;
   return false;
 }
 
-/// Reads one payload into `content`; false where its inside makes no sense.
-bool understand(std::string_view payload, journal_content& content) {
-  const char what = payload.empty() ? 0 : payload.front();
-  payload.remove_prefix(payload.empty() ? 0 : 1);
-  if (what == opening) {
-    std::string key, value;
+/// Records of a journal, folded in order: what holds now.
+class folded {
+public:
+  explicit folded(journal_content& into) : x_into(into) {
+  }
+  /// False where the inside of a frame makes no sense.
+  bool add(std::string_view payload) {
     while (!payload.empty()) {
-      if (!take(payload, key) || !take(payload, value))
+      std::uint8_t what = 0;
+      std::string body;
+      if (!take(payload, what) || !take(payload, body) || !add(what, body))
         return false;
-      content.fingerprint[key] = value;
     }
     return true;
   }
-  done_record record;
-  if (what != done || !take(payload, record.shard) || !take(payload, record.checksum)
-      || !take(payload, record.findings) || !payload.empty())
-    return false;
-  content.done.push_back(std::move(record));
-  return true;
+  void finish() {
+    for (auto& [shard, record] : x_done)
+      x_into.done.push_back(std::move(record));
+    for (auto& [shard, record] : x_quarantined)
+      x_into.quarantined.push_back(std::move(record));
+  }
+
+private:
+  bool add(std::uint8_t what, std::string_view body) {
+    if (what == opening)
+      return add_opening(body);
+    std::uint32_t shard = 0;
+    std::uint64_t checksum = 0;
+    std::string text;
+    if (!take(body, shard) || (what == done && !take(body, checksum))
+        || (what != pardon && !take(body, text)) || !body.empty())
+      return false;
+    switch (what) {
+      case done:
+        forget(shard);
+        x_done[shard] = {shard, checksum, std::move(text)};
+        return true;
+      case strike:
+        x_into.strikes.push_back({shard, std::move(text)});
+        return true;
+      case quarantine:
+        x_quarantined[shard] = {shard, std::move(text)};
+        return true;
+      case pardon:
+        forget(shard);
+        x_done.erase(shard);
+        return true;
+      default:
+        return false;
+    }
+  }
+  bool add_opening(std::string_view body) {
+    std::string key, value;
+    while (!body.empty()) {
+      if (!take(body, key) || !take(body, value))
+        return false;
+      x_into.fingerprint[key] = value;
+    }
+    return true;
+  }
+  void forget(std::uint32_t shard) {
+    std::erase_if(x_into.strikes, [&](const strike_record& r) { return r.shard == shard; });
+    x_quarantined.erase(shard);
+  }
+
+  journal_content& x_into;
+  std::map<std::uint32_t, done_record> x_done;
+  std::map<std::uint32_t, quarantine_record> x_quarantined;
+};
+
+tl::unexpected<error> damaged(const std::string& name, std::size_t at, const std::string& how) {
+  return fail(errc::malformed, name + ": the frame at byte " + std::to_string(at) + " " + how
+                                 + "; say --overwrite, or remove the journal and the .partial "
+                                   "output, to start anew");
 }
 
 } // namespace
 
 bool is_journal(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
-  std::string head(magic.size(), '\0');
+  std::string head(magic_of_any.size(), '\0');
   in.read(head.data(), static_cast<std::streamsize>(head.size()));
   head.resize(static_cast<std::size_t>(in.gcount()));
-  return magic.starts_with(head);
+  return magic_of_any.starts_with(head);
 }
 
-expected<journal_content> read_journal(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in)
-    return tl::unexpected(system_error("open", file, false));
-  std::ostringstream all;
-  all << in.rdbuf();
-  const std::string bytes = std::move(all).str();
+expected<journal_content> parse_journal(std::string_view bytes, const std::string& name) {
   journal_content content;
-  if (bytes.size() < magic.size())
+  if (bytes.size() < magic.size() && magic.starts_with(bytes))
     return content;
-  if (!std::string_view(bytes).starts_with(magic))
-    return fail(errc::malformed, file.string() + ": is no journal of viva; move it away");
+  if (!bytes.starts_with(magic_of_any))
+    return fail(errc::malformed, name + ": is no journal of viva; move it away");
+  if (!bytes.starts_with(magic))
+    return fail(errc::malformed, name
+                                   + ": was written by another version of viva; finish the job "
+                                     "with that one, or remove the journal and the .partial "
+                                     "output to start anew");
+  folded records(content);
   std::size_t at = magic.size();
-  content.good_bytes = at;
   while (at < bytes.size()) {
-    const auto rest = std::string_view(bytes).substr(at);
-    const auto payload = payload_at(rest);
-    if (!payload || !understand(*payload, content)) {
-      if (!holds_record(rest.substr(1)))
+    const auto rest = bytes.substr(at);
+    const auto found = frame_at(rest);
+    if (!found) {
+      if (!holds_frame(rest.substr(1)))
         break; // torn: it was never written whole
-      return fail(errc::malformed, file.string() + ": the record at byte " + std::to_string(at)
-                                     + " is damaged and others follow it; remove the journal and "
-                                       "the .partial output to start anew");
+      return damaged(name, at, "is damaged and others follow it");
     }
-    at += head_bytes + payload->size();
-    content.good_bytes = at;
+    if (found->seq != content.end.seq || found->life < content.end.life)
+      return damaged(name, at, "is out of sequence");
+    if (!records.add(found->payload))
+      return damaged(name, at, "is whole and makes no sense");
+    at += head_bytes + found->payload.size();
+    content.end = {at, found->seq + 1, found->life};
   }
-  if (content.fingerprint.empty())
-    content = {}; // not even the opening is whole: nothing was ever durable
-  return content;
+  records.finish();
+  return content; // without a whole opening: as if it were new, nothing was ever durable
 }
 
-std::string difference(const std::map<std::string, std::string>& journal,
-                       const std::map<std::string, std::string>& asked) {
+expected<journal_content> read_journal(disk& on, const std::filesystem::path& file) {
+  auto opened = on.open(file, disk::mode::read);
+  if (!opened)
+    return tl::unexpected(opened.error());
+  const auto size = (*opened)->size();
+  if (!size)
+    return tl::unexpected(size.error());
+  std::string bytes(*size, '\0');
+  if (auto read = (*opened)->read(0, std::as_writable_bytes(std::span(bytes))); !read)
+    return tl::unexpected(read.error());
+  return parse_journal(bytes, file.string());
+}
+
+std::string difference(const fingerprint_map& journal, const fingerprint_map& asked) {
   for (const auto& [key, value] : asked) {
     const auto other = journal.find(key);
     if (other == journal.end())
@@ -160,59 +267,89 @@ std::string difference(const std::map<std::string, std::string>& journal,
   return {};
 }
 
-expected<journal_file> journal_file::open(const std::filesystem::path& file,
-                                          const std::map<std::string, std::string>& fingerprint,
-                                          std::uint64_t good_bytes) {
+expected<journal_file> journal_file::open(disk& on, const std::filesystem::path& file,
+                                          const fingerprint_map& fingerprint, journal_end end) {
+  auto opened = on.open(file, disk::mode::write_or_create);
+  if (!opened)
+    return tl::unexpected(opened.error());
   journal_file result;
-  result.x_name = file;
-  result.x_fd = descriptor{::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)};
-  if (result.x_fd.get() < 0)
-    return tl::unexpected(system_error("create", file, true));
-  if (::ftruncate(result.x_fd.get(), static_cast<off_t>(good_bytes)) != 0)
-    return tl::unexpected(system_error("cut", file, true));
-  result.x_end = good_bytes;
-  if (good_bytes > 0)
+  result.x_file = std::move(*opened);
+  result.x_name = file.string();
+  result.x_end = end;
+  ++result.x_end.life;
+  if (auto cut = result.x_file->resize(end.bytes); !cut)
+    return tl::unexpected(cut.error());
+  if (end.bytes > 0) {
+    if (auto kept = result.rewrite(); !kept)
+      return tl::unexpected(kept.error());
     return result;
-  std::string payload(1, opening);
-  for (const auto& [key, value] : fingerprint) {
-    put(payload, key);
-    put(payload, value);
   }
-  if (auto written = result.write(std::string(magic) + framed(payload)); !written)
+  if (auto begun = result.x_file->write(0, std::as_bytes(std::span(magic))); !begun)
+    return tl::unexpected(begun.error());
+  if (auto begun = result.x_file->sync(); !begun) // or a power cut may leave a frame without it
+    return tl::unexpected(begun.error());
+  result.x_end = {magic.size(), 0, 1};
+  std::string body, payload;
+  for (const auto& [key, value] : fingerprint) {
+    put(body, key);
+    put(body, value);
+  }
+  put(payload, static_cast<std::uint8_t>(opening));
+  put(payload, body);
+  if (auto written = result.write_frame(payload); !written)
     return tl::unexpected(written.error());
-  const auto folder = file.parent_path();
-  const descriptor dir{::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY)};
-  if (dir.get() < 0 || ::fsync(dir.get()) != 0)
-    return tl::unexpected(system_error("sync", folder, true));
+  if (auto synced = on.sync_folder(file.parent_path()); !synced)
+    return tl::unexpected(synced.error());
   return result;
 }
 
-expected<void> journal_file::append(const std::vector<done_record>& records) {
-  std::string bytes;
-  for (const auto& record : records) {
-    std::string payload(1, done);
-    put(payload, record.shard);
-    put(payload, record.checksum);
-    put(payload, record.findings);
-    bytes += framed(payload);
-  }
-  return write(bytes);
+// An earlier life may have ended on a sync that failed: what can be read here then need not be on
+// the disk, although the system calls it clean. Written again it is dirty, and can be synced.
+expected<void> journal_file::rewrite() {
+  std::vector<std::byte> bytes(x_end.bytes);
+  if (auto read = x_file->read(0, bytes); !read)
+    return read;
+  if (auto written = x_file->write(0, bytes); !written)
+    return written;
+  return x_file->sync();
 }
 
-expected<void> journal_file::write(const std::string& bytes) {
-  for (std::size_t at = 0; at < bytes.size();) {
-    const auto n = ::pwrite(x_fd.get(), bytes.data() + at, bytes.size() - at,
-                            static_cast<off_t>(x_end + at));
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return tl::unexpected(system_error("write", x_name, true));
-    at += static_cast<std::size_t>(n);
+expected<void> journal_file::append(const std::vector<journal_record>& records) {
+  expected<void> result;
+  for (auto record = records.begin(); record != records.end();) {
+    std::string payload;
+    for (; record != records.end() && payload.size() < frame_bytes_wanted; ++record)
+      payload += encoded(*record);
+    auto written = write_frame(payload);
+    if (!written && !sound())
+      return written;
+    if (!written)
+      result = std::move(written);
   }
-  x_end += bytes.size();
-  if (::fdatasync(x_fd.get()) != 0)
-    return tl::unexpected(system_error("sync", x_name, true));
-  return {};
+  return result;
+}
+
+expected<void> journal_file::write_frame(const std::string& payload) {
+  if (!sound())
+    return tl::unexpected(x_condemned);
+  const auto bytes = framed(payload, x_end);
+  const auto end = x_end.bytes + bytes.size();
+  expected<void> room;
+  if (end + reserve_bytes / 2 > x_reserved) {
+    room = x_file->reserve(end + reserve_bytes);
+    if (room)
+      x_reserved = end + reserve_bytes;
+  }
+  auto done = x_file->write(x_end.bytes, std::as_bytes(std::span(bytes)));
+  if (done)
+    done = x_file->sync();
+  if (!done) {
+    condemn(done.error());
+    return done;
+  }
+  ++x_end.seq;
+  x_end.bytes = end;
+  return room;
 }
 
 } // namespace viva::actors

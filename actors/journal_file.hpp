@@ -1,63 +1,96 @@
 #pragma once
 
-// The journal's bytes: append-only records, each with its length and checksum.
+// The journal's bytes: append-only frames, one for each group of records that became durable
+// together.
 //
-//   file    := "VIVAJRN1" record*
-//   record  := bytes:u32le check:u32le payload       check = low half of xxh3-64 of the payload
-//   payload := kind:u8 …                             opening, done
+//   file    := "VIVAJRN2" frame*
+//   frame   := "FRAM" bytes:u32 seq:u64 life:u32 check:u64 payload      all little endian
+//              check = xxh3-64 of bytes, seq, life and payload; seq counts up from 0; life is 1 for
+//              the first process that worked on the job, one more for each that resumed it
+//   payload := record*
+//   record  := kind:u8 bytes:u32 body                opening, done, strike, quarantine, pardon
 //
-// The first record is the opening: the fingerprint of the job, key by key. Every later one says
-// that a shard is durable, with the checksum of its output bytes and what it measured. A torn tail
-// (a crash while appending; zeros or garbage after a power cut) is cut off; a bad record with a
-// whole one anywhere behind it is an error.
+// The first frame holds the opening alone: the fingerprint of the job, key by key. A frame is
+// synced before the next is written, so a crash can only tear the last; a torn tail (also zeros or
+// garbage, as a power cut leaves them) is cut off. A bad frame with a whole one behind it, or one
+// out of sequence, is damage and stops with its offset: nothing is guessed.
+//
+// `reserve_bytes` beyond the end are kept allocated, so that on a full disk a job can still write
+// down what came home and end in order.
 
-#include "actors/workplace.hpp"
+#include "actors/disk.hpp"
+#include "actors/journal_record.hpp"
 #include "kernels/error.hpp"
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace viva::actors {
 
-struct done_record {
-  std::uint32_t shard = 0;
-  std::uint64_t checksum = 0; ///< xxh3-64 over the shard's output bytes, plane after plane.
-  std::string findings;       ///< error_sums or survey, as bytes; empty where there are none.
-};
+using fingerprint_map = std::map<std::string, std::string>;
 
 struct journal_content {
-  std::map<std::string, std::string> fingerprint;
-  std::vector<done_record> done;
-  std::uint64_t good_bytes = 0; ///< Where a torn tail begins.
+  fingerprint_map fingerprint;
+  std::vector<done_record> done;              ///< One for each shard; its last.
+  std::vector<strike_record> strikes;         ///< Of shards neither done since nor pardoned.
+  std::vector<quarantine_record> quarantined; ///< As above.
+  journal_end end;                            ///< Where a torn tail begins.
 };
 
 /// True for a file that is empty or begins as a journal does: the only ones that are ours.
 bool is_journal(const std::filesystem::path& file);
 
-/// Reads a whole journal. A file shorter than its opening is empty content, not an error.
-expected<journal_content> read_journal(const std::filesystem::path& file);
+/// Understands the bytes of a whole journal; `name` is for errors. One shorter than its opening is
+/// empty content, not an error.
+expected<journal_content> parse_journal(std::string_view bytes, const std::string& name);
+expected<journal_content> read_journal(disk& on, const std::filesystem::path& file);
+inline expected<journal_content> read_journal(const std::filesystem::path& file) {
+  return read_journal(real_disk(), file);
+}
 
 /// The first difference in words, or empty where both are equal.
-std::string difference(const std::map<std::string, std::string>& journal,
-                       const std::map<std::string, std::string>& asked);
+std::string difference(const fingerprint_map& journal, const fingerprint_map& asked);
 
 class journal_file {
 public:
-  /// Opens for appending at `good_bytes` (0: starts anew with the opening record, durable at once).
+  static constexpr std::uint64_t reserve_bytes = 1 << 20;
+
+  /// Opens for appending behind `end` as a new life of the job; with `end.bytes` 0 starts anew with
+  /// the opening, durable at once.
+  static expected<journal_file> open(disk& on, const std::filesystem::path& file,
+                                     const fingerprint_map& fingerprint, journal_end end);
   static expected<journal_file> open(const std::filesystem::path& file,
-                                     const std::map<std::string, std::string>& fingerprint,
-                                     std::uint64_t good_bytes);
-  /// Appends all of them and returns when they are durable.
-  expected<void> append(const std::vector<done_record>& records);
+                                     const fingerprint_map& fingerprint, journal_end end) {
+    return open(real_disk(), file, fingerprint, end);
+  }
+
+  /// Appends all of them and returns when they are durable. `disk_full` where they are durable but
+  /// lie in the reserve: end the job. Any other error ends this journal: after a failed sync the
+  /// system calls pages clean that are not, so a later success would be a lie.
+  expected<void> append(const std::vector<journal_record>& records);
+
+  /// Refuses every later append with this: the bytes that its records would vouch for are lost.
+  void condemn(error why) {
+    x_condemned = std::move(why);
+  }
+  /// True until a write or sync failed.
+  bool sound() const noexcept {
+    return x_condemned.code == errc::ok;
+  }
 
 private:
-  expected<void> write(const std::string& bytes);
-  descriptor x_fd;
-  std::filesystem::path x_name;
-  std::uint64_t x_end = 0;
+  expected<void> rewrite();
+  expected<void> write_frame(const std::string& payload);
+  std::unique_ptr<open_file> x_file;
+  std::string x_name;
+  journal_end x_end;
+  std::uint64_t x_reserved = 0; ///< Blocks are there up to here.
+  error x_condemned;
 };
 
 } // namespace viva::actors

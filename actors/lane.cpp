@@ -9,7 +9,9 @@
 namespace viva::actors {
 namespace {
 
-void fault_hook(const job_site& site) {
+void fault_hook(const job_site& site, std::uint32_t shard) {
+  if (site.faults.poison == shard + 1)
+    throw std::runtime_error("fault put in on purpose: poison=" + std::to_string(shard + 1));
   const auto every = site.faults.throw_every;
   if (every != 0 && (site.tickets_started.fetch_add(1) + 1) % every == 0)
     throw std::runtime_error("fault put in on purpose: throw-every=" + std::to_string(every));
@@ -18,7 +20,7 @@ void fault_hook(const job_site& site) {
 shard_receipt work_on(const job_site& site, const shard_task& task, lane_meter& meter) {
   const auto began = std::chrono::steady_clock::now();
   const auto& shard = site.work.shards[task.id.shard];
-  fault_hook(site);
+  fault_hook(site, task.id.shard);
   auto result = run_shard(site.work, site.place, shard, task.numbers, task.by);
   const auto took = std::chrono::steady_clock::now() - began;
   meter.tickets.add(took);

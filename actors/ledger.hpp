@@ -5,9 +5,12 @@
 //
 //   held ──release──► waiting ──take──► out ──commit──► done
 //                        ▲               │
-//                        └──give_back────┘   until attempts_max runs died on it
+//                        ├──give_back────┤
+//                     suspect ◄──────────┤   once strikes_max lanes died on it; taken alone,
+//                                        ▼   by take_suspect
+//                                   quarantined    the lane died on it that had nothing else
 //
-// A run that was lost while its lane worked on another shard costs no attempt.
+// A run that was lost while its lane worked on another shard costs no strike.
 
 #include <cstdint>
 #include <optional>
@@ -25,67 +28,41 @@ struct ticket {
 
 class ledger {
 public:
-  ledger(std::uint32_t shards, std::uint32_t attempts_max)
-    : x_entries(shards), x_attempts_max(attempts_max) {
-    for (std::uint32_t i = 0; i < shards; ++i)
-      x_waiting.insert(x_waiting.end(), i);
-  }
+  ledger(std::uint32_t shards, std::uint32_t strikes_max);
 
   /// Keeps a waiting shard from being taken until `release`.
-  void hold(std::uint32_t shard) {
-    x_waiting.erase(shard);
-  }
-  void release(std::uint32_t shard) {
-    if (!x_entries[shard].done && !x_entries[shard].out)
-      x_waiting.insert(shard);
-  }
+  void hold(std::uint32_t shard);
+  void release(std::uint32_t shard);
 
   /// The lowest shard that waits; low numbers first keeps writes and errors in order.
   std::optional<ticket> take() {
-    if (x_waiting.empty())
-      return std::nullopt;
-    const auto shard = *x_waiting.begin();
-    x_waiting.erase(x_waiting.begin());
-    auto& entry = x_entries[shard];
-    entry.out = true;
-    return ticket{shard, ++entry.runs};
+    return take_from(x_waiting);
+  }
+  /// The lowest shard that is to run where nothing else runs.
+  std::optional<ticket> take_suspect() {
+    return take_from(x_suspects);
   }
 
   /// The shard that `take` gives next, where one waits.
   std::optional<std::uint32_t> next() const {
     return x_waiting.empty() ? std::nullopt : std::optional(*x_waiting.begin());
   }
-  /// True where a run of this shard was lost before.
+  /// True where a run of this shard was lost before, in this life of the job or an earlier one.
   bool lost_before(std::uint32_t shard) const {
-    return x_entries[shard].runs > 0;
+    return x_entries[shard].runs > 0 || x_entries[shard].strikes > 0;
   }
 
   /// True for the first run home of a shard; every later one is stale and is to be dropped.
-  bool commit(std::uint32_t shard) {
-    auto& entry = x_entries[shard];
-    if (entry.done)
-      return false;
-    entry.done = true;
-    entry.out = false;
-    x_waiting.erase(shard);
-    ++x_done;
-    return true;
-  }
+  bool commit(std::uint32_t shard);
 
-  enum class verdict : std::uint8_t { again, spent, stale };
+  enum class verdict : std::uint8_t { again, suspect, quarantined, stale };
 
   /// A run was lost with its lane, which died on this very shard or on another.
-  verdict give_back(ticket t, bool died_on_it) {
-    auto& entry = x_entries[t.shard];
-    if (entry.done || !entry.out || entry.runs != t.run)
-      return verdict::stale;
-    entry.out = false;
-    entry.deaths += died_on_it ? 1 : 0;
-    if (entry.deaths >= x_attempts_max)
-      return verdict::spent;
-    x_waiting.insert(t.shard);
-    return verdict::again;
-  }
+  verdict give_back(ticket t, bool died_on_it);
+  /// One lane more died on this shard, in an earlier life of the job.
+  void strike(std::uint32_t shard);
+  /// This shard is not run again. Not for one that is out.
+  void quarantine(std::uint32_t shard);
 
   bool done(std::uint32_t shard) const {
     return x_entries[shard].done;
@@ -93,19 +70,36 @@ public:
   bool complete() const noexcept {
     return x_done == x_entries.size();
   }
+  /// Nothing is out and nothing can be taken: what is not done is quarantined or held.
+  bool idle() const noexcept {
+    return x_out == 0 && x_waiting.empty() && x_suspects.empty();
+  }
+  bool has_suspects() const noexcept {
+    return !x_suspects.empty();
+  }
+  std::uint32_t strikes(std::uint32_t shard) const {
+    return x_entries[shard].strikes;
+  }
   std::uint32_t done_count() const noexcept {
     return x_done;
   }
+  std::uint32_t quarantined_count() const noexcept {
+    return x_quarantined;
+  }
+  std::vector<std::uint32_t> quarantined() const;
 
 private:
+  std::optional<ticket> take_from(std::set<std::uint32_t>& pool);
+  void put_back(std::uint32_t shard);
+
   struct state_of_one {
-    std::uint32_t runs = 0, deaths = 0;
-    bool out = false, done = false;
+    std::uint32_t runs = 0, strikes = 0;
+    bool held = false, out = false, done = false, quarantined = false;
   };
   std::vector<state_of_one> x_entries;
-  std::set<std::uint32_t> x_waiting;
-  std::uint32_t x_attempts_max;
-  std::uint32_t x_done = 0;
+  std::set<std::uint32_t> x_waiting, x_suspects;
+  std::uint32_t x_strikes_max;
+  std::uint32_t x_done = 0, x_out = 0, x_quarantined = 0;
 };
 
 } // namespace viva::actors

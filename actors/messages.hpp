@@ -14,9 +14,9 @@
 
 #include "actors/job.hpp"
 #include "actors/journal_file.hpp"
-#include "actors/ledger.hpp"
+#include "actors/job_policy.hpp"
 #include "actors/plan.hpp"
-#include "actors/scale_search.hpp"
+#include "actors/receipt.hpp"
 #include "actors/workplace.hpp"
 #include "kernels/metrics.hpp"
 
@@ -51,16 +51,8 @@ struct run_job {
   caf::actor answer_to;
 };
 
-inline constexpr std::uint32_t no_shard = ~0u;
-
 /// The shard a lane works on at this moment, or no_shard: what its death is blamed on.
 using lane_mark = std::shared_ptr<std::atomic<std::uint32_t>>;
-
-struct shard_task {
-  ticket id;
-  kernels::tensor_numbers numbers;
-  searched by; ///< What a search for scales has brought, where the shard needs it.
-};
 
 struct batch {
   site_ptr site;
@@ -70,23 +62,9 @@ struct batch {
   caf::actor conductor;
 };
 
-struct shard_receipt {
-  ticket id;
-  std::uint64_t checksum = 0;
-  std::string findings; ///< shard_result::findings
-  error problem;        ///< code ok where the shard is written.
-};
-
-/// Of a whole batch, or of its tasks up to the first that has a problem.
-struct batch_receipt {
-  std::string lane;
-  std::uint64_t number = 0;
-  std::vector<shard_receipt> shards;
-};
-
 struct commit {
   site_ptr site;
-  std::vector<done_record> records;
+  std::vector<journal_record> records;
 };
 
 struct publish {
@@ -100,16 +78,6 @@ struct journal_answer {
 
 struct stop_job {};
 struct commit_tick {};
-
-struct job_outcome {
-  error problem; ///< code ok: done and published.
-  /// One for each tensor of the plan; none where nothing was measured.
-  std::vector<std::optional<kernels::metrics>> errors;
-  std::vector<std::string> not_finite_at;      ///< scan: flat position for each tensor, or empty.
-  std::uint64_t retries = 0, shards_resumed = 0;
-  std::uint64_t messages = 0; ///< Sent and received by the conductor, tick messages aside.
-  std::uint64_t batches = 0, commits = 0;
-};
 
 struct take_snapshot {};
 

@@ -15,8 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 using formats::shown;
 
-using file_identity = std::pair<dev_t, ino_t>;
-
 /// Of what the name leads to; none where it leads nowhere.
 std::optional<file_identity> identity_of(const fs::path& name) {
   struct stat info {};
@@ -149,12 +147,13 @@ output_claim::~output_claim() {
     ::unlink(journal_path(x_output).c_str());
 }
 
-expected<earlier_run> output_claim::find_earlier(
-  const std::map<std::string, std::string>& fingerprint, bool overwrite) const {
-  std::error_code why;
-  const auto partial = partial_path(x_output);
-  const bool grown = fs::exists(fs::symlink_status(partial, why));
-  auto journal = read_journal(journal_path(x_output));
+expected<earlier_run> find_earlier(disk& on, const fs::path& output,
+                                   const fingerprint_map& fingerprint, bool overwrite) {
+  const auto partial = partial_path(output);
+  const bool grown = on.identity(partial) != file_identity{};
+  if (on.identity(journal_path(output)) == file_identity{} && !grown)
+    return earlier_run{};
+  auto journal = read_journal(on, journal_path(output));
   if (!journal && !overwrite)
     return tl::unexpected(journal.error());
   if (journal && journal->fingerprint.empty()) { // new, or torn before anything was durable
@@ -167,24 +166,20 @@ expected<earlier_run> output_claim::find_earlier(
   const auto differs = journal ? difference(journal->fingerprint, fingerprint) : "unreadable";
   if (!differs.empty() && !overwrite)
     return fail(errc::fingerprint_mismatch,
-                shown(journal_path(x_output)) + ": belongs to another job (" + differs
+                shown(journal_path(output)) + ": belongs to another job (" + differs
                   + "); repeat that job's command to resume it, choose another output, or say "
                     "--overwrite to start anew");
   if (!differs.empty() || !grown) {
-    discard_partial();
+    on.remove_all(partial);
     return earlier_run{};
   }
-  return earlier_run{std::move(journal->done), journal->good_bytes};
+  return earlier_run{std::move(journal->done), std::move(journal->strikes),
+                     std::move(journal->quarantined), {}, journal->end};
 }
 
 void output_claim::discard() const {
-  discard_partial();
-  ::unlink(journal_path(x_output).c_str());
-}
-
-void output_claim::discard_partial() const {
-  std::error_code ignored;
-  fs::remove_all(partial_path(x_output), ignored);
+  real_disk().remove_all(partial_path(x_output));
+  real_disk().remove_all(journal_path(x_output));
 }
 
 } // namespace viva::actors

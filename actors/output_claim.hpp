@@ -12,7 +12,6 @@
 #include "kernels/error.hpp"
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -23,11 +22,11 @@ namespace viva::actors {
 expected<void> check_output(const formats::checkpoint& source, const std::filesystem::path& output,
                             bool overwrite);
 
-/// What OUT.partial and OUT.journal hold of this very job.
-struct earlier_run {
-  std::vector<done_record> done;
-  std::uint64_t journal_bytes = 0; ///< 0: start anew.
-};
+/// What an earlier life of this very job left; a new one where nothing is there. Leftovers of
+/// another job are refused, or removed where `overwrite` is said; a partial output without a
+/// journal is never trusted and never removed.
+expected<earlier_run> find_earlier(disk& on, const std::filesystem::path& output,
+                                   const fingerprint_map& fingerprint, bool overwrite);
 
 /// One job's right to OUT, held as a lock on OUT.journal. The system frees it when the process
 /// dies.
@@ -41,16 +40,10 @@ public:
   /// Removes a journal that nothing was ever written to.
   ~output_claim();
 
-  /// Leftovers of another job are refused, or removed where `overwrite` is said; a partial output
-  /// without a journal is never trusted and never removed.
-  expected<earlier_run> find_earlier(const std::map<std::string, std::string>& fingerprint,
-                                     bool overwrite) const;
-
   /// Removes OUT.partial and OUT.journal: this job will not be resumed.
   void discard() const;
 
 private:
-  void discard_partial() const;
   output_claim(std::filesystem::path output, descriptor lock)
     : x_output(std::move(output)), x_lock(std::move(lock)) {
   }

@@ -323,10 +323,8 @@ std::vector<std::pair<placement, strips>> output_strips(const work_tensor& t, co
   return {{t.out[0], {s.first * width, s.count * width, 1, s.count * width}}};
 }
 
-} // namespace
-
-expected<shard_result> run_shard(const plan& p, const workplace& place, const shard& s,
-                                 const tensor_numbers& numbers, const searched& by) {
+expected<shard_result> run_task(const plan& p, const workplace& place, const shard& s,
+                                const tensor_numbers& numbers, const searched& by) {
   switch (s.what) {
     case task::scan: return scan(p, place, s);
     case task::survey: return survey(p, place, s);
@@ -339,6 +337,18 @@ expected<shard_result> run_shard(const plan& p, const workplace& place, const sh
     case task::measure: return measure(p, place, s);
   }
   return fail(errc::unsupported, "a shard asks for an unknown task");
+}
+
+} // namespace
+
+expected<shard_result> run_shard(const plan& p, const workplace& place, const shard& s,
+                                 const tensor_numbers& numbers, const searched& by) {
+  auto result = run_task(p, place, s, numbers, by);
+  const auto& t = p.tensors[s.tensor];
+  for (const auto* side : {&t.source, t.other ? &*t.other : &t.source})
+    if (auto whole = place.check_read(side->file); !whole)
+      return tl::unexpected(whole.error());
+  return result;
 }
 
 expected<std::uint64_t> output_checksum(const plan& p, const workplace& place, const shard& s) {

@@ -42,17 +42,19 @@ constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over al
 constexpr milliseconds lane_period{10'000};
 constexpr milliseconds stop_deadline{30'000};
 
+child_spec lane_spec(const std::string& id, std::shared_ptr<meter_board> board) {
+  child_spec spec;
+  spec.id = id;
+  spec.start = [id, board](caf::event_based_actor* sup) {
+    return supervision::spawn<caf::detached>(sup, lane, id, board->hang(id));
+  };
+  return spec;
+}
+
 std::vector<child_spec> lane_specs(std::uint32_t lanes, std::shared_ptr<meter_board> board) {
   std::vector<child_spec> specs;
-  for (std::uint32_t i = 0; i < lanes; ++i) {
-    const auto id = "lane-" + std::to_string(i);
-    child_spec spec;
-    spec.id = id;
-    spec.start = [id, board](caf::event_based_actor* sup) {
-      return supervision::spawn<caf::detached>(sup, lane, id, board->hang(id));
-    };
-    specs.push_back(std::move(spec));
-  }
+  for (std::uint32_t i = 0; i < lanes; ++i)
+    specs.push_back(lane_spec("lane-" + std::to_string(i), board));
   return specs;
 }
 
@@ -148,6 +150,7 @@ std::vector<supervision::tree> tree::census() const {
 expected<caf::actor> tree::start_job(conductor_options options) {
   options.journal = x_roster->get(&roster::journal);
   options.lanes = x_roster->get(&roster::lanes);
+  options.isolation = lane_spec(isolation_lane, x_board);
   child_spec spec;
   spec.id = "conductor";
   spec.restart = supervision::temporary;

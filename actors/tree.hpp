@@ -5,7 +5,8 @@
 //   root  rest_for_one
 //    ├─ journal           permanent, detached
 //    ├─ collector         permanent
-//    ├─ lanes             one_for_one: lane-0 … lane-n, permanent, detached
+//    ├─ lanes             one_for_one: lane-0 … lane-n, permanent, detached; isolation, where a
+//    │                    shard has killed others
 //    └─ jobs              dynamic: one conductor for each job, temporary
 
 #include "actors/conductor.hpp"
@@ -40,7 +41,7 @@ public:
   /// Who lives, as supervision/census.hpp tells it; asks and waits for nobody.
   std::vector<supervision::tree> census() const;
 
-  /// Starts a conductor; `journal` and `lanes` of its options are filled in here.
+  /// Starts a conductor; `journal`, `lanes`, `isolation` of its options are filled in here.
   expected<caf::actor> start_job(conductor_options options);
 
 private:

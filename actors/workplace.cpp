@@ -1,11 +1,8 @@
 #include "actors/workplace.hpp"
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <set>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,58 +10,21 @@
 namespace viva::actors {
 namespace fs = std::filesystem;
 
-descriptor::~descriptor() {
-  if (x_fd >= 0)
-    ::close(x_fd);
-}
-
-error system_error(const std::string& doing, const fs::path& file, bool writing) {
-  const int reason = errno;
-  const auto code = !writing ? errc::unreadable
-                    : reason == ENOSPC || reason == EDQUOT ? errc::disk_full
-                                                           : errc::cannot_write;
-  const char* remedy = code == errc::disk_full ? "; free some space and run the same command again"
-                       : reason == EACCES || reason == EPERM ? "; check the permissions"
-                                                             : "";
-  return {code, file.string() + ": cannot " + doing + ": " + std::strerror(reason) + remedy};
-}
-
 namespace {
 
 tl::unexpected<error> failed(const std::string& doing, const fs::path& file, bool writing = true) {
   return tl::unexpected(system_error(doing, file, writing));
 }
 
-expected<void> sync_folder(const fs::path& folder) {
-  const descriptor fd{::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY)};
-  if (fd.get() < 0 || ::fsync(fd.get()) != 0)
-    return failed("sync", folder);
-  return {};
-}
-
-expected<void> write_all(int fd, const fs::path& name, std::uint64_t offset,
-                         std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const auto n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return failed("write", name);
-    offset += static_cast<std::uint64_t>(n);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  return {};
-}
-
-expected<void> write_text(const fs::path& name, std::string_view text) {
-  const descriptor fd{::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
-  if (fd.get() < 0)
-    return failed("create", name);
-  if (auto done = write_all(fd.get(), name, 0, std::as_bytes(std::span(text))); !done)
+expected<void> write_text(disk& on, const fs::path& name, std::string_view text) {
+  auto file = on.open(name, disk::mode::write_or_create);
+  if (!file)
+    return tl::unexpected(file.error());
+  if (auto sized = (*file)->resize(text.size()); !sized)
+    return sized;
+  if (auto done = (*file)->write(0, std::as_bytes(std::span(text))); !done)
     return done;
-  if (::fsync(fd.get()) != 0)
-    return failed("sync", name);
-  return {};
+  return (*file)->sync();
 }
 
 expected<void> copy_durably(const fs::path& from, const fs::path& to) {
@@ -116,18 +76,18 @@ expected<void> remove_strangers(const fs::path& partial, const std::set<fs::path
 }
 
 /// Syncs a folder and every folder below it.
-expected<void> sync_tree(const fs::path& folder) {
+expected<void> sync_tree(disk& on, const fs::path& folder) {
   std::error_code why;
   for (fs::recursive_directory_iterator entry(folder, why), end; !why && entry != end;
        entry.increment(why))
     if (entry->is_directory(why) && !entry->is_symlink(why))
-      if (auto done = sync_folder(entry->path()); !done)
+      if (auto done = on.sync_folder(entry->path()); !done)
         return done;
   if (why) {
     errno = why.value();
     return failed("look into", folder);
   }
-  return sync_folder(folder);
+  return on.sync_folder(folder);
 }
 
 } // namespace
@@ -169,8 +129,9 @@ file_state state_of(const fs::path& file) noexcept {
 }
 
 expected<workplace> workplace::open(const plan& p, const fs::path& output,
-                                    const std::atomic<bool>* interrupted) {
+                                    const std::atomic<bool>* interrupted, disk& on) {
   workplace result;
+  result.x_disk = &on;
   for (std::size_t i = 0; i < p.sources.size(); ++i) {
     auto mapped = mapped_file::open(p.sources[i]);
     if (!mapped)
@@ -191,20 +152,15 @@ expected<workplace> workplace::open(const plan& p, const fs::path& output,
 }
 
 expected<void> workplace::make_file(const formats::out_file& file, const fs::path& name) {
-  descriptor fd{::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666)};
-  if (fd.get() < 0)
-    return failed("create", name);
+  auto opened = x_disk->open(name, disk::mode::write_or_create);
+  if (!opened)
+    return tl::unexpected(opened.error());
   // Reserving the blocks now turns a disk that will be full into an error before any work.
-  const auto bytes = static_cast<off_t>(file.bytes);
-  if (::ftruncate(fd.get(), bytes) != 0)
-    return failed("size", name);
-  if (const int reason = ::posix_fallocate(fd.get(), 0, bytes);
-      reason != 0 && reason != EOPNOTSUPP && reason != EINVAL) {
-    errno = reason;
-    return failed("reserve " + std::to_string(file.bytes) + " bytes", name);
-  }
-  x_outputs.push_back(std::move(fd));
-  x_output_names.push_back(name);
+  if (auto sized = (*opened)->resize(file.bytes); !sized)
+    return sized;
+  if (auto there = (*opened)->reserve(file.bytes); !there)
+    return there;
+  x_outputs.push_back(std::move(*opened));
   const auto index = static_cast<std::uint32_t>(x_outputs.size() - 1);
   if (auto done = write({index, 0}, std::as_bytes(std::span(file.header))); !done)
     return done;
@@ -231,7 +187,7 @@ expected<void> workplace::make_partial(const plan& p, const std::atomic<bool>* i
     if (auto made = make_file(file, x_folder ? partial / file.name : partial); !made)
       return made;
   for (const auto& text : p.output.texts)
-    if (auto done = write_text(partial / text.name, text.text); !done)
+    if (auto done = write_text(*x_disk, partial / text.name, text.text); !done)
       return done;
   for (const auto& copy : p.output.copies) {
     if (interrupted != nullptr && interrupted->load())
@@ -239,33 +195,34 @@ expected<void> workplace::make_partial(const plan& p, const std::atomic<bool>* i
     if (auto done = copy_durably(p.source_root / copy, partial / copy); !done)
       return done;
   }
-  const auto made = state_of(partial);
-  x_partial = {made.device, made.inode};
+  x_partial = x_disk->identity(partial);
+  // No shard may be called durable in a file whose name a power cut would take away.
+  if (x_folder)
+    if (auto done = sync_tree(*x_disk, partial); !done)
+      return done;
+  return x_disk->sync_folder(x_output.parent_path());
+}
+
+expected<void> workplace::check_read(std::uint32_t file) const {
+  if (x_sources[file].struck())
+    return fail(errc::unreadable, x_source_names[file].string()
+                                    + ": was cut short, or its disk failed, while the job read it; "
+                                      "restore it and run the job again");
   return {};
 }
 
 expected<void> workplace::write(placement where, std::span<const std::byte> bytes) const {
-  return write_all(x_outputs[where.file].get(), x_output_names[where.file], where.offset, bytes);
+  return x_outputs[where.file]->write(where.offset, bytes);
 }
 
 expected<void> workplace::read_back(placement where, std::span<std::byte> bytes) const {
-  while (!bytes.empty()) {
-    const auto n = ::pread(x_outputs[where.file].get(), bytes.data(), bytes.size(),
-                           static_cast<off_t>(where.offset));
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return failed("read back", x_output_names[where.file], false);
-    where.offset += static_cast<std::uint64_t>(n);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  return {};
+  return x_outputs[where.file]->read(where.offset, bytes);
 }
 
 expected<void> workplace::sync() const {
-  for (std::size_t i = 0; i < x_outputs.size(); ++i)
-    if (::fdatasync(x_outputs[i].get()) != 0)
-      return failed("sync", x_output_names[i]);
+  for (const auto& output : x_outputs)
+    if (auto done = output->sync(); !done)
+      return done;
   return {};
 }
 
@@ -279,8 +236,7 @@ expected<void> workplace::check_sources() const {
 }
 
 expected<void> workplace::check_partial() const {
-  const auto now = state_of(partial_path(x_output));
-  if (std::pair{now.device, now.inode} != x_partial)
+  if (x_disk->identity(partial_path(x_output)) != x_partial)
     return fail(errc::cannot_write, partial_path(x_output).string()
                                       + ": was moved or replaced while the job ran; run it again");
   return {};
@@ -291,24 +247,21 @@ expected<void> workplace::publish(bool overwrite) const {
   for (const auto& good : {check_sources(), check_partial()})
     if (!good)
       return good;
-  for (std::size_t i = 0; i < x_outputs.size(); ++i)
-    if (::fsync(x_outputs[i].get()) != 0)
-      return failed("sync", x_output_names[i]);
+  if (auto done = sync(); !done)
+    return done;
   if (x_folder)
-    if (auto done = sync_tree(partial); !done)
+    if (auto done = sync_tree(*x_disk, partial); !done)
       return done;
   // Without --overwrite the rename refuses to replace what appeared meanwhile; with it the two
   // names are exchanged in one step and only then is the old output removed.
-  std::error_code why;
-  const bool exists = fs::exists(fs::symlink_status(x_output, why));
-  const unsigned flags = exists && overwrite ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-  if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, x_output.c_str(), flags) != 0)
-    return failed("give the output its name", x_output);
-  if (auto done = sync_folder(x_output.parent_path()); !done)
+  const bool exchange = overwrite && x_disk->identity(x_output) != file_identity{};
+  if (auto done = x_disk->rename(partial, x_output, exchange); !done)
     return done;
-  if (exists && overwrite)
-    fs::remove_all(partial, why);
-  fs::remove(journal_path(x_output), why);
+  if (auto done = x_disk->sync_folder(x_output.parent_path()); !done)
+    return done;
+  if (exchange)
+    x_disk->remove_all(partial);
+  x_disk->remove_all(journal_path(x_output));
   return {};
 }
 

@@ -7,40 +7,18 @@
 //
 // Lanes call `source` and `write` from any thread at once; the rest is for one thread.
 
+#include "actors/disk.hpp"
 #include "actors/plan.hpp"
+#include "actors/source_guard.hpp"
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace viva::actors {
-
-/// A file descriptor that closes itself.
-class descriptor {
-public:
-  descriptor() = default;
-  explicit descriptor(int fd) noexcept : x_fd(fd) {
-  }
-  descriptor(descriptor&& other) noexcept : x_fd(std::exchange(other.x_fd, -1)) {
-  }
-  descriptor& operator=(descriptor&& other) noexcept {
-    std::swap(x_fd, other.x_fd);
-    return *this;
-  }
-  ~descriptor();
-  int get() const noexcept {
-    return x_fd;
-  }
-
-private:
-  int x_fd = -1;
-};
-
-/// The error of the last system call on `file`: unreadable, disk_full or cannot_write, with a
-/// remedy.
-error system_error(const std::string& doing, const std::filesystem::path& file, bool writing);
 
 /// What tells one state of a file from another without reading it.
 struct file_state {
@@ -57,19 +35,26 @@ class mapped_file {
 public:
   static expected<mapped_file> open(const std::filesystem::path& file);
   mapped_file(mapped_file&& other) noexcept
-    : x_data(std::exchange(other.x_data, nullptr)), x_bytes(other.x_bytes) {
+    : x_data(std::exchange(other.x_data, nullptr)), x_bytes(other.x_bytes),
+      x_guard(std::move(other.x_guard)) {
   }
   mapped_file& operator=(mapped_file&&) = delete;
   ~mapped_file();
   std::span<const std::byte> bytes() const noexcept {
     return {x_data, x_bytes};
   }
+  /// True once bytes of it could not be read and were zeros instead.
+  bool struck() const noexcept {
+    return x_guard.struck();
+  }
 
 private:
-  mapped_file(const std::byte* data, std::size_t bytes) noexcept : x_data(data), x_bytes(bytes) {
+  mapped_file(const std::byte* data, std::size_t bytes)
+    : x_data(data), x_bytes(bytes), x_guard({data, bytes}) {
   }
   const std::byte* x_data;
   std::size_t x_bytes;
+  source_guard x_guard;
 };
 
 std::filesystem::path partial_path(const std::filesystem::path& output);
@@ -81,11 +66,15 @@ public:
   /// reserved, headers, constants and small files are written.
   /// `interrupted` may be null; it ends the copying of large small files.
   static expected<workplace> open(const plan& p, const std::filesystem::path& output,
-                                  const std::atomic<bool>* interrupted);
+                                  const std::atomic<bool>* interrupted,
+                                  disk& on = real_disk());
 
   std::span<const std::byte> source(std::uint32_t file) const noexcept {
     return x_sources[file].bytes();
   }
+  /// Fails where bytes of a source could not be read since it was opened: what was made of them is
+  /// worth nothing.
+  expected<void> check_read(std::uint32_t file) const;
   expected<void> write(placement where, std::span<const std::byte> bytes) const;
   expected<void> read_back(placement where, std::span<std::byte> bytes) const;
 
@@ -105,9 +94,9 @@ private:
   std::vector<mapped_file> x_sources;
   std::vector<file_state> x_states; ///< Of the sources, as they were mapped.
   std::vector<std::filesystem::path> x_source_names;
-  std::pair<std::uint64_t, std::uint64_t> x_partial{}; ///< Device and inode.
-  std::vector<descriptor> x_outputs;
-  std::vector<std::filesystem::path> x_output_names;
+  disk* x_disk = nullptr;
+  file_identity x_partial;
+  std::vector<std::unique_ptr<open_file>> x_outputs;
   std::filesystem::path x_output;
   bool x_folder = false;
 };

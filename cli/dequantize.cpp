@@ -22,6 +22,10 @@ void add_dequantize(CLI::App& root, invocation& call) {
       ->check(CLI::IsMember({"f32", "bf16", "f16", "source"}))
       ->type_name("TYPE");
   app->add_flag("--overwrite", flags->spec.overwrite, "replace an output that is there");
+  app->add_flag("--strict", flags->spec.strict,
+                "end the job at the first shard that goes into quarantine");
+  app->add_flag("--retry-quarantined", flags->spec.retry_quarantined,
+                "on resume, run shards in quarantine again");
   app->add_option("--report", flags->report.file,
                   "write the report to FILE: JSON, or Markdown for *.md")
       ->type_name("FILE");

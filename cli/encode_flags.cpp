@@ -36,6 +36,7 @@ struct fault_name {
 
 constexpr fault_name fault_names[] = {
     {"throw-every", &fault_plan::throw_every},
+    {"poison", &fault_plan::poison},
     {"stop-after", &fault_plan::stop_after},
     {"interrupt-after", &fault_plan::interrupt_after},
 };
@@ -54,7 +55,8 @@ expected<void> read_faults(encode_flags& flags) {
     if (problem != std::errc{} || rest != end || value == 0 || fault == std::end(fault_names))
       return fail(
           errc::bad_option,
-          fmt::format("--fault '{}' is none of throw-every=N, stop-after=N, interrupt-after=N",
+          fmt::format("--fault '{}' is none of throw-every=N, poison=N, stop-after=N, "
+                      "interrupt-after=N",
                       text));
     flags.spec.faults.*fault->count = value;
   }
@@ -81,6 +83,9 @@ void add_encode_flags(CLI::App& app, invocation& call, encode_flags& flags) {
       ->allow_extra_args(false);
   app.add_flag("--dry-run", spec.dry_run, "say what would be done; write nothing");
   app.add_flag("--overwrite", spec.overwrite, "replace an output that is there");
+  app.add_flag("--strict", spec.strict, "end the job at the first shard that goes into quarantine");
+  app.add_flag("--retry-quarantined", spec.retry_quarantined,
+               "on resume, run shards in quarantine again");
   add_report_flags(app, flags.report);
   add_progress_flags(app, call);
   add_setting_flags(app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan"});

@@ -2,6 +2,7 @@
 
 #include "actors/job_view.hpp"
 #include "cli/invocation.hpp"
+#include "formats/shown.hpp"
 
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
@@ -16,15 +17,28 @@ namespace {
 using json = nlohmann::ordered_json;
 
 std::string_view word_of(job_state state) {
-  constexpr std::array<std::string_view, 4> words{"done", "running", "interrupted", "untrusted"};
+  constexpr std::array<std::string_view, 5> words{"done", "running", "interrupted", "failed",
+                                                  "untrusted"};
   return words.at(static_cast<std::size_t>(state));
 }
 
+json json_of(const struck_shard& struck) {
+  return {{"shard", struck.shard},
+          {"quarantined", struck.quarantined},
+          {"place", struck.place.empty() ? json(nullptr) : json(struck.place)},
+          {"reasons", struck.reasons}};
+}
+
 json json_of(const std::string& output, const job_status& status) {
+  auto struck = json::array();
+  for (const auto& each : status.struck)
+    struck.push_back(json_of(each));
   return {{"output", output},
           {"state", word_of(status.state)},
           {"shards_durable", status.shards_durable},
           {"shards_total", status.shards_total == 0 ? json(nullptr) : json(status.shards_total)},
+          {"lives", status.lives},
+          {"struck", std::move(struck)},
           {"torn_bytes", status.torn_bytes},
           {"job", status.fingerprint},
           {"next", status.next}};
@@ -34,6 +48,14 @@ std::string text_of(const std::string& output, const job_status& status) {
   auto text = fmt::format("{}: {}\n", output, word_of(status.state));
   if (status.shards_total > 0)
     text += fmt::format("  durable  {} of {} shards\n", status.shards_durable, status.shards_total);
+  if (status.lives > 0)
+    text += fmt::format("  lives    {}\n", status.lives);
+  for (const auto& each : status.struck) {
+    text += fmt::format("  {:<8} shard {}{}{}\n", each.quarantined ? "failed" : "struck",
+                        each.shard, each.place.empty() ? "" : ": ", formats::printable(each.place));
+    for (const auto& reason : each.reasons)
+      text += fmt::format("    a lane died of {}\n", formats::printable(reason));
+  }
   if (status.torn_bytes > 0)
     text += fmt::format("  torn     {} bytes of the journal's end, ignored\n", status.torn_bytes);
   for (const auto& [key, value] : status.fingerprint)

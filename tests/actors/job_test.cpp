@@ -84,17 +84,79 @@ TEST_CASE(
   CHECK(bytes_of(spec.output) == bytes_of(folder / "truth"));
 }
 
-TEST_CASE("quantize: a shard that kills every lane fails the job by name and keeps the journal") {
+TEST_CASE("quantize: a shard that kills every lane goes into quarantine, the others are done") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "truth", "int8");
+  const auto shards = must(run_quantize(spec)).shards;
+  spec.output = folder / "out";
+  spec.faults.poison = 4;
+  const auto refused = run_quantize(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::job_failed);
+  CHECK(refused.error().text.find("1 of " + std::to_string(shards) + " shards") == 0);
+  CHECK(refused.error().text.find("rows 0 to") != std::string::npos);
+  CHECK(refused.error().text.find("4 lanes died on them") != std::string::npos);
+  CHECK(refused.error().text.find("poison=4") != std::string::npos);
+  CHECK_FALSE(fs::exists(spec.output));
+  const auto content = actors::read_journal(actors::journal_path(spec.output));
+  REQUIRE(content);
+  CHECK(content->done.size() == shards - 1);
+  CHECK(content->strikes.size() == 4);
+  REQUIRE(content->quarantined.size() == 1);
+  CHECK(content->quarantined[0].shard == 3);
+  SECTION("the same command does not try it again") {
+    spec.faults = {};
+    const auto again = run_quantize(spec);
+    REQUIRE_FALSE(again);
+    CHECK(again.error().text.find("4 lanes died on them") != std::string::npos);
+  }
+  SECTION("--retry-quarantined does, and the job ends as if nothing had been") {
+    spec.faults = {};
+    spec.retry_quarantined = true;
+    const auto report = must(run_quantize(spec));
+    CHECK(report.shards_resumed == shards - 1);
+    CHECK(bytes_of(spec.output) == bytes_of(folder / "truth"));
+  }
+  SECTION("a shard that still kills is put there again, after as many lanes") {
+    spec.retry_quarantined = true;
+    CHECK_FALSE(run_quantize(spec));
+    const auto later = actors::read_journal(actors::journal_path(spec.output));
+    REQUIRE(later);
+    CHECK(later->strikes.size() == 4);
+    CHECK(later->quarantined.size() == 1);
+  }
+}
+
+TEST_CASE("quantize: --strict ends the job at the first shard in quarantine") {
   const temporary_folder folder;
   auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  spec.limits.shard_bytes_max = 16 << 10;
+  spec.limits.lanes = 1;
+  spec.strict = true;
+  spec.faults.poison = 1;
+  const auto refused = run_quantize(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::job_failed);
+  const auto content = actors::read_journal(actors::journal_path(spec.output));
+  REQUIRE(content);
+  CHECK(content->quarantined.size() == 1);
+}
+
+TEST_CASE("quantize: where shard after shard kills, the machine is sick and the job ends") {
+  const temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "int8");
+  spec.limits.shard_bytes_max = 16 << 10;
+  spec.limits.attempts_max = 1;
   spec.faults.throw_every = 1;
-  const auto report = run_quantize(spec);
-  REQUIRE_FALSE(report);
-  CHECK(report.error().code == errc::job_failed);
-  CHECK(report.error().text.find("3 lanes died on them") != std::string::npos);
-  CHECK(report.error().text.find("fault put in on purpose") != std::string::npos);
-  CHECK_FALSE(fs::exists(spec.output));
-  CHECK(fs::exists(actors::journal_path(spec.output)));
+  const auto refused = run_quantize(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::job_failed);
+  CHECK(refused.error().text.find("; and ") != std::string::npos);
+  const auto content = actors::read_journal(actors::journal_path(spec.output));
+  REQUIRE(content);
+  CHECK(content->done.empty());
+  CHECK(content->quarantined.size() > 64);
 }
 
 TEST_CASE(

@@ -24,9 +24,9 @@ void write(const std::filesystem::path& file, const std::string& text) {
 /// A journal of five shards, two of them durable.
 void leave_journal(const std::filesystem::path& output) {
   auto journal = journal_file::open(actors::journal_path(output),
-                                    {{"job", "quantize"}, {"shards", "5"}}, 0);
+                                    {{"job", "quantize"}, {"shards", "5"}}, {});
   REQUIRE(journal);
-  REQUIRE(journal->append({{0, 1, ""}, {3, 2, ""}}));
+  REQUIRE(journal->append({actors::done_record{0, 1, ""}, actors::done_record{3, 2, ""}}));
 }
 
 bool somebody_says(const std::string& words) {
@@ -71,6 +71,41 @@ TEST_CASE("status: a dead job's journal tells what is durable and what a crash c
   CHECK(status->next.find("only what is not durable") != std::string::npos);
   std::filesystem::remove(folder / "out.partial");
   CHECK(status_of(folder / "out")->next.find("starts anew") != std::string::npos);
+}
+
+TEST_CASE("status: shards in quarantine are named with every reason, and what to do about them",
+          "[status]") {
+  const temporary_folder folder;
+  write(folder / "out.partial", "x");
+  {
+    auto journal = journal_file::open(actors::journal_path(folder / "out"),
+                                      {{"job", "quantize"}, {"shards", "3"}}, {});
+    REQUIRE(journal);
+    REQUIRE(journal->append({actors::done_record{0, 1, ""}, actors::strike_record{1, "killed"},
+                             actors::strike_record{2, "once"},
+                             actors::quarantine_record{1, "'w': rows 0 to 8"}}));
+  }
+  auto status = status_of(folder / "out");
+  REQUIRE(status);
+  CHECK(status->state == job_state::failed);
+  CHECK(status->lives == 1);
+  REQUIRE(status->struck.size() == 2);
+  CHECK(status->struck[0].quarantined);
+  CHECK(status->struck[0].place == "'w': rows 0 to 8");
+  CHECK(status->struck[0].reasons == std::vector<std::string>{"killed"});
+  CHECK_FALSE(status->struck[1].quarantined);
+  CHECK(status->next.find("run the same command again for what is not durable") == 0);
+  CHECK(status->next.find("--retry-quarantined") != std::string::npos);
+}
+
+TEST_CASE("status: a journal that outlived its output's naming is of no more use", "[status]") {
+  const temporary_folder folder;
+  leave_journal(folder / "out");
+  write(folder / "out", "x");
+  const auto status = status_of(folder / "out");
+  REQUIRE(status);
+  CHECK(status->state == job_state::done);
+  CHECK(status->next.find("may be removed") != std::string::npos);
 }
 
 TEST_CASE("status: a claimed output belongs to a job that runs, and asking takes no claim",

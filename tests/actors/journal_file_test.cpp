@@ -1,8 +1,10 @@
 #include "actors/journal_file.hpp"
+#include "tests/faults/simulated_disk.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 #include <fstream>
+#include <sstream>
 
 using namespace viva;
 using namespace viva::actors;
@@ -13,14 +15,20 @@ const std::map<std::string, std::string> print{{"job", "quantize"}, {"method", "
 
 /// A journal of three records; answers the bytes of the file after each.
 std::vector<std::uint64_t> write_three(const std::filesystem::path& file) {
-  auto journal = journal_file::open(file, print, 0);
+  auto journal = journal_file::open(file, print, {});
   REQUIRE(journal);
   std::vector<std::uint64_t> ends{std::filesystem::file_size(file)};
   for (std::uint32_t i = 0; i < 3; ++i) {
-    REQUIRE(journal->append({{i, 1000u + i, std::string(i, 'x')}}));
+    REQUIRE(journal->append({done_record{i, 1000u + i, std::string(i, 'x')}}));
     ends.push_back(std::filesystem::file_size(file));
   }
   return ends;
+}
+
+std::string bytes_in(const std::filesystem::path& file) {
+  std::ostringstream all;
+  all << std::ifstream(file, std::ios::binary).rdbuf();
+  return std::move(all).str();
 }
 
 void flip(const std::filesystem::path& file, std::uint64_t at) {
@@ -68,30 +76,133 @@ TEST_CASE("journal: appending after a torn tail overwrites it") {
   std::filesystem::resize_file(folder / "j", ends[3] - 1);
   const auto torn = read_journal(folder / "j");
   REQUIRE(torn);
-  auto journal = journal_file::open(folder / "j", print, torn->good_bytes);
+  auto journal = journal_file::open(folder / "j", print, torn->end);
   REQUIRE(journal);
-  REQUIRE(journal->append({{7, 77, "seven"}}));
+  REQUIRE(journal->append({done_record{7, 77, "seven"}}));
   const auto content = read_journal(folder / "j");
   REQUIRE(content);
   REQUIRE(content->done.size() == 3);
   CHECK(content->done[2].shard == 7);
 }
 
-TEST_CASE("journal: a damaged record with whole ones behind it is an error, the last one is cut") {
+TEST_CASE("journal: a damaged frame with a whole one behind it is an error, the last one is cut") {
   const tests::temporary_folder folder;
   const auto ends = write_three(folder / "j");
-  SECTION("in the middle") {
-    flip(folder / "j", ends[1] + 10);
-    const auto content = read_journal(folder / "j");
-    REQUIRE_FALSE(content);
-    CHECK(content.error().code == errc::malformed);
+  SECTION("in the middle, wherever the bit is") {
+    for (auto at = ends[1]; at < ends[2]; ++at) {
+      CAPTURE(at);
+      flip(folder / "j", at);
+      const auto content = read_journal(folder / "j");
+      REQUIRE_FALSE(content);
+      CHECK(content.error().code == errc::malformed);
+      CHECK(content.error().text.find("at byte " + std::to_string(ends[1]) + " is damaged")
+            != std::string::npos);
+      flip(folder / "j", at);
+    }
   }
   SECTION("at the end") {
     flip(folder / "j", ends[2] + 10);
     const auto content = read_journal(folder / "j");
     REQUIRE(content);
     CHECK(content->done.size() == 2);
+    CHECK(content->end.bytes == ends[2]);
   }
+}
+
+TEST_CASE("journal: a frame that is missing or comes twice is out of sequence, and an error") {
+  const tests::temporary_folder folder;
+  const auto ends = write_three(folder / "j");
+  const auto whole = bytes_in(folder / "j");
+  const auto second = whole.substr(ends[1], ends[2] - ends[1]);
+  const auto changed = GENERATE_REF(whole.substr(0, ends[1]) + whole.substr(ends[2]),
+                                    whole + second);
+  std::ofstream(folder / "j", std::ios::binary) << changed;
+  const auto content = read_journal(folder / "j");
+  REQUIRE_FALSE(content);
+  CHECK(content.error().text.find("out of sequence") != std::string::npos);
+}
+
+TEST_CASE("journal: of a group of records all stand or none") {
+  const tests::temporary_folder folder;
+  auto journal = journal_file::open(folder / "j", print, {});
+  REQUIRE(journal);
+  const auto before = std::filesystem::file_size(folder / "j");
+  REQUIRE(journal->append({done_record{1, 1, "a"}, strike_record{2, "crash"},
+                           done_record{3, 3, "c"}}));
+  const auto whole = bytes_in(folder / "j");
+  for (auto cut = before; cut < whole.size(); ++cut) {
+    std::ofstream(folder / "j", std::ios::binary) << whole.substr(0, cut);
+    const auto content = read_journal(folder / "j");
+    REQUIRE(content);
+    CHECK(content->done.empty());
+    CHECK(content->strikes.empty());
+    CHECK(content->end.bytes == before);
+  }
+}
+
+TEST_CASE("journal: strikes and quarantine hold until the shard is done or pardoned") {
+  const tests::temporary_folder folder;
+  auto journal = journal_file::open(folder / "j", print, {});
+  REQUIRE(journal);
+  REQUIRE(journal->append({strike_record{1, "first"}, strike_record{1, "second"},
+                           strike_record{2, "odd"}, quarantine_record{1, "'w': rows 0 to 8"}}));
+  auto content = read_journal(folder / "j");
+  REQUIRE(content);
+  REQUIRE(content->strikes.size() == 3);
+  CHECK(content->strikes[1].reason == "second");
+  REQUIRE(content->quarantined.size() == 1);
+  CHECK(content->quarantined[0].place == "'w': rows 0 to 8");
+  REQUIRE(journal->append({pardon_record{1}, done_record{2, 7, ""}}));
+  content = read_journal(folder / "j");
+  REQUIRE(content);
+  CHECK(content->strikes.empty());
+  CHECK(content->quarantined.empty());
+}
+
+TEST_CASE("journal: each life of the job leaves its number") {
+  const tests::temporary_folder folder;
+  write_three(folder / "j");
+  for (std::uint32_t life = 2; life < 5; ++life) {
+    const auto found = read_journal(folder / "j");
+    REQUIRE(found);
+    auto journal = journal_file::open(folder / "j", print, found->end);
+    REQUIRE(journal);
+    REQUIRE(journal->append({done_record{9, 9, ""}}));
+    CHECK(read_journal(folder / "j")->end.life == life);
+  }
+}
+
+TEST_CASE("journal: on a full disk what came home is still written down, and the job is told") {
+  faults::simulated_disk disk;
+  auto journal = journal_file::open(disk, "j", print, {});
+  REQUIRE(journal);
+  disk.full = true;
+  const std::string large(300 << 10, 'x');
+  bool told = false;
+  for (std::uint32_t i = 0; i < 3; ++i) { // more than half of the reserve
+    const auto done = journal->append({done_record{i, i, large}});
+    told |= !done && done.error().code == errc::disk_full;
+    CHECK(journal->sound());
+  }
+  CHECK(told);
+  CHECK(disk.durable("j"));
+  CHECK(read_journal(disk, "j")->done.size() == 3);
+}
+
+TEST_CASE("journal: after a sync that failed it takes nothing any more") {
+  faults::simulated_disk disk;
+  auto journal = journal_file::open(disk, "j", print, {});
+  REQUIRE(journal);
+  disk.fail_sync_at = 2; // behind those of magic and opening
+  CHECK(journal->append({done_record{1, 1, ""}}).error().code == errc::cannot_write);
+  CHECK_FALSE(journal->sound());
+  CHECK(journal->append({done_record{2, 2, ""}}).error().code == errc::cannot_write);
+  CHECK_FALSE(disk.durable("j"));
+  const auto seen = read_journal(disk, "j"); // shows the record, which is not on the disk
+  REQUIRE(seen);
+  CHECK(seen->done.size() == 1);
+  REQUIRE(journal_file::open(disk, "j", print, seen->end));
+  CHECK(disk.durable("j")); // a resume puts there what it read
 }
 
 TEST_CASE("journal: zeros or garbage at the end, as a power cut leaves them, are cut off") {
@@ -102,7 +213,7 @@ TEST_CASE("journal: zeros or garbage at the end, as a power cut leaves them, are
   const auto content = read_journal(folder / "j");
   REQUIRE(content);
   CHECK(content->done.size() == 3);
-  CHECK(content->good_bytes == std::filesystem::file_size(folder / "j") - tail.size());
+  CHECK(content->end.bytes == std::filesystem::file_size(folder / "j") - tail.size());
 }
 
 TEST_CASE("journal: only an empty file, or one that begins as a journal, is ours") {

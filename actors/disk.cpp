@@ -1,0 +1,139 @@
+#include "actors/disk.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace viva::actors {
+namespace {
+
+namespace fs = std::filesystem;
+
+tl::unexpected<error> failed(const std::string& doing, const fs::path& file, bool writing = true) {
+  return tl::unexpected(system_error(doing, file, writing));
+}
+
+class real_file final : public open_file {
+public:
+  real_file(descriptor fd, fs::path name) : x_fd(std::move(fd)), x_name(std::move(name)) {
+  }
+  expected<void> write(std::uint64_t at, std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const auto n = ::pwrite(x_fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n <= 0)
+        return failed("write", x_name);
+      at += static_cast<std::uint64_t>(n);
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+    }
+    return {};
+  }
+  expected<void> read(std::uint64_t at, std::span<std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const auto n = ::pread(x_fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n == 0)
+        return fail(errc::unreadable, x_name.string() + ": ends at byte " + std::to_string(at)
+                                        + ", before what should be read there");
+      if (n < 0)
+        return failed("read back", x_name, false);
+      at += static_cast<std::uint64_t>(n);
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+    }
+    return {};
+  }
+  expected<std::uint64_t> size() override {
+    struct stat info {};
+    if (::fstat(x_fd.get(), &info) != 0)
+      return failed("look at", x_name, false);
+    return static_cast<std::uint64_t>(info.st_size);
+  }
+  expected<void> resize(std::uint64_t bytes) override {
+    if (::ftruncate(x_fd.get(), static_cast<off_t>(bytes)) != 0)
+      return failed("size", x_name);
+    return {};
+  }
+  expected<void> reserve(std::uint64_t bytes) override {
+    while (::fallocate(x_fd.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) != 0) {
+      if (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS)
+        return {};
+      if (errno != EINTR)
+        return failed("reserve " + std::to_string(bytes) + " bytes", x_name);
+    }
+    return {};
+  }
+  expected<void> sync() override {
+    if (::fdatasync(x_fd.get()) != 0)
+      return failed("sync", x_name);
+    return {};
+  }
+
+private:
+  descriptor x_fd;
+  fs::path x_name;
+};
+
+class posix_disk final : public disk {
+public:
+  expected<std::unique_ptr<open_file>> open(const fs::path& file, mode how) override {
+    const int flags = how == mode::read ? O_RDONLY : O_RDWR | O_CREAT | O_NOFOLLOW;
+    descriptor fd{::open(file.c_str(), flags | O_CLOEXEC, 0666)};
+    if (fd.get() < 0)
+      return failed(how == mode::read ? "open" : "create", file, how != mode::read);
+    return std::make_unique<real_file>(std::move(fd), file);
+  }
+  file_identity identity(const fs::path& name) override {
+    struct stat info {};
+    if (::lstat(name.c_str(), &info) != 0)
+      return {};
+    return {info.st_dev, info.st_ino};
+  }
+  expected<void> rename(const fs::path& from, const fs::path& to, bool exchange) override {
+    const unsigned flags = exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) != 0)
+      return failed("give the output its name", to);
+    return {};
+  }
+  expected<void> sync_folder(const fs::path& folder) override {
+    const descriptor fd{::open(folder.empty() ? "." : folder.c_str(),
+                               O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (fd.get() < 0 || ::fsync(fd.get()) != 0)
+      return failed("sync", folder);
+    return {};
+  }
+  void remove_all(const fs::path& name) override {
+    std::error_code ignored;
+    fs::remove_all(name, ignored);
+  }
+};
+
+} // namespace
+
+descriptor::~descriptor() {
+  if (x_fd >= 0)
+    ::close(x_fd);
+}
+
+error system_error(const std::string& doing, const fs::path& file, bool writing) {
+  const int reason = errno;
+  const auto code = !writing ? errc::unreadable
+                    : reason == ENOSPC || reason == EDQUOT ? errc::disk_full
+                                                           : errc::cannot_write;
+  const char* remedy = code == errc::disk_full ? "; free some space and run the same command again"
+                       : reason == EACCES || reason == EPERM ? "; check the permissions"
+                                                             : "";
+  return {code, file.string() + ": cannot " + doing + ": " + std::strerror(reason) + remedy};
+}
+
+disk& real_disk() {
+  static posix_disk only;
+  return only;
+}
+
+} // namespace viva::actors

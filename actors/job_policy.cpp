@@ -1,0 +1,310 @@
+#include "actors/job_policy.hpp"
+
+#include "formats/layout.hpp"
+#include "formats/shown.hpp"
+
+#include <algorithm>
+
+namespace viva::actors {
+namespace {
+
+constexpr std::uint32_t problems_listed_max = 8; // of quarantined shards, in one line
+
+} // namespace
+
+job_policy::job_policy(const plan& work, policy_options options, const earlier_run& earlier,
+                       const workplace* sources)
+    : x_work(&work), x_options(options),
+      x_book(static_cast<std::uint32_t>(work.shards.size()), options.strikes_max),
+      x_findings(work, sources) {
+  for (const auto s : x_findings.held())
+    x_book.hold(s);
+  for (const auto& record : earlier.damaged)
+    agrees(record.shard, record.checksum);
+  for (const auto& record : earlier.done) {
+    agrees(record.shard, record.checksum);
+    if (!x_book.commit(record.shard))
+      continue;
+    ++x_outcome.shards_resumed;
+    if (!count_done(record.shard, record.findings))
+      note_problem(record.shard, {errc::malformed, "the journal holds findings that make no "
+                                                   "sense; say --overwrite to start anew"});
+  }
+  for (const auto& record : earlier.strikes) {
+    x_book.strike(record.shard);
+    x_reasons[record.shard] = record.reason;
+  }
+  for (const auto& record : earlier.quarantined)
+    x_book.quarantine(record.shard);
+}
+
+void job_policy::start() {
+  x_running = true;
+  settle();
+}
+
+void job_policy::lane_up(const std::string& id) {
+  lane_down(id, {no_shard, false, {}}); // of a former life, if nobody told
+  x_seats[id] = {};
+  settle();
+}
+
+void job_policy::lane_down(const std::string& id, const lane_death& death) {
+  const auto found = x_seats.find(id);
+  if (found == x_seats.end())
+    return;
+  const auto orphans = std::move(found->second);
+  x_seats.erase(found);
+  for (const auto& out : orphans)
+    for (const auto run : out.tickets)
+      lose_run(run, death.blames_shard && run.shard == death.died_on, death.reason);
+  settle();
+}
+
+void job_policy::isolation_refused(const std::string& reason) {
+  x_isolation_asked = false; // the next suspect asks again
+  while (const auto run = x_book.take_suspect())
+    lose_run(*run, true, "no lane of its own could be started: " + reason);
+  settle();
+}
+
+void job_policy::take_receipt(const batch_receipt& receipt) {
+  ++x_outcome.messages;
+  if (const auto found = x_seats.find(receipt.lane); found != x_seats.end())
+    std::erase_if(found->second,
+                  [&](const batch_out& out) { return out.number == receipt.number; });
+  for (const auto& shard : receipt.shards)
+    take_one(shard);
+  settle();
+}
+
+void job_policy::saved(error problem) {
+  x_saving = false;
+  x_journal_lost |= problem.code != errc::ok && problem.code != errc::disk_full;
+  if (problem.code != errc::ok)
+    note_problem(0, std::move(problem));
+  settle();
+}
+
+void job_policy::named(error problem) {
+  x_saving = false;
+  if (problem.code != errc::ok)
+    note_problem(0, std::move(problem));
+  finish();
+}
+
+void job_policy::tick() {
+  if (!x_over && !x_saving && !x_unsaved.empty() && x_outcome.problem.code == errc::ok)
+    send_save();
+}
+
+void job_policy::stop() {
+  x_stopping = true;
+  settle();
+}
+
+// Every event ends here; nothing else hands out, saves or ends.
+void job_policy::settle() {
+  if (!x_running || x_over)
+    return;
+  if (x_stopping || x_outcome.problem.code != errc::ok)
+    return wind_down();
+  if (x_unsaved_bytes > x_options.unsaved_bytes_max && !x_saving)
+    send_save();
+  if (x_unsaved_bytes <= x_options.unsaved_bytes_max)
+    hand_out_all();
+  if (!x_book.idle() || x_saving)
+    return;
+  if (!x_unsaved.empty())
+    return send_save();
+  if (!x_book.complete())
+    note_problem(0, quarantine_problem());
+  if (!x_book.complete() || !x_work->writes())
+    return finish();
+  give_name what{x_findings.scales().texts()};
+  for (const auto& late : x_work->late)
+    what.late.emplace_back(late.where,
+                           formats::numbers_text(late.what, *x_work->tensors[late.tensor].target,
+                                                 late.source,
+                                                 x_findings.numbers()[late.tensor]));
+  x_saving = true;
+  x_outcome.messages += 2;
+  x_commands.emplace_back(std::move(what));
+}
+
+// Nothing more is handed out: save what came home, then answer.
+void job_policy::wind_down() {
+  if (in_flight() > 0 || x_saving)
+    return;
+  if (!x_unsaved.empty() && !x_journal_lost)
+    return send_save();
+  if (x_outcome.problem.code == errc::ok)
+    x_outcome.problem = {errc::interrupted, "interrupted; run the same command again to resume"};
+  finish();
+}
+
+void job_policy::send_save() {
+  x_saving = true;
+  ++x_outcome.commits;
+  x_outcome.messages += 2;
+  x_unsaved_bytes = 0;
+  x_commands.emplace_back(save{std::exchange(x_unsaved, {})});
+}
+
+void job_policy::finish() {
+  x_over = true;
+  x_outcome.errors = std::move(x_findings.errors());
+  x_outcome.not_finite_at = std::move(x_findings.not_finite_at());
+  x_outcome.shards_quarantined = x_book.quarantined_count();
+  x_commands.emplace_back(give_answer{std::move(x_outcome)});
+}
+
+// Small shards travel together, so that a checkpoint of many small tensors costs few messages. One
+// whose run was lost travels alone: whatever kills lanes cannot take others down with it again.
+std::vector<ticket> job_policy::next_tickets() {
+  std::vector<ticket> tickets;
+  for (std::uint64_t bytes = 0; const auto s = x_book.next();) {
+    const bool alone = x_book.lost_before(*s);
+    bytes += x_work->shards[*s].source_bytes;
+    if (!tickets.empty() && (alone || bytes > x_options.batch_bytes_max))
+      break;
+    tickets.push_back(*x_book.take());
+    if (alone)
+      break;
+  }
+  return tickets;
+}
+
+bool job_policy::hand_out_next(const std::string& lane, std::vector<ticket> tickets) {
+  if (tickets.empty())
+    return false;
+  hand_out out{lane, x_outcome.batches, {}};
+  for (const auto run : tickets)
+    out.tasks.push_back({run, x_findings.numbers()[x_work->shards[run.shard].tensor],
+                         x_findings.scales().told_to(run.shard)});
+  x_seats[lane].push_back({out.number, std::move(tickets)});
+  ++x_outcome.batches;
+  ++x_outcome.messages;
+  x_commands.emplace_back(std::move(out));
+  return true;
+}
+
+void job_policy::hand_out_all() {
+  if (x_book.has_suspects()) {
+    const auto found = x_seats.find(isolation_lane);
+    if (found == x_seats.end() && !x_isolation_asked) {
+      x_isolation_asked = true;
+      x_commands.emplace_back(open_isolation{});
+    }
+    if (found != x_seats.end() && found->second.empty())
+      hand_out_next(isolation_lane, {*x_book.take_suspect()});
+  }
+  for (;;) {
+    const std::pair<const std::string, seat>* least = nullptr;
+    for (const auto& each : x_seats)
+      if (each.first != isolation_lane
+          && (least == nullptr || each.second.size() < least->second.size()))
+        least = &each;
+    if (least == nullptr || least->second.size() >= x_options.credit_per_lane
+        || !hand_out_next(least->first, next_tickets()))
+      return;
+  }
+}
+
+void job_policy::lose_run(ticket id, bool died_on_it, const std::string& reason) {
+  const auto verdict = x_book.give_back(id, died_on_it);
+  if (verdict == ledger::verdict::stale)
+    return;
+  if (died_on_it) {
+    x_reasons[id.shard] = reason;
+    remember(strike_record{id.shard, reason});
+  }
+  if (verdict == ledger::verdict::quarantined)
+    put_in_quarantine(id.shard);
+  else
+    ++x_outcome.retries;
+}
+
+void job_policy::put_in_quarantine(std::uint32_t s) {
+  remember(quarantine_record{s, place_of(s)});
+  if (x_book.quarantined_count() > x_options.quarantine_max)
+    note_problem(s, quarantine_problem());
+}
+
+void job_policy::take_one(const shard_receipt& receipt) {
+  const auto s = receipt.id.shard;
+  if (receipt.problem.code != errc::ok)
+    return note_problem(s, receipt.problem);
+  if (!agrees(s, receipt.checksum))
+    return note_problem(s, {errc::job_failed,
+                            place_of(s) + ": two runs gave different bytes, which neither the same "
+                                          "program nor sound hardware does; check memory and disk "
+                                          "before you say --overwrite to start anew"});
+  if (!x_book.commit(s)) // the first run home wins
+    return;
+  x_stopping |= ++x_shards_home == x_options.interrupt_after;
+  if (!count_done(s, receipt.findings))
+    return note_problem(s, {errc::job_failed, "a lane told findings that make no sense"});
+  if (x_work->writes())
+    x_unsaved_bytes += receipt.findings.size();
+  remember(done_record{s, receipt.checksum, receipt.findings});
+}
+
+// A second run of a shard must bring what the first did: a check of the machine that costs nothing.
+bool job_policy::agrees(std::uint32_t s, std::uint64_t checksum) {
+  return !x_work->writes() || x_checksums.try_emplace(s, checksum).first->second == checksum;
+}
+
+void job_policy::remember(journal_record record) {
+  if (x_work->writes())
+    x_unsaved.push_back(std::move(record));
+}
+
+bool job_policy::count_done(std::uint32_t s, const std::string& findings) {
+  x_bytes_done += x_work->shards[s].source_bytes;
+  std::vector<std::uint32_t> released;
+  const bool sense = x_findings.take(s, findings, released);
+  for (const auto each : released)
+    x_book.release(each);
+  return sense;
+}
+
+void job_policy::note_problem(std::uint32_t shard, error why) {
+  if (x_outcome.problem.code != errc::ok && x_problem_shard <= shard)
+    return;
+  x_problem_shard = shard;
+  x_outcome.problem = std::move(why);
+}
+
+error job_policy::quarantine_problem() const {
+  const auto all = x_book.quarantined();
+  if (all.empty())
+    return {errc::job_failed, "shards wait for what never comes: a defect of ours"};
+  std::string text = std::to_string(all.size()) + " of " + std::to_string(x_work->shards.size())
+                     + " shards are in quarantine: ";
+  for (std::size_t i = 0; i < all.size() && i < problems_listed_max; ++i) {
+    const auto reason = x_reasons.find(all[i]);
+    text += (i == 0 ? "" : "; ") + place_of(all[i]) + ": "
+            + std::to_string(x_book.strikes(all[i])) + " lanes died on them, the last of "
+            + (reason == x_reasons.end() ? "a reason unknown" : reason->second);
+  }
+  if (all.size() > problems_listed_max)
+    text += "; and " + std::to_string(all.size() - problems_listed_max) + " more";
+  return {errc::job_failed, text + ". What is done is kept; the same command with "
+                                   "--retry-quarantined runs them again"};
+}
+
+std::string job_policy::place_of(std::uint32_t s) const {
+  const auto& shard = x_work->shards[s];
+  return formats::shown(x_work->tensors[shard.tensor].name) + ": rows "
+         + std::to_string(shard.first) + " to " + std::to_string(shard.first + shard.count);
+}
+
+std::size_t job_policy::in_flight() const {
+  std::size_t total = 0;
+  for (const auto& [id, out] : x_seats)
+    total += out.size();
+  return total;
+}
+
+} // namespace viva::actors

@@ -1,0 +1,134 @@
+#pragma once
+
+// Job policy: everything the conductor decides. Pure: events in, commands out; no actor, thread,
+// clock or file, so a table can test it and a simulation can run it a thousand times a minute.
+//
+//   events     start, lane_up, lane_down, take_receipt, saved, named, tick, stop …
+//   commands   hand_out   a batch to a lane           save        records to the journal
+//              give_name  the output is whole         give_answer the job is over
+//              open_isolation                         a lane that runs suspects, one at a time
+//
+// A shard that was at work when `strikes_max` lanes died runs once more, alone, on the isolation
+// lane; a death there puts it into quarantine. The job goes on without it and ends as failed.
+
+#include "actors/findings.hpp"
+#include "actors/journal_record.hpp"
+#include "actors/receipt.hpp"
+
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace viva::actors {
+
+inline constexpr const char* isolation_lane = "isolation"; ///< Its id among the lanes.
+
+inline constexpr std::uint32_t no_shard = ~0u;
+
+struct policy_options {
+  std::uint32_t strikes_max = 3;             ///< Lanes that may die on a shard before isolation.
+  std::uint32_t quarantine_max = 64;         ///< More of them end the job at once; 0: the first.
+  std::uint32_t credit_per_lane = 2;         ///< Batches: one running, one waiting at its door.
+  std::uint64_t batch_bytes_max = 256 << 10; ///< Of source; a larger shard travels alone.
+  std::uint64_t unsaved_bytes_max = 32 << 20; ///< Of findings; beyond it no lane gets more.
+  std::uint32_t interrupt_after = 0;         ///< fault_plan::interrupt_after
+};
+
+/// How a lane ended, in the words of whoever watched it.
+struct lane_death {
+  std::uint32_t died_on = no_shard; ///< What it was at work on.
+  bool blames_shard = true;         ///< False where it was stopped, or its own surroundings failed.
+  std::string reason;
+};
+
+struct hand_out {
+  std::string lane;
+  std::uint64_t number = 0; ///< Among the batches of its job.
+  std::vector<shard_task> tasks;
+};
+struct save {
+  std::vector<journal_record> records;
+};
+struct give_name {
+  std::vector<std::pair<placement, std::string>> late; ///< Texts that waited for their numbers.
+};
+struct open_isolation {};
+struct give_answer {
+  job_outcome outcome;
+};
+using command = std::variant<hand_out, save, give_name, open_isolation, give_answer>;
+
+class job_policy {
+public:
+  /// `work` and `sources`, null where nothing is scaled, must outlive it. `earlier`: durable shards whose bytes were verified, and the strikes
+  /// and quarantined shards of earlier lives.
+  job_policy(const plan& work, policy_options options, const earlier_run& earlier,
+             const workplace* sources = nullptr);
+
+  void start();
+  void lane_up(const std::string& id);
+  void lane_down(const std::string& id, const lane_death& death);
+  void isolation_refused(const std::string& reason); ///< The lane asked for cannot be started.
+  void take_receipt(const batch_receipt& receipt);
+  void saved(error problem); ///< Answers save. ok, disk_full: durable.
+  void named(error problem); ///< Answers give_name.
+  void tick();               ///< From time to time: the records so far are to be saved.
+  void stop();               ///< Hands out nothing more; the answer follows when all is home.
+
+  /// What is to be done now, in this order. Empty after the answer.
+  std::vector<command> take_commands() {
+    return std::exchange(x_commands, {});
+  }
+
+  std::uint64_t bytes_done() const noexcept {
+    return x_bytes_done;
+  }
+  std::uint32_t shards_done() const noexcept {
+    return x_book.done_count();
+  }
+
+private:
+  struct batch_out {
+    std::uint64_t number = 0;
+    std::vector<ticket> tickets;
+  };
+  using seat = std::vector<batch_out>; ///< What is at work or waits at one lane's door.
+
+  void settle();
+  void wind_down();
+  void send_save();
+  void finish();
+  void hand_out_all();
+  bool hand_out_next(const std::string& lane, std::vector<ticket> tickets);
+  std::vector<ticket> next_tickets();
+  void lose_run(ticket id, bool died_on_it, const std::string& reason);
+  void put_in_quarantine(std::uint32_t shard);
+  void take_one(const shard_receipt& receipt);
+  bool agrees(std::uint32_t shard, std::uint64_t checksum);
+  void remember(journal_record record);
+  bool count_done(std::uint32_t shard, const std::string& findings);
+  void note_problem(std::uint32_t shard, error why);
+  error quarantine_problem() const;
+  std::string place_of(std::uint32_t shard) const;
+  std::size_t in_flight() const;
+
+  const plan* x_work;
+  policy_options x_options;
+  ledger x_book;
+  findings_book x_findings;
+  std::map<std::string, seat> x_seats; ///< By lane id; only lanes believed alive.
+  std::map<std::uint32_t, std::string> x_reasons; ///< The last death on a shard.
+  std::map<std::uint32_t, std::uint64_t> x_checksums; ///< Of a shard's first run home, ever.
+  std::vector<journal_record> x_unsaved;
+  std::uint64_t x_unsaved_bytes = 0, x_bytes_done = 0;
+  bool x_saving = false, x_running = false, x_stopping = false, x_over = false;
+  bool x_isolation_asked = false, x_journal_lost = false;
+  std::uint32_t x_shards_home = 0;  ///< Of this life, not those resumed.
+  std::uint32_t x_problem_shard = ~0u; ///< The lowest shard with a problem speaks for the job.
+  job_outcome x_outcome;
+  std::vector<command> x_commands;
+};
+
+} // namespace viva::actors

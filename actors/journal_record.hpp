@@ -1,0 +1,54 @@
+#pragma once
+
+// Journal records: what a job remembers, as plain values.
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace viva::actors {
+
+/// A shard whose output bytes are durable.
+struct done_record {
+  std::uint32_t shard = 0;
+  std::uint64_t checksum = 0; ///< xxh3-64 over the shard's output bytes, plane after plane.
+  std::string findings;       ///< error_sums or survey, as bytes; empty where there are none.
+};
+
+/// A lane died at work on this shard.
+struct strike_record {
+  std::uint32_t shard = 0;
+  std::string reason;
+};
+
+/// The shard is not run again: the isolation lane died on it, too.
+struct quarantine_record {
+  std::uint32_t shard = 0;
+  std::string place; ///< "'tensor': rows 0 to 64", for those who have no plan.
+};
+
+/// What was known of the shard is forgotten, on demand or because it is untrue: it may run again.
+struct pardon_record {
+  std::uint32_t shard = 0;
+};
+
+using journal_record = std::variant<done_record, strike_record, quarantine_record, pardon_record>;
+
+/// Where the whole frames of a journal end, and what the next one continues.
+struct journal_end {
+  std::uint64_t bytes = 0; ///< 0: start anew.
+  std::uint64_t seq = 0;   ///< Of the next frame.
+  std::uint32_t life = 0;  ///< Of the last frame.
+};
+
+/// What OUT.partial and OUT.journal hold of an earlier life of this very job.
+struct earlier_run {
+  std::vector<done_record> done;
+  std::vector<strike_record> strikes;         ///< Of shards that are not done, in order.
+  std::vector<quarantine_record> quarantined; ///< Not done, not pardoned.
+  std::vector<done_record> damaged; ///< Journaled as done, but their bytes are not there.
+  journal_end journal;
+};
+
+} // namespace viva::actors

@@ -1,0 +1,360 @@
+// What the conductor decides, as tables: events in, commands out; no actor, clock or file.
+
+#include "actors/job_policy.hpp"
+#include "tests/support/catch.hpp"
+
+using namespace viva;
+using namespace viva::actors;
+
+namespace {
+
+/// `shards` shards of 1 MiB to be copied, each of which travels alone, into an output of one file.
+plan work_of(std::uint32_t shards) {
+  plan p;
+  p.job = "copy";
+  p.output.files.emplace_back();
+  work_tensor tensor;
+  tensor.name = "weight";
+  tensor.rows = std::uint64_t{shards} << 20;
+  tensor.cols = 1;
+  p.tensors.push_back(tensor);
+  for (std::uint64_t s = 0; s < shards; ++s)
+    p.shards.push_back({task::copy, 0, s << 20, 1 << 20, 1 << 20});
+  return p;
+}
+
+/// A policy whose commands are looked at one by one.
+struct conducted {
+  plan work;
+  job_policy policy;
+  std::vector<command> said;
+  std::size_t heard = 0;
+
+  explicit conducted(std::uint32_t shards, policy_options options = {}, earlier_run earlier = {})
+      : work(work_of(shards)), policy(work, options, earlier) {
+  }
+  /// The next command of this kind, which must be the next at all.
+  template <class T>
+  T next() {
+    for (auto& each : policy.take_commands())
+      said.push_back(std::move(each));
+    REQUIRE(heard < said.size());
+    auto* found = std::get_if<T>(&said[heard++]);
+    REQUIRE(found != nullptr);
+    return *found;
+  }
+  bool silent() {
+    for (auto& each : policy.take_commands())
+      said.push_back(std::move(each));
+    return heard == said.size();
+  }
+  void come_home(const hand_out& out) {
+    batch_receipt receipt{out.lane, out.number, {}};
+    for (const auto& each : out.tasks)
+      receipt.shards.push_back({each.id, 7u + each.id.shard, {}, {}});
+    policy.take_receipt(receipt);
+  }
+  void die(const hand_out& out, bool blames_shard = true) {
+    policy.lane_down(out.lane, {out.tasks[0].id.shard, blames_shard, "crash"});
+  }
+  std::vector<std::uint32_t> shards_of(const hand_out& out) const {
+    std::vector<std::uint32_t> all;
+    for (const auto& each : out.tasks)
+      all.push_back(each.id.shard);
+    return all;
+  }
+};
+
+using shard_list = std::vector<std::uint32_t>;
+
+} // namespace
+
+TEST_CASE("policy: tickets go out when the job has started and lanes are up, two for each lane") {
+  conducted job(5);
+  job.policy.lane_up("a");
+  CHECK(job.silent());
+  job.policy.start();
+  CHECK(job.shards_of(job.next<hand_out>()) == shard_list{0});
+  CHECK(job.shards_of(job.next<hand_out>()) == shard_list{1});
+  CHECK(job.silent());
+  job.policy.lane_up("b");
+  const auto third = job.next<hand_out>();
+  CHECK(third.lane == "b");
+  job.next<hand_out>();
+  CHECK(job.silent());
+  job.come_home(third);
+  CHECK(job.next<hand_out>().lane == "b");
+}
+
+TEST_CASE("policy: the output gets its name only when every record is durable") {
+  conducted job(2);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto one = job.next<hand_out>(), other = job.next<hand_out>();
+  job.come_home(one);
+  CHECK(job.silent());
+  job.policy.tick();
+  CHECK(job.next<save>().records.size() == 1);
+  job.come_home(other);
+  job.policy.tick(); // never two saves at once
+  CHECK(job.silent());
+  job.policy.saved({});
+  CHECK(job.next<save>().records.size() == 1);
+  CHECK(job.silent());
+  job.policy.saved({});
+  job.next<give_name>();
+  CHECK(job.silent());
+  job.policy.named({});
+  const auto answer = job.next<give_answer>();
+  CHECK(answer.outcome.problem.code == errc::ok);
+  CHECK(answer.outcome.commits == 2);
+  CHECK(answer.outcome.messages == 2 * 2 + 2 * (2 + 1));
+}
+
+TEST_CASE("policy: after a save that failed nothing is saved, named or handed out again") {
+  conducted job(4);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto one = job.next<hand_out>(), other = job.next<hand_out>();
+  job.come_home(one);
+  job.next<hand_out>();
+  job.policy.tick();
+  job.next<save>();
+  job.policy.saved({errc::cannot_write, "input/output error"});
+  CHECK(job.silent());
+  job.come_home(other);
+  CHECK(job.silent());
+  job.policy.lane_down("a", {});
+  CHECK(job.next<give_answer>().outcome.problem.code == errc::cannot_write);
+}
+
+TEST_CASE("policy: on a full disk what came home is still written down, then the job ends") {
+  conducted job(4);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto one = job.next<hand_out>(), other = job.next<hand_out>();
+  job.come_home(one);
+  const auto third = job.next<hand_out>();
+  job.policy.tick();
+  job.next<save>();
+  job.policy.saved({errc::disk_full, "in the reserve"});
+  CHECK(job.silent());
+  job.come_home(other);
+  job.come_home(third);
+  CHECK(job.next<save>().records.size() == 2);
+  job.policy.saved({errc::disk_full, "in the reserve"});
+  CHECK(job.next<give_answer>().outcome.problem.code == errc::disk_full);
+}
+
+TEST_CASE("policy: a lane's death costs the shard at work a strike, and none of those behind it") {
+  conducted job(3);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto first = job.next<hand_out>();
+  job.next<hand_out>();
+  job.die(first);
+  job.policy.tick();
+  const auto records = job.next<save>().records;
+  REQUIRE(records.size() == 1);
+  CHECK(std::get<strike_record>(records[0]).shard == 0);
+  CHECK(std::get<strike_record>(records[0]).reason == "crash");
+  job.policy.saved({});
+  job.policy.lane_up("a");
+  CHECK(job.next<hand_out>().tasks[0].id == ticket{0, 2});
+  CHECK(job.next<hand_out>().tasks[0].id == ticket{1, 2});
+}
+
+TEST_CASE("policy: deaths that blame no shard cost nobody a strike, however many") {
+  conducted job(1);
+  job.policy.start();
+  for (int i = 0; i < 20; ++i) {
+    job.policy.lane_up("a");
+    job.die(job.next<hand_out>(), false);
+  }
+  job.policy.tick();
+  CHECK(job.silent());
+}
+
+TEST_CASE("policy: three strikes, a lane of its own, quarantine; the others go on, the job fails") {
+  conducted job(3);
+  job.policy.start();
+  for (int i = 0; i < 3; ++i) {
+    job.policy.lane_up("a");
+    const auto poison = job.next<hand_out>();
+    CHECK(job.shards_of(poison) == shard_list{0});
+    job.next<hand_out>();
+    job.die(poison);
+  }
+  job.next<open_isolation>();
+  CHECK(job.silent()); // asked for once
+  job.policy.lane_up("a");
+  CHECK(job.shards_of(job.next<hand_out>()) == shard_list{1});
+  const auto last = job.next<hand_out>();
+  CHECK(job.shards_of(last) == shard_list{2});
+  job.policy.lane_up(isolation_lane);
+  const auto alone = job.next<hand_out>();
+  CHECK(alone.lane == isolation_lane);
+  CHECK(job.shards_of(alone) == shard_list{0});
+  job.die(alone);
+  job.policy.lane_up(isolation_lane);
+  CHECK(job.silent()); // it gets nothing that is not suspect
+  batch_receipt both{"a", last.number - 1, {{{1, 1}, 1, {}, {}}}};
+  job.policy.take_receipt(both);
+  job.come_home(last);
+  const auto records = job.next<save>().records;
+  CHECK(records.size() == 4 + 1 + 2); // strikes, quarantine, done
+  job.policy.saved({});
+  const auto outcome = job.next<give_answer>().outcome;
+  CHECK(outcome.problem.code == errc::job_failed);
+  CHECK(outcome.problem.text.find("1 of 3 shards are in quarantine: 'weight': rows 0 to 1048576: "
+                                  "4 lanes died on them, the last of crash")
+        == 0);
+  CHECK(outcome.shards_quarantined == 1);
+}
+
+TEST_CASE("policy: a suspect that comes home from isolation is done like any other") {
+  policy_options options;
+  options.strikes_max = 1;
+  conducted job(1, options);
+  job.policy.start();
+  job.policy.lane_up("a");
+  job.die(job.next<hand_out>());
+  job.next<open_isolation>();
+  job.policy.lane_up(isolation_lane);
+  job.come_home(job.next<hand_out>());
+  job.next<save>();
+  job.policy.saved({});
+  job.next<give_name>();
+}
+
+TEST_CASE("policy: where no isolation lane can be had, suspects go into quarantine") {
+  policy_options options;
+  options.strikes_max = 1;
+  conducted job(1, options);
+  job.policy.start();
+  job.policy.lane_up("a");
+  job.die(job.next<hand_out>());
+  job.next<open_isolation>();
+  job.policy.isolation_refused("no more processes");
+  CHECK(job.next<save>().records.size() == 3);
+  job.policy.saved({});
+  CHECK(job.next<give_answer>().outcome.problem.text.find("no more processes")
+        != std::string::npos);
+}
+
+TEST_CASE("policy: a lane that was refused is asked for again by the next suspect") {
+  policy_options options;
+  options.strikes_max = 1;
+  conducted job(2, options);
+  job.policy.start();
+  for (int i = 0; i < 2; ++i) {
+    job.policy.lane_up("a");
+    const auto poison = job.next<hand_out>();
+    if (i == 0)
+      job.next<hand_out>();
+    job.die(poison);
+    job.next<open_isolation>();
+    job.policy.isolation_refused("no more processes");
+  }
+}
+
+TEST_CASE("policy: strict means that one shard in quarantine ends the job") {
+  policy_options options;
+  options.strikes_max = 1;
+  options.quarantine_max = 0;
+  conducted job(9, options);
+  job.policy.start();
+  job.policy.lane_up("a");
+  job.die(job.next<hand_out>());
+  job.heard = job.said.size(); // the second batch, which died with the lane
+  job.policy.lane_up(isolation_lane);
+  job.next<open_isolation>();
+  const auto alone = job.next<hand_out>();
+  job.die(alone);
+  CHECK(job.next<save>().records.size() == 3);
+  job.policy.saved({});
+  CHECK(job.next<give_answer>().outcome.problem.code == errc::job_failed);
+}
+
+TEST_CASE("policy: what an earlier life knew holds: done, strikes, quarantine") {
+  earlier_run earlier;
+  earlier.done = {{1, 8, {}}};
+  earlier.strikes = {{0, "crash"}, {0, "crash"}, {2, "odd"}};
+  earlier.quarantined = {{2, "'weight'"}};
+  conducted job(4, {}, earlier);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto struck = job.next<hand_out>();
+  CHECK(job.shards_of(struck) == shard_list{0});
+  CHECK(job.shards_of(job.next<hand_out>()) == shard_list{3});
+  CHECK(job.silent());
+  job.die(struck); // its third
+  job.next<open_isolation>();
+}
+
+TEST_CASE("policy: two runs of a shard that differ are an alarm, two that agree are one") {
+  const bool agree = GENERATE(true, false);
+  earlier_run earlier;
+  earlier.damaged = {{0, agree ? 7u : 6u, {}}}; // its bytes are gone, its checksum is known
+  conducted job(2, {}, earlier);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto one = job.next<hand_out>(), other = job.next<hand_out>();
+  job.come_home(one);
+  job.come_home(other);
+  const auto records = job.next<save>().records;
+  job.policy.saved({});
+  if (agree) {
+    job.next<give_name>();
+  } else {
+    CHECK(records.size() == 1);
+    CHECK(job.next<give_answer>().outcome.problem.text.find("different bytes")
+          != std::string::npos);
+  }
+}
+
+TEST_CASE("policy: a journal that does not keep up stops the tickets, not the memory") {
+  policy_options options;
+  options.unsaved_bytes_max = 10;
+  conducted job(9, options);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto one = job.next<hand_out>(), other = job.next<hand_out>();
+  job.policy.take_receipt({"a", one.number, {{one.tasks[0].id, 7, std::string(11, 'x'), {}}}});
+  CHECK(job.next<save>().records.size() == 1); // at once
+  const auto third = job.next<hand_out>();
+  job.policy.take_receipt({"a", other.number, {{other.tasks[0].id, 8, std::string(11, 'x'), {}}}});
+  CHECK(job.silent()); // that save is not back
+  job.come_home(third);
+  CHECK(job.silent());
+  job.policy.saved({});
+  CHECK(job.next<save>().records.size() == 2);
+  CHECK(job.next<hand_out>().tasks.size() == 1);
+}
+
+TEST_CASE("policy: stopped, it hands out nothing more and answers when all is home and durable") {
+  conducted job(5);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto one = job.next<hand_out>(), other = job.next<hand_out>();
+  job.policy.stop();
+  job.come_home(one);
+  CHECK(job.silent());
+  job.come_home(other);
+  CHECK(job.next<save>().records.size() == 2);
+  job.policy.saved({});
+  CHECK(job.next<give_answer>().outcome.problem.code == errc::interrupted);
+}
+
+TEST_CASE("policy: the lowest shard with a problem speaks for the job") {
+  conducted job(5);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto one = job.next<hand_out>(), other = job.next<hand_out>();
+  const auto refuse = [&](const hand_out& out, const char* why) {
+    job.policy.take_receipt({"a", out.number, {{out.tasks[0].id, 0, {}, {errc::bad_shape, why}}}});
+  };
+  refuse(other, "b");
+  refuse(one, "a");
+  CHECK(job.next<give_answer>().outcome.problem.text == "a");
+}

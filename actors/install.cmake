@@ -19,7 +19,7 @@ file(WRITE ${CMAKE_BINARY_DIR}/include/viva/pipeline.hpp
      "#pragma once\n#include \"actors/pipeline.hpp\"\n")
 install(FILES ${CMAKE_BINARY_DIR}/include/viva/pipeline.hpp DESTINATION ${VIVA_INCLUDE_DIR})
 install(FILES actors/pipeline.hpp DESTINATION ${VIVA_INCLUDE_DIR}/actors)
-foreach(header budget encoded future outcome stream tensor_id tensor_view)
+foreach(header budget encoded exposition future outcome stream tensor_id tensor_view)
   install(FILES actors/pipeline/${header}.hpp DESTINATION ${VIVA_INCLUDE_DIR}/actors/pipeline)
 endforeach()
 foreach(header dtype error exact_sum registry)

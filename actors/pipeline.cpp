@@ -5,6 +5,7 @@
 #include "actors/pipeline/stream_core.hpp"
 #include "actors/pipeline/tensor_job.hpp"
 
+#include <numeric>
 #include <utility>
 
 namespace viva {
@@ -88,6 +89,9 @@ pipeline_metrics pipeline::metrics() const {
   x_floor->latency.merge_into(all);
   result.latency_p50_ms = actors::latency_histogram::quantile_ms(all, 0.50);
   result.latency_p99_ms = actors::latency_histogram::quantile_ms(all, 0.99);
+  result.latency_p999_ms = actors::latency_histogram::quantile_ms(all, 0.999);
+  result.latency_count = std::accumulate(all.begin(), all.end(), std::uint64_t{0});
+  result.deaths = x_floor->deaths.read();
   const auto used = x_floor->room->used();
   result.budget_bytes_used = used.bytes;
   result.budget_tickets_used = used.tickets;

@@ -17,7 +17,7 @@
 #include "actors/pipeline/stream.hpp"
 #include "actors/pipeline/tensor_id.hpp"
 
-#include <chrono>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,7 +54,10 @@ struct pipeline_metrics {
   std::uint64_t restarts = 0;
   std::uint64_t waiting = 0, running = 0; ///< Tickets now.
   std::uint32_t lanes_up = 0;
-  double latency_p50_ms = 0, latency_p99_ms = 0; ///< Of streams: from sent to received.
+  std::map<std::string, std::uint64_t> deaths; ///< Of lanes, by reason: "exception", "killed", …
+  /// Of tensors in streams, from sent to received.
+  double latency_p50_ms = 0, latency_p99_ms = 0, latency_p999_ms = 0;
+  std::uint64_t latency_count = 0;
   std::uint64_t budget_bytes_used = 0, budget_tickets_used = 0, submits_waiting = 0;
 };
 

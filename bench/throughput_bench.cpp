@@ -209,7 +209,7 @@ private:
         given += n;
         if (n != 0 || given == count)
           return n;
-        std::this_thread::yield();
+        std::this_thread::sleep_for(std::chrono::microseconds{20}); // lanes need the processor
       }
     };
     samples us;

@@ -83,7 +83,7 @@ void add_bench_throughput(CLI::App& group, invocation& call) {
   app->add_option("--rounds", options.rounds, "rates are medians of so many (default 5)")
       ->check(CLI::Range(1, 1001))
       ->type_name("N");
-  app->add_option("--faults", flags->faults, "kill=100ms: a lane dies so often, in a run of its own")
+  app->add_option("--faults", flags->faults, "kill=100ms: a lane dies so often, in its own run")
       ->type_name("FAULTS");
   app->add_option("--json", flags->file, "also write one JSON line to this file")
       ->type_name("FILE");

@@ -71,6 +71,7 @@ void add_info(CLI::App&, invocation&);
 void add_bench(CLI::App&, invocation&);
 void add_bench_kernels(CLI::App& group, invocation&);
 void add_bench_quality(CLI::App& group, invocation&);
+void add_bench_report(CLI::App& group, invocation&);
 void add_bench_supervision(CLI::App& group, invocation&);
 void add_bench_throughput(CLI::App& group, invocation&);
 void add_status(CLI::App&, invocation&);

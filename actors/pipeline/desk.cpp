@@ -11,8 +11,9 @@ void lane_floor::die() {
 
 // Under the lock, as all that follow.
 void desk::put(const unit_ptr& what, bool first) {
-  auto& line = what->only_lane == unit::any_lane ? x_line[static_cast<std::size_t>(what->how_urgent)]
-                                                 : x_seats[what->only_lane].own;
+  auto& line = what->only_lane == unit::any_lane
+                 ? x_line[static_cast<std::size_t>(what->how_urgent)]
+                 : x_seats[what->only_lane].own;
   first ? line.push_front(what) : line.push_back(what);
   ++x_counts.waiting;
 }

@@ -63,6 +63,7 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
   };
   clerk.on_down = [floor](const supervision::child_down& down) {
     const auto lane = lane_index(down.id);
+    floor->deaths.note(supervision::to_text(down.reason));
     floor->work->lane_down(lane, !floor->condemned[lane]->load());
   };
   return clerk;

@@ -16,7 +16,10 @@
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 
+#include <map>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <vector>
 
 namespace viva::supervision {
@@ -24,6 +27,23 @@ class reporter;
 } // namespace viva::supervision
 
 namespace viva::actors {
+
+/// How lanes ended, by the first word of the reason. Written by their supervisor, read by anybody.
+class death_book {
+public:
+  void note(const std::string& reason) {
+    const std::lock_guard lock{x_guard};
+    ++x_counts[reason.substr(0, reason.find(':'))];
+  }
+  std::map<std::string, std::uint64_t> read() const {
+    const std::lock_guard lock{x_guard};
+    return x_counts;
+  }
+
+private:
+  mutable std::mutex x_guard;
+  std::map<std::string, std::uint64_t> x_counts;
+};
 
 /// No handle of an actor is in here: one that outlives its system is a crash.
 struct pipeline_floor {
@@ -34,6 +54,7 @@ struct pipeline_floor {
   std::shared_ptr<budget> room;
   std::shared_ptr<resident_store> store = std::make_shared<resident_store>();
   meter_board board;
+  death_book deaths;
   latency_histogram latency; // of tensors in streams, from sent to received
   std::vector<std::shared_ptr<lane_meter>> meters;              // one a lane, over all its lives
   std::vector<std::shared_ptr<std::atomic<bool>>> condemned;    // one a lane

@@ -90,19 +90,20 @@ void stream_core::cancel() {
 
 stream_item stream_core::item() const {
   const auto& batch = *x_current;
-  const auto& at = batch.entries[x_slot];
+  const auto& run = batch.runs[x_run];
   const auto index = batch.first_index + x_slot;
   if (const auto* why = batch.problem(x_slot)) [[unlikely]]
     return {index, tl::unexpected(*why)};
   const auto* numbers = batch.numbers.empty() ? nullptr : &batch.numbers[x_slot];
-  return {index, encoded_view{x_how, batch.maps[at.map], batch.base + at.offset, numbers,
-                              at.view.rows, at.view.cols}};
+  const auto& map = batch.maps[run.map];
+  return {index, encoded_view{x_how, map, batch.base + run.offset + (x_slot - run.slot) * map.total,
+                              numbers, run.view.rows, run.view.cols}};
 }
 
 bool stream_core::next_batch() {
   if (x_current != nullptr)
     x_free.push_back(std::exchange(x_current, nullptr));
-  x_slot = 0;
+  x_slot = x_run = 0;
   for (;;) { // one out, one in; more go out only while none comes in
     const bool sent = send_more();
     if ((x_current = in_turn()) != nullptr)
@@ -116,7 +117,7 @@ bool stream_core::next_batch() {
   }
   --x_out;
   const auto took = std::chrono::steady_clock::now() - x_current->sent;
-  x_floor->latency.add(took, x_current->entries.size());
+  x_floor->latency.add(took, x_current->tensors);
   return true;
 }
 
@@ -170,23 +171,22 @@ bool stream_core::pull() {
 bool stream_core::fill(stream_batch& batch) {
   batch.clear();
   batch.first_index = x_index;
-  while (batch.entries.size() < std::max(1u, x_options.batch_tensors) && pull()
+  while (batch.tensors < std::max(1u, x_options.batch_tensors) && pull()
          && place(batch, x_views[x_view]))
     ++x_view;
-  x_index += batch.entries.size();
-  return !batch.entries.empty();
+  x_index += batch.tensors;
+  return batch.tensors != 0;
 }
 
 bool stream_core::refuse(stream_batch& batch, const tensor_view& view, error why) {
-  batch.complaints.push_back(
-    {static_cast<std::uint32_t>(batch.entries.size()), std::move(why)});
-  batch.entries.push_back({view, 0, stream_batch::refused});
+  batch.complaints.push_back({batch.tensors, std::move(why)});
+  batch.runs.push_back({view, 0, stream_batch::refused, batch.tensors++, 1});
   return true;
 }
 
 /// False where the batch has enough without it.
 bool stream_core::place(stream_batch& batch, const tensor_view& view) {
-  const auto slot = static_cast<std::uint32_t>(batch.entries.size());
+  const auto slot = batch.tensors;
   const bool same = view.rows == x_checked.rows && view.cols == x_checked.cols
                     && view.row_bytes == x_checked.row_bytes && view.type == x_checked.type
                     && view.data != nullptr;
@@ -219,8 +219,14 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     return false;
   if (!same || batch.maps.empty())
     batch.maps.push_back(x_checked_map);
-  const auto offset = x_options.into.empty() ? batch.bytes_used : x_into;
-  batch.entries.push_back({view, offset, static_cast<std::uint32_t>(batch.maps.size() - 1)});
+  const auto map = static_cast<std::uint32_t>(batch.maps.size() - 1);
+  auto* const last = batch.runs.empty() ? nullptr : &batch.runs.back();
+  if (last != nullptr && last->map == map && last->at(last->count).data == view.data)
+    ++last->count;
+  else
+    batch.runs.push_back(
+      {view, x_options.into.empty() ? batch.bytes_used : x_into, map, slot, 1});
+  ++batch.tensors;
   batch.bytes_used += bytes;
   x_into += x_options.into.empty() ? 0 : bytes;
   return true;

@@ -40,8 +40,7 @@ using tensor_source = std::function<std::size_t(std::span<tensor_view>)>;
 
 struct stream_item {
   std::uint64_t index = 0; ///< Of the tensor, counted from 0.
-  /// Its bytes are valid until the next step of the stream, or as long as `into` is, the view itself
-  /// until the next step; `encoded{*result}` keeps both.
+  /// Valid until the next step of the stream; `encoded{*result}` keeps it. Bytes in `into` stay.
   expected<encoded_view> result;
 };
 

@@ -24,7 +24,8 @@ void slab::make_room(std::uint64_t bytes) {
 }
 
 void stream_batch::clear() {
-  entries.clear();
+  runs.clear();
+  tensors = 0;
   maps.clear();
   complaints.clear();
   problems.clear();
@@ -34,12 +35,12 @@ void stream_batch::clear() {
 }
 
 const error* stream_batch::problem(std::uint32_t slot) const {
-  const auto& all = entries[slot].map == refused ? complaints : problems;
-  if (all.empty() && lost.code == errc::ok) [[likely]]
+  if (problems.empty() && complaints.empty() && lost.code == errc::ok) [[likely]]
     return nullptr;
-  const auto at = std::ranges::lower_bound(all, slot, {}, &complaint::slot);
-  if (at != all.end() && at->slot == slot)
-    return &at->why;
+  for (const auto* all : {&complaints, &problems})
+    if (const auto at = std::ranges::lower_bound(*all, slot, {}, &complaint::slot);
+        at != all->end() && at->slot == slot)
+      return &at->why;
   return lost.code != errc::ok ? &lost : nullptr;
 }
 
@@ -69,24 +70,30 @@ bool stream_batch::begin() noexcept {
 }
 
 unit_tally stream_batch::run(const lane_floor& floor) {
-  unit_tally did{entries.size(), 0};
+  unit_tally did{tensors, 0};
   problems.clear(); // of a run that was lost
   if (how.row->survey_run != nullptr)
-    numbers.resize(entries.size());
-  kernels::tensor_numbers none;
-  for (std::uint32_t slot = 0; slot < entries.size(); ++slot) {
-    const auto& each = entries[slot];
-    if (each.map == refused)
-      continue;
-    auto& its_own = numbers.empty() ? none : numbers[slot];
-    const auto done =
-      encode_whole(how, each.view, maps[each.map], base + each.offset, its_own, floor);
-    did.bytes += each.view.values() * kernels::bytes_of(each.view.type);
-    if (!done) [[unlikely]]
-      problems.push_back({slot, name_problem(done, how, each.view.cols,
-                                             "tensor " + std::to_string(first_index + slot))});
-  }
+    numbers.resize(tensors);
+  for (const auto& run : runs)
+    if (run.map != refused) {
+      encode(run, floor);
+      did.bytes += run.count * run.view.values() * kernels::bytes_of(run.view.type);
+    }
   return did;
+}
+
+void stream_batch::encode(const run_of_tensors& run, const lane_floor& floor) {
+  kernels::tensor_numbers none;
+  const auto& map = maps[run.map];
+  for (std::uint32_t i = 0; i < run.count; ++i) {
+    auto& its_own = numbers.empty() ? none : numbers[run.slot + i];
+    const auto done =
+      encode_whole(how, run.at(i), map, base + run.offset + i * map.total, its_own, floor);
+    if (!done) [[unlikely]]
+      problems.push_back(
+        {run.slot + i, name_problem(done, how, run.view.cols,
+                                    "tensor " + std::to_string(first_index + run.slot + i))});
+  }
 }
 
 void stream_batch::finish() noexcept {

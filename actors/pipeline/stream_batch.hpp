@@ -59,10 +59,20 @@ private:
 class stream_batch final : public unit, public std::enable_shared_from_this<stream_batch> {
 public:
   static constexpr std::uint32_t refused = ~0u;
-  struct entry {
-    tensor_view view;
-    std::uint64_t offset = 0;       ///< Of its planes from `base`.
-    std::uint32_t map = refused;    ///< In `maps`; refused: see `complaints`.
+  /// Tensors of one shape that follow each other in memory, as their results do. Slots are counted
+  /// through all runs of a batch. A thousand tensors in a row are one of these, which is what
+  /// crosses from the processor that fills to the one that encodes.
+  struct run_of_tensors {
+    tensor_view view;            ///< The first.
+    std::uint64_t offset = 0;    ///< Of its planes from `base`.
+    std::uint32_t map = refused; ///< In `maps`; refused: see `complaints`.
+    std::uint32_t slot = 0, count = 0;
+
+    tensor_view at(std::uint32_t i) const noexcept {
+      auto result = view;
+      result.data += i * (view.rows * view.step());
+      return result;
+    }
   };
   struct complaint {
     std::uint32_t slot = 0;
@@ -83,7 +93,8 @@ public:
   void fail(const error&, bool was_begun) noexcept override;
 
   // Written by the stream while the batch is its own.
-  std::vector<entry> entries;
+  std::vector<run_of_tensors> runs;
+  std::uint32_t tensors = 0; ///< Of all runs.
   std::vector<plane_map> maps;
   std::vector<complaint> complaints; ///< Of shapes, before it was sent.
   slab bytes;
@@ -98,6 +109,7 @@ public:
   error lost;                                   ///< Of all slots; code ok: none.
 
 private:
+  void encode(const run_of_tensors&, const lane_floor&);
   void come_home(std::unique_lock<std::mutex>&);
 
   const std::shared_ptr<stream_hub> hub;

@@ -21,9 +21,11 @@ public:
   stream_core(const stream_core&) = delete;
 
   bool step() {
-    if (x_current != nullptr && ++x_slot < x_current->entries.size()) [[likely]]
-      return true;
-    return next_batch();
+    if (x_current == nullptr || ++x_slot >= x_current->tensors) [[unlikely]]
+      return next_batch();
+    const auto& run = x_current->runs[x_run];
+    x_run += x_slot >= run.slot + run.count ? 1 : 0;
+    return true;
   }
   stream_item item() const;
   void cancel();
@@ -71,7 +73,7 @@ private:
   plane_map x_checked_map;
 
   stream_batch* x_current = nullptr;
-  std::uint32_t x_slot = 0;
+  std::uint32_t x_slot = 0, x_run = 0;
 };
 
 } // namespace viva::actors

@@ -24,6 +24,10 @@ struct tensor_view {
   std::uint64_t row_bytes = 0; ///< From one row to the next; 0: rows follow each other.
   dtype type = dtype::f32;
 
+  /// Bytes from one row to the next.
+  constexpr std::uint64_t step() const noexcept {
+    return row_bytes != 0 ? row_bytes : cols * kernels::bytes_of(type);
+  }
   constexpr bool dense() const noexcept {
     return row_bytes == 0 || row_bytes == cols * kernels::bytes_of(type);
   }

@@ -57,6 +57,35 @@ TEST_CASE("stream: every tensor comes back once, with the reference's bytes, for
   CHECK(seen.budget_bytes_used == 0);
 }
 
+TEST_CASE("stream: tensors that follow each other in memory, with others between them") {
+  const auto block = normal_values(64 * 90, 1);
+  const auto apart = normal_values(64, 2);
+  std::vector<tensor_view> views;
+  for (std::size_t i = 0; i < 90; ++i) {
+    views.push_back(view_of(std::span(block).subspan(i * 64, i % 9 == 4 ? 32 : 64)));
+    if (i % 7 == 3)
+      views.push_back(view_of(std::span<const float>(apart)));
+    if (i % 11 == 5)
+      views.push_back({});
+  }
+  pipeline pipe{{.lanes = 2}};
+  for (const auto* words : {"int8", "nf4", "nf4-dq"}) {
+    std::size_t good = 0, bad = 0;
+    for (auto&& [index, result] :
+         pipe.stream(views, words, {.in_order = true, .batch_tensors = 20})) {
+      const auto& view = views[index];
+      const tensor_values values(reinterpret_cast<const float*>(view.data),
+                                 reinterpret_cast<const float*>(view.data) + view.values());
+      if (result)
+        good += same_bytes(*result, by_reference(words, values).view());
+      else
+        bad += view.data == nullptr;
+    }
+    CHECK(good + bad == views.size());
+    CHECK(bad == 8);
+  }
+}
+
 TEST_CASE("stream: in order, whatever batches overtake each other") {
   std::vector<tensor_values> tensors;
   for (std::size_t i = 0; i < 500; ++i) // the first of each batch is a long one

@@ -1,9 +1,13 @@
 #include "tests/actors/tensors.hpp"
 
+#include "actors/pipeline/exposition.hpp"
 #include "kernels/convert.hpp"
+#include "tests/support/temporary_folder.hpp"
 
+#include <fstream>
 #include <limits>
 #include <numeric>
+#include <sstream>
 #include <thread>
 
 using namespace viva;
@@ -134,6 +138,39 @@ TEST_CASE("pipeline: lanes killed in the midst of shards, and the bytes are the 
     lost = pipe.metrics().tickets_lost;
   }
   CHECK(lost > 0);
+}
+
+TEST_CASE("pipeline: metrics for Prometheus, each death by its reason") {
+  const tests::temporary_folder folder;
+  const auto values = normal_values(1 << 20, 1);
+  pipeline pipe{{.lanes = 2}};
+  pipe.kill_lane(0);
+  pipe.kill_lane(1);
+  while (pipe.metrics().restarts < 2)
+    CHECK(pipe.quantize(shaped(values, 1024), int8{}).get().has_value());
+  std::vector<tensor_values> one{values};
+  for (auto&& [index, result] : pipe.stream(one, int8{}))
+    CHECK(result.has_value());
+  const auto seen = pipe.metrics();
+  CHECK(seen.deaths.at("exception") == seen.restarts);
+  CHECK(seen.latency_count == 1);
+  const auto text = to_prometheus(seen);
+  const auto holds = [&](const std::string& line) {
+    INFO(line);
+    CHECK(("\n" + text).find("\n" + line + "\n") != std::string::npos);
+  };
+  holds("# TYPE viva_lane_deaths_total counter");
+  holds("viva_lane_deaths_total{reason=\"exception\"} " + std::to_string(seen.restarts));
+  holds("viva_tensors_total{lane=\"lane-0\"} " + std::to_string(seen.lanes[0].tensors));
+  holds("viva_tickets_lost_total " + std::to_string(seen.tickets_lost));
+  holds("viva_latency_seconds_count 1");
+  CHECK(text.ends_with("\n"));
+  CHECK(write_prometheus(seen, folder / "viva.prom").has_value());
+  std::ifstream in(folder / "viva.prom");
+  std::stringstream read;
+  read << in.rdbuf();
+  CHECK(read.str() == text);
+  CHECK(write_prometheus(seen, folder / "no" / "viva.prom").error().code == errc::cannot_write);
 }
 
 TEST_CASE("pipeline: a budget that is full refuses, blocks until its deadline, or lets wait") {

@@ -1,0 +1,42 @@
+#pragma once
+
+// The report that this project answers to (2026-01-26), row by row: what it claimed, what holds,
+// and how that was found. Figures of `ours` are measured in this run unless `how` says computed.
+
+#include "bench/throughput_bench.hpp"
+#include "kernels/error.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace viva::bench {
+
+struct report_row {
+  std::string section; ///< "Compression", "Error", "Throughput", …
+  std::string what, claimed, ours, how;
+};
+
+/// One bar of a plot; a claim is drawn beside what holds.
+struct report_bar {
+  std::string plot, unit, label;
+  std::optional<double> claimed;
+  double ours = 0;
+};
+
+struct report {
+  std::vector<report_row> rows;
+  std::vector<report_bar> bars;
+};
+
+/// Takes some seconds, most of them for throughput.
+expected<report> run_report_bench(const throughput_options&);
+
+std::string report_table(const report&);
+std::string report_markdown(const report&);
+std::string report_json(const report&);
+
+/// One SVG for each plot of the report, as (file name, text).
+std::vector<std::pair<std::string, std::string>> report_plots(const report&);
+
+} // namespace viva::bench

@@ -108,12 +108,12 @@ namespace {
 
 /// Decodes `count` columns of one unit, row by row, so that each row's values are stored in order.
 template <class Stores>
-HWY_INLINE void awq_decode_tile(const std::byte* HWY_RESTRICT words, std::size_t count,
-                                const awq::group_code* codes, std::size_t rows, std::size_t cols,
-                                float* HWY_RESTRICT out) {
+HWY_INLINE void awq_decode_tile(const level_table& integers, const std::byte* HWY_RESTRICT words,
+                                std::size_t count, const awq::group_code* codes, std::size_t rows,
+                                std::size_t cols, float* HWY_RESTRICT out) {
   const auto* in = reinterpret_cast<const std::uint32_t*>(words);
   for (std::size_t r = 0; r < rows; ++r, out += cols) {
-    const auto levels = level_table().plus(-codes[r].zero).times(codes[r].scale);
+    const auto levels = integers.plus(-codes[r].zero).times(codes[r].scale);
     const int shift = 4 * awq::place[r];
     each_vector(count, [&](std::size_t k) VIVA_INLINE_LAMBDA {
       const auto word = hn::ShiftRightSame(hn::LoadU(du32(), in + k), shift);
@@ -128,6 +128,7 @@ HWY_INLINE void awq_decode_tile(const std::byte* HWY_RESTRICT words, std::size_t
 bool awq_decode(std::size_t group, std::size_t rows, std::size_t cols,
                 std::span<const std::byte* const> in, float* out) {
   const std::size_t groups = (cols + group - 1) / group;
+  const level_table integers; // made once: it comes out of memory where it was just written
   return with_stores(out, aligned_row_bytes(rows, cols), [&](auto stores) {
     for (std::size_t r = 0; r < rows; r += awq::unit_rows) {
       const std::size_t unit = r / awq::unit_rows, here = std::min(awq::unit_rows, rows - r);
@@ -136,7 +137,7 @@ bool awq_decode(std::size_t group, std::size_t rows, std::size_t cols,
         if (!awq::read_codes(in, r, here, g, groups, codes))
           return false;
         const std::size_t first = g * group;
-        awq_decode_tile<decltype(stores)>(in[0] + (unit * cols + first) * 4,
+        awq_decode_tile<decltype(stores)>(integers, in[0] + (unit * cols + first) * 4,
                                           std::min(group, cols - first), codes, here, cols,
                                           out + r * cols + first);
       }

@@ -1,8 +1,8 @@
 #include "bench/team.hpp"
 
-#include <algorithm>
+#include "bench/processor_time.hpp"
 
-#include <ctime>
+#include <algorithm>
 
 namespace viva::bench {
 
@@ -18,12 +18,6 @@ void pin_to(const cpu_set_t& allowed, unsigned index) {
   CPU_ZERO(&one);
   CPU_SET(cpu, &one);
   sched_setaffinity(0, sizeof one, &one);
-}
-
-double processor_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 } // namespace

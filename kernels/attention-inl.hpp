@@ -30,7 +30,8 @@ inline constexpr std::size_t group_vectors = 2, block_keys = 8, block_cols = 8;
 #else
 inline constexpr std::size_t group_vectors = 3, block_keys = 4, block_cols = 4;
 #endif
-inline constexpr std::size_t tile_keys = 64; ///< Keys whose weights are kept: 8 KiB of a group.
+inline constexpr std::size_t tile_keys =
+    128; ///< Keys whose weights are kept: 16 KiB of a group of 32.
 inline constexpr std::size_t piece_groups = 4;
 
 inline constexpr float log2_e = 1.44269504089f; ///< Scores are in bits.

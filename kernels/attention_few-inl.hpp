@@ -1,8 +1,7 @@
 // Attention of few queries, compiled once per target: the shape of decoding, bound by memory.
 //
-// Columns lie in lanes; each row of k and v is read once from memory for all queries. Scores of a
-// tile fetch its rows of v ahead, sums of its values the next tile's rows of k, so memory never
-// waits for arithmetic.
+// Columns lie in lanes; each row of k and v is read once from memory for all queries, and the row
+// some 4 KiB on is fetched meanwhile.
 
 #include "kernels/attention_groups-inl.hpp"
 #include "kernels/attention_piece.hpp"
@@ -22,7 +21,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-inline constexpr std::size_t few_tile_keys = 32; ///< K and V of a tile, 16 KiB each at 128 columns.
+inline constexpr std::size_t few_tile_keys =
+    128; ///< Of one stream before the other's turn: 64 KiB at 128 columns.
+inline constexpr std::size_t fetch_bytes = 4096; ///< How far ahead, of what is read.
 inline constexpr std::size_t few_tail = 8; ///< Columns of a tail, and what divides every head.
 
 /// Up to so many rows of a kv head are few: a group would compute the lanes that it lacks.
@@ -57,8 +58,9 @@ struct few_queries {
 };
 
 struct few_tile {
-  const std::byte *k, *v, *next_k;
+  const std::byte *k, *v;
   std::size_t k_pitch, v_pitch, k_bytes, v_bytes; ///< Bytes between rows, and of one.
+  std::size_t k_ahead, v_ahead; ///< To the row that is fetched; past the end it is harmless.
   std::int32_t key;
   std::size_t keys;
 };
@@ -123,7 +125,7 @@ HWY_INLINE void few_scores(const few_queries& q, const few_tile& tile, std::size
       const std::size_t at = std::min(key + i, tile.keys - 1);
       k[i] = tile.k + at * tile.k_pitch;
       if (row == 0)
-        fetch(tile.v + at * tile.v_pitch, tile.v_bytes);
+        fetch(k[i] + tile.k_ahead, tile.k_bytes);
       VIVA_UNROLL(4)
       for (std::size_t r = 0; r < Rows; ++r)
         s.of[i][r] = hn::Zero(d);
@@ -152,8 +154,8 @@ HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::siz
     s[r][c] = hn::Load(d, q.out + (row + r) * q.pitch + col + c * lanes());
   for (std::size_t key = 0; key < tile.keys; ++key) {
     const std::byte* v = tile.v + key * tile.v_pitch;
-    if (row == 0 && col == 0 && tile.next_k != nullptr)
-      fetch(tile.next_k + key * tile.k_pitch, tile.k_bytes);
+    if (row == 0 && col == 0)
+      fetch(v + tile.v_ahead, tile.v_bytes);
     VIVA_UNROLL(8)
     for (std::size_t c = 0; c < Vectors; ++c) {
       const auto values = Reader::template at<Tail>(v, col + c * lanes());
@@ -249,15 +251,13 @@ inline void attend_few_rows(const piece& of, const few_queries& q,
   tile.k_pitch = in.k.bytes.row;
   tile.v_pitch = in.v.bytes.row;
   tile.k_bytes = tile.v_bytes = Reader::row_bytes(q.cols);
+  tile.k_ahead = fetch_bytes / tile.k_bytes * tile.k_pitch;
+  tile.v_ahead = fetch_bytes / tile.v_bytes * tile.v_pitch;
   for (tile.key = keys.first; tile.key < keys.last; tile.key += few_tile_keys) {
     const auto at = static_cast<std::size_t>(tile.key);
     tile.keys = std::min(few_tile_keys, static_cast<std::size_t>(keys.last - tile.key));
     tile.k = of.key(at);
     tile.v = of.value(at);
-    // The next tile may be shorter; a fetch past the end of memory does nothing.
-    tile.next_k = at + few_tile_keys < static_cast<std::size_t>(keys.last)
-                      ? of.key(at + few_tile_keys)
-                      : nullptr;
     over_rows(q.rows, [&](auto rows, std::size_t row) { few_scores<Reader, rows>(q, tile, row); });
     for (std::size_t row = 0; row < q.rows; ++row)
       weigh_few(of, q, tile, row);

@@ -1,6 +1,7 @@
 #include "actors/pipeline.hpp"
 
 #include "actors/collector.hpp"
+#include "actors/pipeline/attention_job.hpp"
 #include "actors/pipeline/house.hpp"
 #include "actors/pipeline/stream_core.hpp"
 #include "actors/pipeline/tensor_job.hpp"
@@ -9,6 +10,46 @@
 #include <utility>
 
 namespace viva {
+namespace {
+
+template <class T>
+future<expected<T>> refused(error why) {
+  auto answer = std::make_shared<outcome<expected<T>>>();
+  answer->set(tl::unexpected(std::move(why)));
+  return future<expected<T>>{answer};
+}
+
+actors::shard_rounds::order order_of(const submit_options& options) {
+  return {options.name, options.how_urgent, options.until};
+}
+
+/// A job through the gate: when there is room, as `options` says.
+template <class T, class Job>
+future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& options,
+                          const std::shared_ptr<outcome<expected<T>>>& answer,
+                          std::shared_ptr<Job> job) {
+  future<expected<T>> result{answer};
+  const auto refuse = [&](const error& why) {
+    answer->set(tl::unexpected(error{why.code, options.name + ": " + why.text}));
+    return std::move(result);
+  };
+  answer->on_withdraw(actors::withdraws(job), options.until);
+  const actors::budget::amount need{job->bytes(), 1};
+  auto begin = [job](actors::budget::lease lease) { job->begin(std::move(lease)); };
+  auto& room = *floor.room;
+  if (options.when_full == on_full::suspend) {
+    if (auto parked = room.park(need, begin); !parked)
+      return refuse(parked.error());
+    return result;
+  }
+  auto lease = room.admit(need, options.when_full, options.until);
+  if (!lease)
+    return refuse(lease.error());
+  begin(std::move(*lease));
+  return result;
+}
+
+} // namespace
 
 pipeline::pipeline(pipeline_options options)
     : x_floor(std::make_shared<actors::pipeline_floor>(options)) {
@@ -23,44 +64,33 @@ pipeline::~pipeline() = default;
 
 future<expected<encoded>> pipeline::quantize(const tensor_view& view, const method_words& words,
                                              submit_options options) {
-  auto answer = std::make_shared<outcome<expected<encoded>>>();
-  future<expected<encoded>> result{answer};
-  const auto refuse = [&](const error& why) {
-    answer->set(tl::unexpected(why));
-    return std::move(result);
-  };
   const auto how = kernels::parse_recipe(words.text, view.type);
   if (!how)
-    return refuse(how.error());
+    return refused<encoded>(how.error());
   if (auto fine = actors::check_view(*how, view, options.name); !fine)
-    return refuse(fine.error());
-  const auto job = std::make_shared<actors::tensor_job>(
-    actors::shard_rounds::order{options.name, options.how_urgent, options.until}, *how, view,
-    x_floor->work, answer);
-  answer->on_withdraw(actors::withdraws(job), options.until);
-  const actors::budget::amount need{job->bytes(), 1};
-  auto begin = [job](actors::budget::lease lease) { job->begin(std::move(lease)); };
-  auto& room = *x_floor->room;
-  if (options.when_full == on_full::suspend) {
-    if (auto parked = room.park(need, begin); !parked)
-      return refuse({parked.error().code, options.name + ": " + parked.error().text});
-    return result;
-  }
-  auto lease = room.admit(need, options.when_full, options.until);
-  if (!lease)
-    return refuse({lease.error().code, options.name + ": " + lease.error().text});
-  begin(std::move(*lease));
-  return result;
+    return refused<encoded>(fine.error());
+  const auto answer = std::make_shared<outcome<expected<encoded>>>();
+  return enter(*x_floor, options, answer,
+               std::make_shared<actors::tensor_job>(order_of(options), *how, view, x_floor->work,
+                                                    answer));
+}
+
+future<expected<attended>> pipeline::attention(const attention_view& view,
+                                               submit_options options) {
+  if (auto fine = actors::check_attention(view, options.name); !fine)
+    return refused<attended>(fine.error());
+  const auto answer = std::make_shared<outcome<expected<attended>>>();
+  return enter(*x_floor, options, answer,
+               std::make_shared<actors::attention_job>(order_of(options), view, x_floor->work,
+                                                       answer));
 }
 
 future<expected<encoded>> pipeline::prune(const tensor_view& view, const method_words& how,
                                           submit_options options) {
   if (how.text.starts_with("sparse24"))
     return quantize(view, how, std::move(options));
-  auto answer = std::make_shared<outcome<expected<encoded>>>();
-  answer->set(fail(errc::unsupported, "prune: " + how.text
-                                        + " prunes nothing; take sparse24 or a relative"));
-  return future<expected<encoded>>{answer};
+  return refused<encoded>(
+    {errc::unsupported, "prune: " + how.text + " prunes nothing; take sparse24 or a relative"});
 }
 
 tensor_stream pipeline::stream_from(tensor_source source, const method_words& how,

@@ -14,6 +14,7 @@
 // there: a future's until get(), or until its destructor returned; a stream's until the stream is
 // gone. All functions may be called from any thread; one stream is one thread's.
 
+#include "actors/pipeline/attended.hpp"
 #include "actors/pipeline/stream.hpp"
 #include "actors/pipeline/tensor_id.hpp"
 
@@ -97,6 +98,11 @@ public:
   void release_source(tensor_id);
   /// Its shards go. What was made from it stays.
   void drop(tensor_id);
+
+  /// Exact attention over resident q, k and v. Long keys are cut into ranges for different lanes
+  /// and merged in their order: bytes depend on shape and instruction set, not on lanes.
+  /// Errors: bad_shape, unsupported, over_budget, timed_out, interrupted, job_failed.
+  future<expected<attended>> attention(const attention_view&, submit_options options = {});
 
   /// A range of tensor_views or of contiguous floats, which must stay where it is while the stream
   /// lives. An unknown method or a closed pipeline is the error of every tensor.

@@ -57,9 +57,8 @@ int run(int argc, char** argv) {
       "Exit codes: 0 done, 1 job failed (resumable), 2 usage, 3 bad input, 4 a --fail-if gate\n"
       "failed, 5 output could not be written, 130 interrupted (resumable).");
   invocation call;
-  for (const auto add :
-       {add_synth, add_quantize, add_prune, add_dequantize, add_compare, add_inspect, add_info,
-        add_bench, add_status, add_tree})
+  for (const auto add : {add_synth, add_quantize, add_prune, add_dequantize, add_compare,
+                         add_inspect, add_info, add_attention, add_bench, add_status, add_tree})
     add(app, call);
   try {
     app.parse(argc, argv);

@@ -1,0 +1,218 @@
+#include "actors/attention_file.hpp"
+
+#include "actors/output_claim.hpp"
+#include "actors/pipeline.hpp"
+#include "actors/plan.hpp"
+#include "actors/workplace.hpp"
+#include "formats/checkpoint.hpp"
+#include "formats/shown.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+namespace viva {
+namespace {
+
+using namespace actors;
+namespace fs = std::filesystem;
+using formats::tensor_entry;
+using kernels::attention::strides;
+
+/// A tensor as (batch, heads, rows, head_size).
+struct side {
+  const tensor_entry* entry = nullptr;
+  std::size_t batch = 1, heads = 1, rows = 0, head_size = 0;
+  kernels::attention::source_rows lies;
+};
+
+std::string spelled(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (const auto n : shape)
+    text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+expected<side> side_of(const formats::checkpoint_file& file, std::span<const std::byte> bytes,
+                       const std::string& name, std::size_t heads) {
+  const auto wrong = [&](errc code, const std::string& why) {
+    return fail(code, formats::shown(file.path) + ": " + name + ": " + why);
+  };
+  const auto found = std::ranges::find(file.header.tensors, name, &tensor_entry::name);
+  if (found == file.header.tensors.end())
+    return wrong(errc::malformed, "is missing; attention takes the tensors q, k and v");
+  const auto type = dtype_of(found->dtype);
+  if (!type)
+    return wrong(errc::unsupported, "is " + found->dtype + ", not F32, F16 or BF16");
+  const auto& shape = found->shape;
+  if (shape.size() < 2 || shape.size() > 4)
+    return wrong(errc::bad_shape, "has the shape " + spelled(shape)
+                                    + ", not (batch, heads, rows, head size) or fewer");
+  side it;
+  it.entry = &*found;
+  it.head_size = shape.back();
+  it.rows = shape[shape.size() - 2];
+  if (shape.size() == 2) {
+    if (heads == 0 || it.head_size % heads != 0)
+      return wrong(errc::bad_option, "has " + std::to_string(it.head_size)
+                                       + " columns; say by --heads (and --kv-heads) how many heads "
+                                         "share them");
+    it.heads = heads;
+    it.head_size /= heads;
+  } else {
+    it.heads = shape[shape.size() - 3];
+    it.batch = shape.size() == 4 ? shape[0] : 1;
+  }
+  const auto width = it.head_size * kernels::bytes_of(*type);
+  it.lies = {bytes.data() + found->begin, *type, strides::packed(it.heads, it.rows, width)};
+  if (shape.size() == 2)
+    it.lies.bytes = {0, width, it.heads * width};
+  return it;
+}
+
+struct sides {
+  side q, k, v;
+};
+
+expected<sides> sides_of(const attention_spec& spec, const formats::checkpoint_file& file,
+                         std::span<const std::byte> bytes) {
+  const auto kv_heads = spec.kv_heads != 0 ? spec.kv_heads : spec.heads;
+  auto q = side_of(file, bytes, "q", spec.heads);
+  auto k = side_of(file, bytes, "k", kv_heads);
+  auto v = side_of(file, bytes, "v", kv_heads);
+  for (const auto* each : {&q, &k, &v})
+    if (!*each)
+      return tl::unexpected(each->error());
+  const auto shape_of = [](const side& s) { return spelled(s.entry->shape); };
+  const bool fit = k->entry->shape == v->entry->shape && q->batch == k->batch
+                   && q->head_size == k->head_size
+                   && q->entry->shape.size() == k->entry->shape.size();
+  if (!fit)
+    return fail(errc::bad_shape, formats::shown(file.path) + ": q " + shape_of(*q) + ", k "
+                                   + shape_of(*k) + " and v " + shape_of(*v)
+                                   + " do not fit together: batch, head size and k's and v's shape "
+                                     "must be equal");
+  if (q->lies.type != k->lies.type || q->lies.type != v->lies.type)
+    return fail(errc::unsupported, formats::shown(file.path) + ": q is " + q->entry->dtype + ", k "
+                                     + k->entry->dtype + " and v " + v->entry->dtype
+                                     + "; attention takes one type");
+  return sides{*q, *k, *v};
+}
+
+/// out as q lies: (queries, heads * head_size) has its heads beside each other.
+std::vector<std::byte> as_q(const side& q, std::vector<std::byte> out) {
+  if (q.entry->shape.size() != 2)
+    return out;
+  std::vector<std::byte> turned(out.size());
+  const auto width = q.head_size * kernels::bytes_of(q.lies.type);
+  for (std::size_t h = 0; h < q.heads; ++h)
+    for (std::size_t i = 0; i < q.rows; ++i)
+      std::memcpy(turned.data() + (i * q.heads + h) * width,
+                  out.data() + (h * q.rows + i) * width, width);
+  return turned;
+}
+
+expected<void> write_all(int fd, const fs::path& name, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno != EINTR)
+      return tl::unexpected(system_error("write", name, true));
+    bytes = bytes.subspan(static_cast<std::size_t>(std::max<::ssize_t>(written, 0)));
+  }
+  return {};
+}
+
+expected<void> publish(const fs::path& partial, const fs::path& output, bool overwrite) {
+  const unsigned flags = overwrite ? 0 : RENAME_NOREPLACE;
+  if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, output.c_str(), flags) != 0)
+    return tl::unexpected(system_error("give the output its name", output, true));
+  const auto folder = fs::absolute(output).parent_path();
+  const descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (opened.get() < 0 || ::fsync(opened.get()) != 0)
+    return tl::unexpected(system_error("make durable", folder, true));
+  return {};
+}
+
+/// Header, then the tensors in the order that the header gave them; durable before it has its name.
+expected<void> write_output(const attention_spec& spec, const side& q, const attended& result) {
+  std::vector<std::uint64_t> rows{q.heads, q.rows};
+  if (q.entry->shape.size() == 4)
+    rows.insert(rows.begin(), q.batch);
+  std::vector<tensor_entry> entries{{"out", q.entry->dtype, q.entry->shape, 0, 0},
+                                    {"lse", "F32", rows, 0, 0}};
+  const auto header = formats::lay_header(entries, {{"format", "pt"}});
+  const auto out = as_q(q, result.out);
+  const auto partial = partial_path(spec.output);
+  const descriptor file(::open(partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (file.get() < 0)
+    return tl::unexpected(system_error("make", partial, true));
+  const auto give_up = [&](const error& why) {
+    ::unlink(partial.c_str());
+    return tl::unexpected(why);
+  };
+  auto done = write_all(file.get(), partial, std::as_bytes(std::span(header)));
+  for (const auto& entry : entries)
+    if (done)
+      done = write_all(file.get(), partial,
+                       entry.name == "out" ? std::span<const std::byte>(out)
+                                           : std::as_bytes(std::span(result.lse)));
+  if (done && ::fsync(file.get()) != 0)
+    done = tl::unexpected(system_error("make durable", partial, true));
+  if (done)
+    done = publish(partial, spec.output, spec.overwrite);
+  return done ? done : expected<void>(give_up(done.error()));
+}
+
+} // namespace
+
+expected<attention_report> run_attention(const attention_spec& spec) {
+  auto source = formats::open_checkpoint(spec.source);
+  if (!source)
+    return tl::unexpected(source.error());
+  if (source->folder || source->files.size() != 1)
+    return fail(errc::malformed, formats::shown(spec.source) + ": attention takes one file");
+  if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
+    return tl::unexpected(free.error());
+  auto claim = output_claim::take(spec.output);
+  if (!claim)
+    return tl::unexpected(claim.error());
+  auto mapped = mapped_file::open(source->files.front().path);
+  if (!mapped)
+    return tl::unexpected(mapped.error());
+  const auto found = sides_of(spec, source->files.front(), mapped->bytes());
+  if (!found)
+    return tl::unexpected(found.error());
+  const auto& [q, k, v] = *found;
+  attention_view what{{.batch = q.batch,
+                       .heads = q.heads,
+                       .kv_heads = k.heads,
+                       .queries = q.rows,
+                       .keys = k.rows,
+                       .head_size = q.head_size,
+                       .scale = spec.scale,
+                       .causal = spec.causal,
+                       .window = spec.window},
+                      {q.lies, k.lies, v.lies}};
+  pipeline pipe{{.lanes = spec.lanes, .budget_bytes = ~0ull}};
+  const auto began = std::chrono::steady_clock::now();
+  auto result = pipe.attention(what, {.name = formats::shown(spec.source)}).get();
+  if (!result)
+    return tl::unexpected(result.error());
+  attention_report report{what.of, q.lies.type, pipe.lanes(), result->key_ranges};
+  report.seconds =
+    std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const auto did = pipe.metrics();
+  report.tickets = did.tickets;
+  report.tickets_lost = did.tickets_lost;
+  report.restarts = did.restarts;
+  if (auto written = write_output(spec, q, *result); !written)
+    return tl::unexpected(written.error());
+  return report;
+}
+
+} // namespace viva

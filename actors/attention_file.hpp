@@ -1,0 +1,41 @@
+#pragma once
+
+// The library's door for attention over a file: q, k and v of one safetensors file through the
+// lanes of a pipeline, out and lse into another.
+//
+//   q         (batch, heads, queries, head_size), (heads, queries, head_size), or
+//             (queries, heads * head_size) with `heads` said
+//   k, v      the same with kv heads and keys; F32, F16 or BF16, all of one type
+//   out       as q;  lse  f32, (batch, heads, queries) or (heads, queries), natural logarithms
+//
+// The output appears in one rename when it is durable. A job takes seconds and is not resumed.
+
+#include "kernels/attention.hpp"
+#include "kernels/error.hpp"
+
+#include <cstdint>
+#include <filesystem>
+
+namespace viva {
+
+struct attention_spec {
+  std::filesystem::path source, output;
+  std::size_t heads = 0, kv_heads = 0; ///< Of q, k and v with two dimensions; kv 0: as heads.
+  bool causal = false;
+  std::size_t window = 0; ///< 0: none.
+  float scale = 0;        ///< 0: 1 / sqrt(head_size).
+  bool overwrite = false;
+  std::uint32_t lanes = 0; ///< 0: one for each core.
+};
+
+struct attention_report {
+  kernels::attention::shape of;
+  kernels::dtype type = kernels::dtype::f32;
+  std::uint32_t lanes = 0, key_ranges = 1;
+  std::uint64_t tickets = 0, tickets_lost = 0, restarts = 0;
+  double seconds = 0; ///< From the first ticket to the last.
+};
+
+expected<attention_report> run_attention(const attention_spec&);
+
+} // namespace viva

@@ -1,0 +1,54 @@
+#pragma once
+
+// Attention job: ranges of keys times runs of queries, each a shard for any lane; then the ranges
+// of each row are merged by their log-sum-exp, in the order of the keys.
+//
+// How the work is cut depends on its shape alone, and a shard writes only its own place, so the
+// bytes are the same for any number of lanes and whatever died on the way.
+
+#include "actors/pipeline/attended.hpp"
+#include "actors/pipeline/budget.hpp"
+#include "actors/pipeline/shard_rounds.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace viva::actors {
+
+class attention_job final : public shard_rounds {
+public:
+  using answer = std::shared_ptr<outcome<expected<attended>>>;
+
+  attention_job(order what, const attention_view& view, std::shared_ptr<desk> work, answer to);
+
+  /// Once, when the budget has room for `bytes`; an empty lease: it never will.
+  void begin(budget::lease);
+  /// Of the result and of the parts that are merged into it.
+  std::uint64_t bytes() const;
+
+private:
+  enum : unsigned { parts_round, merging_round };
+
+  expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) override;
+  bool round_done(unsigned round) override;
+  void deliver(std::optional<error>) override;
+
+  status run_part(std::size_t shard);
+  void merge_rows(std::size_t shard);
+
+  const attention_view x_view;
+  const answer x_answer;
+  const std::size_t x_rows, x_pieces;
+  const std::uint32_t x_ranges;
+  /// (ranges, rows, head_size) and (ranges, rows), where there are several ranges.
+  std::vector<float> x_out, x_lse;
+  std::optional<attended> x_result;
+  budget::lease x_lease; // until the answer is taken
+};
+
+/// Whether a pipeline takes it: the shape, types, and rows that have data. Names what is wrong.
+expected<void> check_attention(const attention_view&, const std::string& name);
+
+} // namespace viva::actors

@@ -66,7 +66,8 @@ HWY_INLINE vf32 exp2(vf32 t) {
 
 /// One group: every array is (…, group_rows) f32, aligned.
 struct query_group {
-  float* queries;             ///< (head_size, rows), times scale and log2(e).
+  float scale;                ///< Of scores in bits, where the queries are not scaled.
+  float* queries;             ///< (head_size, rows), times scale and log2(e); or pairs of bf16.
   float* out;                 ///< (head_size, rows), not yet divided.
   float* max;                 ///< m.
   float* sum;                 ///< Of weights; 0 while unseen.
@@ -84,6 +85,7 @@ struct key_tile {
   std::size_t head_size;
   float* weights; ///< (tile_keys, rows): bias in, weights out.
   bool biased;
+  float* paired; ///< (tile_keys / 2, rows) pairs of bf16, or null: v is (pairs, head_size), too.
 };
 
 /// out, sum and the tile's earlier weights times `factor`, (rows).
@@ -136,8 +138,23 @@ HWY_INLINE void raise_max(query_group& g, const key_tile& tile, std::size_t at,
     rescale(g, tile, at, factor);
 }
 
-/// One step along the head: every sum gets the product of its query and its key at column j.
-template <std::size_t Keys>
+/// How scores and sums are multiplied: f32 values of K and V where they lie, queries scaled before.
+struct f32_products {
+  static constexpr std::size_t columns = 1; ///< Of the head, in one step.
+  static HWY_INLINE vf32 start(vf32 max) {
+    return hn::Neg(max);
+  }
+  static HWY_INLINE vf32 finish(const query_group&, vf32 score, vf32) {
+    return score;
+  }
+  static HWY_INLINE vf32 add(vf32 a, vf32 b, vf32 sum) {
+    return hn::MulAdd(a, b, sum);
+  }
+};
+
+/// One step along the head: every sum gets the products of its query and its key at 4 bytes of
+/// each.
+template <class Products, std::size_t Keys>
 HWY_INLINE void score_step(const float* HWY_RESTRICT queries, const std::byte* HWY_RESTRICT k,
                            std::size_t pitch, std::size_t j, score_block<Keys>& s) {
   const df32 d;
@@ -150,7 +167,7 @@ HWY_INLINE void score_step(const float* HWY_RESTRICT queries, const std::byte* H
     const auto value = hn::Set(d, load_as<float>(k + r * pitch + 4 * j));
     VIVA_UNROLL(4)
     for (std::size_t c = 0; c < group_vectors; ++c)
-      s.of[r][c] = hn::MulAdd(value, q[c], s.of[r][c]);
+      s.of[r][c] = Products::add(value, q[c], s.of[r][c]);
   }
 }
 
@@ -172,22 +189,29 @@ HWY_INLINE void hide(const query_group& g, std::int32_t key, score_block<Keys>& 
 }
 
 /// Weights of keys [at, at + Keys) of the tile, and their sums.
-template <std::size_t Keys, bool Masked>
+template <class Products, std::size_t Keys, bool Masked>
 HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at) {
   const df32 d;
   float* HWY_RESTRICT weights = tile.weights + at * group_rows();
   score_block<Keys> s;
   VIVA_UNROLL(4)
   for (std::size_t c = 0; c < group_vectors; ++c) {
-    const auto start = hn::Neg(hn::Load(d, g.max + c * lanes()));
+    const auto start = Products::start(hn::Load(d, g.max + c * lanes()));
     VIVA_UNROLL(8)
     for (std::size_t r = 0; r < Keys; ++r)
       s.of[r][c] = start;
   }
   const std::byte* k = tile.k + at * tile.k_pitch;
-  for (std::size_t j = 0; j < tile.head_size; j += 2) {
-    score_step<Keys>(g.queries, k, tile.k_pitch, j, s);
-    score_step<Keys>(g.queries, k, tile.k_pitch, j + 1, s);
+  for (std::size_t j = 0; j < tile.head_size / Products::columns; j += 2) {
+    score_step<Products, Keys>(g.queries, k, tile.k_pitch, j, s);
+    score_step<Products, Keys>(g.queries, k, tile.k_pitch, j + 1, s);
+  }
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c) {
+    const auto max = hn::Load(d, g.max + c * lanes());
+    VIVA_UNROLL(8)
+    for (std::size_t r = 0; r < Keys; ++r)
+      s.of[r][c] = Products::finish(g, s.of[r][c], max);
   }
   if (tile.biased) {
     VIVA_UNROLL(8)
@@ -227,31 +251,35 @@ HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at)
 }
 
 /// The same for a block of any place: masked where a row ends or begins inside it.
-template <std::size_t Keys>
+template <class Products, std::size_t Keys>
 HWY_INLINE std::size_t weigh_block(query_group& g, const key_tile& tile, std::size_t at) {
   const auto key = tile.key + static_cast<std::int32_t>(at);
   if (key < g.first_max || key + static_cast<std::int32_t>(Keys) > g.last_min)
-    weigh_keys<Keys, true>(g, tile, at);
+    weigh_keys<Products, Keys, true>(g, tile, at);
   else
-    weigh_keys<Keys, false>(g, tile, at);
+    weigh_keys<Products, Keys, false>(g, tile, at);
   return at + Keys;
 }
 
-inline HWY_NOINLINE void weigh_tile(query_group& g, const key_tile& tile) {
+template <class Products>
+HWY_NOINLINE void weigh_tile(query_group& g, const key_tile& tile) {
   std::size_t at = 0;
   while (at + block_keys <= tile.keys)
-    at = weigh_block<block_keys>(g, tile, at);
+    at = weigh_block<Products, block_keys>(g, tile, at);
   if constexpr (block_keys > 4)
     if (at + 4 <= tile.keys)
-      at = weigh_block<4>(g, tile, at);
+      at = weigh_block<Products, 4>(g, tile, at);
   if (at + 2 <= tile.keys)
-    at = weigh_block<2>(g, tile, at);
+    at = weigh_block<Products, 2>(g, tile, at);
   if (at < tile.keys)
-    weigh_block<1>(g, tile, at);
+    weigh_block<Products, 1>(g, tile, at);
 }
 
-/// out += weights times values, block_cols columns at a time.
-inline HWY_NOINLINE void add_values(const query_group& g, const key_tile& tile) {
+/// out += weights times values, block_cols columns at a time: `steps` rows of weights, of v as
+/// many.
+template <class Products>
+HWY_NOINLINE void add_values(const query_group& g, const key_tile& tile,
+                             const float* HWY_RESTRICT all_weights, std::size_t steps) {
   const df32 d;
   for (std::size_t col = 0; col < tile.head_size; col += block_cols) {
     vf32 s[block_cols][group_vectors];
@@ -261,8 +289,8 @@ inline HWY_NOINLINE void add_values(const query_group& g, const key_tile& tile) 
     for (auto& each : row)
       each = hn::Zero(d);
     const std::byte* HWY_RESTRICT v = tile.v + 4 * col;
-    const float* HWY_RESTRICT weights = tile.weights;
-    for (std::size_t key = 0; key < tile.keys; ++key) {
+    const float* HWY_RESTRICT weights = all_weights;
+    for (std::size_t step = 0; step < steps; ++step) {
       vf32 w[group_vectors];
       VIVA_UNROLL(4)
       for (std::size_t c = 0; c < group_vectors; ++c)
@@ -272,7 +300,7 @@ inline HWY_NOINLINE void add_values(const query_group& g, const key_tile& tile) 
         const auto value = hn::Set(d, load_as<float>(v + 4 * r));
         VIVA_UNROLL(4)
         for (std::size_t c = 0; c < group_vectors; ++c)
-          s[r][c] = hn::MulAdd(value, w[c], s[r][c]);
+          s[r][c] = Products::add(value, w[c], s[r][c]);
       }
       v += tile.v_pitch;
       weights += group_rows();

@@ -5,22 +5,19 @@
 // Source    the online softmax of FlashAttention (arXiv:2205.14135, arXiv:2307.08691); parts over
 //           ranges of keys merge by their log-sum-exp, as in flash-decoding.
 // Shapes    q, out (batch, heads, queries, head_size); k, v (batch, kv_heads, keys, head_size),
-// each
-//           at any strides; values of one row lie together. Head h meets kv head
+//           each at any strides; values of one row lie together. Head h meets kv head
 //           h / (heads / kv_heads). head_size is a multiple of 8 from 32 to 256.
 // Visible   Query i stands at position p = i + all keys - queries, so the last query meets the last
 //           key. causal: keys j <= p. window W: keys with |p - j| < W. No key at all: out is 0 and
 //           the log-sum-exp -inf.
 // Numbers   Any input type, sums in f32. NaN in a row of q or a visible row of k makes NaN of the
-// rows
-//           it enters, no other; scores beyond f32 do so too. What is not finite in v makes NaN in
-//           its column of every row that is computed beside one that sees it.
-// Bound     |out - exact| / |exact| <= 2e-6 norm-wise for f32 with scores of N(0,1); 2^-22
-// max|score|
-//           more for larger ones. Other types add the rounding of out.
-// Exactness Bytes are a function of the inputs, the shape and the target: not of how the work is
-// cut
-//           into pieces or of threads. Merging adds parts in the order in which they are given.
+//           rows it enters, no other; scores beyond f32 do so too. What is not finite in v makes
+//           NaN in its column of every row that is computed beside one that sees it.
+// Bound     |out - exact| / |exact|, row by row in the norm: 2e-6 for f32 with scores of N(0,1),
+//           2^-22 max|score| more for larger ones; 4e-3 for bf16, 5e-4 for f16.
+// Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of whether the
+//           processor has vdpbf16ps: not of how the work is cut into pieces or of threads. Merging
+//           adds parts in the order in which they are given.
 // Memory    What `scratch` grows to: below 1 MiB for a thread, whatever the lengths.
 
 #include "kernels/dtype.hpp"

@@ -1,6 +1,7 @@
 // A piece of attention by groups of queries: queries in, tiles of keys through, rows out.
 
 #include "kernels/attention-inl.hpp"
+#include "kernels/attention_bf16-inl.hpp"
 #include "kernels/attention_piece.hpp"
 
 #include <algorithm>
@@ -39,7 +40,7 @@ struct carver {
 HWY_INLINE std::size_t groups_bytes(std::size_t head_size) {
   const std::size_t group =
       2 * array_bytes(head_size * group_rows()) + 4 * array_bytes(group_rows());
-  return piece_groups * group + array_bytes(tile_keys * group_rows())
+  return piece_groups * group + 2 * array_bytes(tile_keys * group_rows())
          + 2 * array_bytes(tile_keys * head_size);
 }
 
@@ -82,17 +83,23 @@ inline constexpr std::size_t strip_rows = 4;
 
 /// Fills the group with rows [first, …); past the last row of the piece that one again, so
 /// that every lane holds numbers.
-inline void open_group(const piece& of, std::size_t first, query_group& g) {
+inline void open_group(const piece& of, std::size_t first, bool paired, query_group& g) {
   const df32 d;
   const std::size_t cols = of.of->head_size;
-  const auto scale = hn::Set(d, of.scale() * log2_e);
+  g.scale = of.scale() * log2_e;
   HWY_ALIGN float strip[strip_rows * 256];
   for (std::size_t r = 0; r < group_rows(); r += strip_rows) {
-    for (std::size_t i = 0; i < strip_rows; ++i)
-      load_f32(of.q(std::min(first + r + i, of.rows - 1)), of.in->q.type, cols, strip + i * cols);
-    for (std::size_t i = 0; i < strip_rows * cols; i += lanes())
-      hn::Store(hn::Mul(hn::Load(d, strip + i), scale), d, strip + i);
-    turn_all(strip, cols, strip_rows, cols, g.queries + r, group_rows());
+    const std::size_t width = paired ? cols / 2 : cols;
+    for (std::size_t i = 0; i < strip_rows; ++i) {
+      const auto* q = of.q(std::min(first + r + i, of.rows - 1));
+      if (paired)
+        std::memcpy(strip + i * width, q, width * sizeof(float));
+      else
+        load_f32(q, of.in->q.type, cols, strip + i * width);
+    }
+    for (std::size_t i = 0; !paired && i < strip_rows * cols; i += lanes())
+      hn::Store(hn::Mul(hn::Load(d, strip + i), hn::Set(d, g.scale)), d, strip + i);
+    turn_all(strip, width, strip_rows, width, g.queries + r, group_rows());
   }
   std::fill_n(g.out, cols * group_rows(), 0.0f);
   std::fill_n(g.max, group_rows(), 0.0f);
@@ -142,12 +149,7 @@ inline void close_group(const piece& of, std::size_t first, const query_group& g
   }
 }
 
-/// Rows [first, first + count) of one side as f32: where they lie, or decoded into `to`.
-struct side {
-  const std::byte* data;
-  std::size_t pitch;
-};
-
+/// Rows of one side as f32: where they lie, or decoded into `to`.
 HWY_INLINE side tile_side(const attention::source_rows& rows, const std::byte* first,
                           std::size_t count, std::size_t cols, float* to) {
   if (rows.type == dtype::f32)
@@ -172,20 +174,30 @@ inline void meet(const piece& of, std::size_t first_row, query_group& g, key_til
   const auto begin = std::max(tile.key, g.first_min);
   if (begin >= end)
     return;
-  const auto skip = static_cast<std::size_t>(begin - tile.key);
+  auto skip = static_cast<std::size_t>(begin - tile.key);
+  if (tile.paired != nullptr)
+    skip = skip / 2 * 2; // pairs stay whole; the mask hides the key in front
   tile.k += skip * tile.k_pitch;
-  tile.v += skip * tile.v_pitch;
-  tile.key = begin;
-  tile.keys = static_cast<std::size_t>(end - begin);
+  tile.v += (tile.paired != nullptr ? skip / 2 : skip) * tile.v_pitch;
+  tile.key += static_cast<std::int32_t>(skip);
+  tile.keys = static_cast<std::size_t>(end - tile.key);
   if (tile.biased)
     load_bias(of, first_row, tile);
-  weigh_tile(g, tile);
-  add_values(g, tile);
+#if VIVA_BF16_PRODUCTS
+  if (tile.paired != nullptr) {
+    weigh_tile<bf16_products>(g, tile);
+    pair_weights(tile);
+    return add_values<bf16_products>(g, tile, tile.paired, (tile.keys + 1) / 2);
+  }
+#endif
+  weigh_tile<f32_products>(g, tile);
+  add_values<f32_products>(g, tile, tile.weights, tile.keys);
 }
 
 /// `memory` holds groups_bytes(head_size), aligned.
 inline void attend_groups(const piece& of, std::byte* memory) {
   const std::size_t cols = of.of->head_size;
+  const bool paired = takes_pairs(of);
   carver carve{memory};
   query_group groups[piece_groups];
   const std::size_t count = (of.rows + group_rows() - 1) / group_rows();
@@ -198,7 +210,7 @@ inline void attend_groups(const piece& of, std::byte* memory) {
     g.sum = carve.take<float>(group_rows());
     g.first = carve.take<std::int32_t>(group_rows());
     g.last = carve.take<std::int32_t>(group_rows());
-    open_group(of, i * group_rows(), g);
+    open_group(of, i * group_rows(), paired, g);
     first = std::min(first, g.first_min);
     last = std::max(last, g.last_max);
   }
@@ -206,13 +218,17 @@ inline void attend_groups(const piece& of, std::byte* memory) {
   tile.head_size = cols;
   tile.weights = carve.take<float>(tile_keys * group_rows());
   tile.biased = of.in->bias.data != nullptr;
+  float* pairs = carve.take<float>(tile_keys / 2 * group_rows());
+  tile.paired = paired ? pairs : nullptr;
   float* k = carve.take<float>(tile_keys * cols);
   float* v = carve.take<float>(tile_keys * cols);
   for (tile.key = first; tile.key < last; tile.key += tile_keys) {
     const auto at = static_cast<std::size_t>(tile.key);
     tile.keys = std::min<std::size_t>(tile_keys, static_cast<std::size_t>(last - tile.key));
-    const auto keys = tile_side(of.in->k, of.key(at), tile.keys, cols, k);
-    const auto values = tile_side(of.in->v, of.value(at), tile.keys, cols, v);
+    const auto keys = paired ? side{of.key(at), of.in->k.bytes.row}
+                             : tile_side(of.in->k, of.key(at), tile.keys, cols, k);
+    const auto values = paired ? pair_values(of, at, tile.keys, v)
+                               : tile_side(of.in->v, of.value(at), tile.keys, cols, v);
     tile.k = keys.data;
     tile.k_pitch = keys.pitch;
     tile.v = values.data;

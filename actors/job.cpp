@@ -1,5 +1,6 @@
 #include "actors/job.hpp"
 
+#include "actors/assignment.hpp"
 #include "actors/collector.hpp"
 #include "actors/job_door.hpp"
 #include "actors/output_claim.hpp"
@@ -105,6 +106,7 @@ expected<void> check_space(const plan& work, const fs::path& output) {
 }
 
 struct run_options {
+  assignment what; ///< The plan's origin, for lanes that are processes.
   fs::path output;
   job_limits limits;
   fault_plan faults;
@@ -133,9 +135,33 @@ expected<void> begin_output(const plan& work, const run_options& options,
   return options.retry_quarantined ? pardon(earlier, *journal) : expected<void>{};
 }
 
+/// Faults that end a whole process are for lanes that have one of their own.
+expected<void> check_faults(const run_options& options) {
+  const auto& f = options.faults;
+  const bool for_processes = f.crash_at != 0 || f.abort_at != 0 || f.hang_at != 0 || f.oom_at != 0
+                             || f.garbage_at != 0 || f.exit_at != 0;
+  if (for_processes && options.limits.lanes_are == isolation::thread)
+    return fail(errc::bad_option, "a fault that ends the whole process needs --isolation process");
+  return {};
+}
+
+/// Fills the assignment in; sets up what lanes share.
+site_ptr make_site(plan work, workplace place, const run_options& options, std::uint32_t lanes) {
+  const auto site = std::make_shared<job_site>(std::move(work), std::move(place), options.faults,
+                                               options.overwrite);
+  if (options.limits.lanes_are == isolation::process) {
+    auto what = options.what;
+    what.lanes = lanes;
+    site->assignment = encode(std::move(what), site->work, site->place.partial_identity());
+  }
+  return site;
+}
+
 expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
   const auto began = clock::now();
   const auto lanes = lanes_of(options.limits);
+  if (auto sane = check_faults(options); !sane)
+    return tl::unexpected(sane.error());
   if (auto fits = fit_memory(work, options.limits, lanes); !fits)
     return tl::unexpected(fits.error());
   const bool writes = work.writes();
@@ -154,15 +180,14 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   auto place = workplace::open(work, options.output, observer.interrupted);
   if (!place)
     return give_up(place.error());
-  const auto site = std::make_shared<const job_site>(std::move(work), std::move(*place),
-                                                     options.faults, options.overwrite);
+  const auto site = make_site(std::move(work), std::move(*place), options, lanes);
   if (auto held = verify_earlier(earlier, site->work, site->place, lanes, observer.interrupted);
       !held)
     return tl::unexpected(held.error());
   if (writes)
     if (auto told = forget_damaged(earlier, *journal); !told)
       return tl::unexpected(told.error());
-  auto lives = tree::grow(lanes, std::move(journal));
+  auto lives = tree::grow(lanes, std::move(journal), options.limits);
   if (!lives)
     return give_up(lives.error());
   conductor_options order;
@@ -278,7 +303,7 @@ expected<std::map<std::string, std::string>> find_kept(const formats::checkpoint
   if (!work)
     return tl::unexpected(work.error());
   const plan names = *work;
-  auto found = run(std::move(*work), {.output = {}, .limits = spec.limits, .faults = {}},
+  auto found = run(std::move(*work), {.what = {scan_spec{spec}}, .output = {}, .limits = spec.limits, .faults = {}},
                    {{}, observer.interrupted});
   if (!found)
     return tl::unexpected(found.error());
@@ -321,8 +346,8 @@ expected<job_report> run_quantize(const quantize_spec& spec, const job_observer&
   if (spec.dry_run)
     return report_of(*work, nullptr, spec.output);
   auto report = run_and_report(std::move(*work),
-                               {spec.output, spec.limits, spec.faults, spec.overwrite,
-                                spec.strict, spec.retry_quarantined},
+                               {{spec, kept}, spec.output, spec.limits, spec.faults,
+                                spec.overwrite, spec.strict, spec.retry_quarantined},
                                observer);
   if (!report && report.error().code == errc::not_finite)
     report.error().text += "; say --on-nan keep to leave such tensors as they are";
@@ -338,8 +363,8 @@ expected<job_report> run_dequantize(const dequantize_spec& spec, const job_obser
   auto work = plan_dequantize(*source, spec);
   if (!work)
     return tl::unexpected(work.error());
-  return run_and_report(std::move(*work), {spec.output, spec.limits, {}, spec.overwrite,
-                                            spec.strict, spec.retry_quarantined},
+  return run_and_report(std::move(*work), {{spec}, spec.output, spec.limits, {}, spec.overwrite,
+                                           spec.strict, spec.retry_quarantined},
                         observer);
 }
 
@@ -353,7 +378,7 @@ expected<job_report> run_compare(const compare_spec& spec, const job_observer& o
   auto work = plan_compare(*a, *b, spec);
   if (!work)
     return tl::unexpected(work.error());
-  return run_and_report(std::move(*work), {.output = {}, .limits = spec.limits, .faults = {}},
+  return run_and_report(std::move(*work), {.what = {spec}, .output = {}, .limits = spec.limits, .faults = {}},
                         observer);
 }
 

@@ -26,12 +26,23 @@ enum class nan_policy : std::uint8_t {
   keep, ///< A tensor that holds one stays in its source type, byte for byte; costs one more read.
 };
 
+/// What a lane is, hence what its death takes along.
+enum class isolation : std::uint8_t {
+  thread,  ///< Of this process: an exception costs a lane, a segfault the program.
+  process, ///< Of its own: any death costs a lane, and no tensor byte is sent to or from it.
+};
+
 /// What every job may be told about the machine. Defaults are those of conf/viva.toml.
 struct job_limits {
   std::uint32_t lanes = 0;                      ///< 0: one for each core.
   std::uint64_t memory_bytes_max = 1ull << 30;  ///< Beyond the mapped source.
   std::uint64_t shard_bytes_max = 8ull << 20;   ///< Of source, per ticket.
   std::uint32_t attempts_max = 3; ///< Lanes that may die on a shard before it runs alone.
+  isolation lanes_are = isolation::thread;
+  /// A lane process whose work does not move for so long is killed; longer for large shards.
+  std::uint32_t stall_seconds = 30;
+  /// The program that is started as `PROGRAM lane`; empty: this very one, which must be viva.
+  std::filesystem::path lane_program{};
 };
 
 /// Faults put in on purpose; refused by the doors unless --allow-faults was said.
@@ -39,6 +50,8 @@ struct fault_plan {
   std::uint32_t throw_every = 0; ///< A lane throws on every n-th ticket it starts; 0: never.
   std::uint32_t poison = 0;      ///< Every lane throws on the n-th shard of the plan; 0: none.
   std::uint32_t stop_after = 0; ///< The process ends itself (SIGKILL) after so many durable shards.
+  /// The first run of the n-th shard ends its lane process so; 0: never. Not for threads.
+  std::uint32_t crash_at = 0, abort_at = 0, hang_at = 0, oom_at = 0, garbage_at = 0, exit_at = 0;
   std::uint32_t interrupt_after = 0; ///< As Ctrl-C, once so many shards of this run came home.
 };
 

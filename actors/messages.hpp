@@ -38,6 +38,7 @@ struct job_site {
   workplace place;
   fault_plan faults;
   bool overwrite = false;
+  std::string assignment{}; ///< By which a lane process plans the same job (assignment.hpp).
   mutable std::atomic<std::uint32_t> tickets_started{0};
   mutable std::atomic<std::uint64_t> bytes_done{0}, shards_done{0};
 

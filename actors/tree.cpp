@@ -3,6 +3,8 @@
 #include "actors/collector.hpp"
 #include "actors/journal.hpp"
 #include "actors/lane.hpp"
+#include "actors/port.hpp"
+#include "supervision/process.hpp"
 #include "supervision/scheduler.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
@@ -10,6 +12,7 @@
 #include <caf/all.hpp>
 #include <spdlog/spdlog.h>
 
+#include <functional>
 #include <mutex>
 
 namespace viva::actors {
@@ -18,7 +21,12 @@ using supervision::child_spec;
 using supervision::milliseconds;
 using supervision::strategy;
 
+/// Makes one lane of whatever kind.
+using lane_start
+  = std::function<supervision::start_result(caf::event_based_actor*, const std::string& id)>;
+
 struct tree::roster {
+  lane_start lane_of; // set before anybody else sees the roster
   std::mutex guard;
   caf::actor journal, collector, lanes, jobs;
 
@@ -42,19 +50,37 @@ constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over al
 constexpr milliseconds lane_period{10'000};
 constexpr milliseconds stop_deadline{30'000};
 
-child_spec lane_spec(const std::string& id, std::shared_ptr<meter_board> board) {
+lane_start thread_lanes(std::shared_ptr<meter_board> board) {
+  return [board](caf::event_based_actor* sup, const std::string& id) {
+    return supervision::start_result{
+      supervision::spawn<caf::detached>(sup, lane, id, board->hang(id))};
+  };
+}
+
+lane_start process_lanes(std::shared_ptr<meter_board> board,
+                         std::shared_ptr<supervision::guardian> keeper,
+                         const job_limits& limits) {
+  const auto program = limits.lane_program.empty() ? "/proc/self/exe" : limits.lane_program;
+  const auto source = std::make_shared<supervision::standby>(
+    std::move(keeper), lane_process_options(program), true);
+  const std::chrono::seconds stall{limits.stall_seconds};
+  return [board, source, stall](caf::event_based_actor* sup, const std::string& id) {
+    return supervision::start_result{supervision::starting(
+      supervision::spawn(sup, port, port_options{id, source, board->hang(id), stall}))};
+  };
+}
+
+child_spec lane_spec(const std::string& id, const lane_start& start) {
   child_spec spec;
   spec.id = id;
-  spec.start = [id, board](caf::event_based_actor* sup) {
-    return supervision::spawn<caf::detached>(sup, lane, id, board->hang(id));
-  };
+  spec.start = [id, start](caf::event_based_actor* sup) { return start(sup, id); };
   return spec;
 }
 
-std::vector<child_spec> lane_specs(std::uint32_t lanes, std::shared_ptr<meter_board> board) {
+std::vector<child_spec> lane_specs(std::uint32_t lanes, const lane_start& start) {
   std::vector<child_spec> specs;
   for (std::uint32_t i = 0; i < lanes; ++i)
-    specs.push_back(lane_spec("lane-" + std::to_string(i), board));
+    specs.push_back(lane_spec("lane-" + std::to_string(i), start));
   return specs;
 }
 
@@ -75,7 +101,8 @@ child_spec worker_child(std::string id, supervision::start_function start) {
 
 } // namespace
 
-expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal_bytes) {
+expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal_bytes,
+                          const job_limits& limits) {
   tree t;
   t.x_config = std::make_unique<caf::actor_system_config>();
   t.x_config->set("scheduler.max-threads", 2);       // lanes and the journal have their own
@@ -90,6 +117,10 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   t.x_roster = std::make_shared<roster>();
   auto people = t.x_roster;
   auto board = t.x_board;
+  if (limits.lanes_are == isolation::process)
+    t.x_guardian = std::make_shared<supervision::guardian>();
+  people->lane_of = t.x_guardian ? process_lanes(board, t.x_guardian, limits)
+                                 : thread_lanes(board);
   std::vector<child_spec> specs;
   specs.push_back(worker_child("journal", [=](caf::event_based_actor* sup) {
     return people->set(&roster::journal,
@@ -107,7 +138,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
     options.period = lane_period;
     options.backoff = lane_backoff;
     return supervision::starting(people->set(
-      &roster::lanes, supervision::spawn_supervisor(sup, options, lane_specs(lanes, board))));
+      &roster::lanes, supervision::spawn_supervisor(sup, options, lane_specs(lanes, people->lane_of))));
   }));
   specs.push_back(supervisor_child("jobs", [=](caf::event_based_actor* sup) {
     supervision::supervisor_options options;
@@ -137,6 +168,7 @@ tree::~tree() {
   x_roster.reset();
   x_reports.reset();
   x_system.reset(); // waits for every actor
+  x_guardian.reset();
 }
 
 caf::actor tree::collector() const {
@@ -150,7 +182,7 @@ std::vector<supervision::tree> tree::census() const {
 expected<caf::actor> tree::start_job(conductor_options options) {
   options.journal = x_roster->get(&roster::journal);
   options.lanes = x_roster->get(&roster::lanes);
-  options.isolation = lane_spec(isolation_lane, x_board);
+  options.isolation = lane_spec(isolation_lane, x_roster->lane_of);
   child_spec spec;
   spec.id = "conductor";
   spec.restart = supervision::temporary;

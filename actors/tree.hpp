@@ -5,8 +5,8 @@
 //   root  rest_for_one
 //    ├─ journal           permanent, detached
 //    ├─ collector         permanent
-//    ├─ lanes             one_for_one: lane-0 … lane-n, permanent, detached; isolation, where a
-//    │                    shard has killed others
+//    ├─ lanes             one_for_one: lane-0 … lane-n, permanent; detached, or ports to processes;
+//    │                    isolation, where a shard has killed others
 //    └─ jobs              dynamic: one conductor for each job, temporary
 
 #include "actors/conductor.hpp"
@@ -20,12 +20,17 @@
 #include <memory>
 #include <vector>
 
+namespace viva::supervision {
+class guardian;
+}
+
 namespace viva::actors {
 
 class tree {
 public:
-  /// Starts everything and waits until it is up.
-  static expected<tree> grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal);
+  /// Starts everything and waits until it is up; `limits` say what lanes are.
+  static expected<tree> grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal,
+                             const job_limits& limits = {});
   tree(tree&&) = default;
   tree& operator=(tree&&) = delete;
   /// Stops everything, last child first.
@@ -50,6 +55,7 @@ private:
 
   tree() = default;
 
+  std::shared_ptr<supervision::guardian> x_guardian; ///< Of lane processes; outlives all actors.
   std::unique_ptr<caf::actor_system_config> x_config;
   std::unique_ptr<caf::actor_system> x_system;
   std::shared_ptr<supervision::reporter> x_reports;

@@ -128,10 +128,7 @@ file_state state_of(const fs::path& file) noexcept {
           info.st_ctim.tv_sec * 1'000'000'000 + info.st_ctim.tv_nsec};
 }
 
-expected<workplace> workplace::open(const plan& p, const fs::path& output,
-                                    const std::atomic<bool>* interrupted, disk& on) {
-  workplace result;
-  result.x_disk = &on;
+expected<void> workplace::map_sources(const plan& p) {
   for (std::size_t i = 0; i < p.sources.size(); ++i) {
     auto mapped = mapped_file::open(p.sources[i]);
     if (!mapped)
@@ -140,10 +137,48 @@ expected<workplace> workplace::open(const plan& p, const fs::path& output,
       return fail(errc::malformed, p.sources[i].string()
                                      + ": changed its size while the job was planned; run it "
                                        "again");
-    result.x_sources.push_back(std::move(*mapped));
-    result.x_states.push_back(state_of(p.sources[i]));
-    result.x_source_names.push_back(p.sources[i]);
+    x_sources.push_back(std::move(*mapped));
+    x_states.push_back(state_of(p.sources[i]));
+    x_source_names.push_back(p.sources[i]);
   }
+  return {};
+}
+
+expected<workplace> workplace::join(const plan& p, const fs::path& output,
+                                    file_identity partial_was,
+                                    std::atomic<std::uint64_t>& steps) {
+  workplace result;
+  result.x_disk = &real_disk();
+  if (auto mapped = result.map_sources(p); !mapped)
+    return tl::unexpected(mapped.error());
+  result.x_output = output;
+  result.x_partial = partial_was;
+  result.x_steps = &steps;
+  if (!p.writes())
+    return result;
+  if (auto same = result.check_partial(); !same)
+    return tl::unexpected(same.error());
+  const auto partial = partial_path(output);
+  for (const auto& file : p.output.files) {
+    const auto name = p.output.folder ? partial / file.name : partial;
+    if (result.x_disk->identity(name) == file_identity{}) {
+      errno = ENOENT;
+      return failed("open", name);
+    }
+    auto opened = result.x_disk->open(name, disk::mode::write_or_create);
+    if (!opened)
+      return tl::unexpected(opened.error());
+    result.x_outputs.push_back(std::move(*opened));
+  }
+  return result;
+}
+
+expected<workplace> workplace::open(const plan& p, const fs::path& output,
+                                    const std::atomic<bool>* interrupted, disk& on) {
+  workplace result;
+  result.x_disk = &on;
+  if (auto mapped = result.map_sources(p); !mapped)
+    return tl::unexpected(mapped.error());
   result.x_output = output;
   if (p.writes())
     if (auto made = result.make_partial(p, interrupted); !made)
@@ -212,6 +247,8 @@ expected<void> workplace::check_read(std::uint32_t file) const {
 }
 
 expected<void> workplace::write(placement where, std::span<const std::byte> bytes) const {
+  if (x_steps != nullptr)
+    x_steps->fetch_add(1, std::memory_order_relaxed);
   return x_outputs[where.file]->write(where.offset, bytes);
 }
 

@@ -69,6 +69,17 @@ public:
                                   const std::atomic<bool>* interrupted,
                                   disk& on = real_disk());
 
+  /// The same place for a lane process, whose guardian opened it already: sources are mapped,
+  /// outputs are found and written in place, nothing is made. Counts every write in `steps`.
+  /// `partial` is the guardian's `partial_identity`.
+  static expected<workplace> join(const plan& p, const std::filesystem::path& output,
+                                  file_identity partial,
+                                  std::atomic<std::uint64_t>& steps);
+  /// Device and inode of OUT.partial; zeros where the plan writes nothing.
+  file_identity partial_identity() const noexcept {
+    return x_partial;
+  }
+
   std::span<const std::byte> source(std::uint32_t file) const noexcept {
     return x_sources[file].bytes();
   }
@@ -86,6 +97,7 @@ public:
   expected<void> publish(bool overwrite) const;
 
 private:
+  expected<void> map_sources(const plan& p);
   expected<void> make_partial(const plan& p, const std::atomic<bool>* interrupted);
   expected<void> make_file(const formats::out_file& file, const std::filesystem::path& name);
   expected<void> check_sources() const;
@@ -99,6 +111,7 @@ private:
   std::vector<std::unique_ptr<open_file>> x_outputs;
   std::filesystem::path x_output;
   bool x_folder = false;
+  std::atomic<std::uint64_t>* x_steps = nullptr;
 };
 
 } // namespace viva::actors

@@ -55,6 +55,7 @@ patient(supervision::strategy how, std::shared_ptr<supervision::reporter> report
   return options;
 }
 
+void measure_processes(const supervision_bench_options& options, const metric_run& to);
 void measure_restarts(caf::actor_system& system, const supervision_bench_options& options,
                       const metric_run& to);
 

@@ -187,6 +187,7 @@ void measure_supervision(const supervision_bench_options& options,
   const metric_run to{[&](std::string_view metric) { return metric.starts_with(options.only); },
                       tell};
   measure_restarts(system, options, to);
+  measure_processes(options, to);
   measure_children(system, options, to);
   measure_messages(system, options, to);
 }

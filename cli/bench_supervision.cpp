@@ -1,5 +1,6 @@
 // viva bench supervision: restarts, starts, stops and messages of supervised actors.
 
+#include "actors/known_answer.hpp"
 #include "bench/supervision_bench.hpp"
 #include "cli/invocation.hpp"
 
@@ -32,6 +33,8 @@ void add_bench_supervision(CLI::App& group, invocation& call) {
   add_common_flags(*app, call);
   app->callback([&call, options] {
     call.run = [&call, options](const settings&) -> expected<exit_code> {
+      options->ward_command = {"/proc/self/exe", "lane"};
+      options->ward_ready_words = actors::ready_words(kernels::path::reference);
       return show_supervision(*options, call.json);
     };
   });

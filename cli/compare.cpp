@@ -19,7 +19,8 @@ void add_compare(CLI::App& root, invocation& call) {
   app->add_option("B", flags->b, "the checkpoint to measure; may be quantized")->required();
   add_report_flags(*app, flags->report);
   add_progress_flags(*app, call);
-  add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts"});
+  add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "isolation",
+                                  "stall_seconds"});
   add_common_flags(*app, call);
   app->callback([&call, flags] {
     call.run = [&call, flags](const settings& in_force) {

@@ -30,7 +30,8 @@ void add_dequantize(CLI::App& root, invocation& call) {
                   "write the report to FILE: JSON, or Markdown for *.md")
       ->type_name("FILE");
   add_progress_flags(*app, call);
-  add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts"});
+  add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "isolation",
+                                  "stall_seconds"});
   add_common_flags(*app, call);
   app->callback([&call, flags] {
     call.run = [&call, flags](const settings& in_force) -> expected<exit_code> {

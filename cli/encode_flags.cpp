@@ -39,6 +39,12 @@ constexpr fault_name fault_names[] = {
     {"poison", &fault_plan::poison},
     {"stop-after", &fault_plan::stop_after},
     {"interrupt-after", &fault_plan::interrupt_after},
+    {"crash-at", &fault_plan::crash_at},
+    {"abort-at", &fault_plan::abort_at},
+    {"hang-at", &fault_plan::hang_at},
+    {"oom-at", &fault_plan::oom_at},
+    {"garbage-at", &fault_plan::garbage_at},
+    {"exit-at", &fault_plan::exit_at},
 };
 
 expected<void> read_faults(encode_flags& flags) {
@@ -56,7 +62,8 @@ expected<void> read_faults(encode_flags& flags) {
       return fail(
           errc::bad_option,
           fmt::format("--fault '{}' is none of throw-every=N, poison=N, stop-after=N, "
-                      "interrupt-after=N",
+                      "interrupt-after=N, crash-at=N, abort-at=N, hang-at=N, oom-at=N, "
+                      "garbage-at=N, exit-at=N",
                       text));
     flags.spec.faults.*fault->count = value;
   }
@@ -88,7 +95,8 @@ void add_encode_flags(CLI::App& app, invocation& call, encode_flags& flags) {
                "on resume, run shards in quarantine again");
   add_report_flags(app, flags.report);
   add_progress_flags(app, call);
-  add_setting_flags(app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan"});
+  add_setting_flags(app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan",
+                                  "isolation", "stall_seconds"});
   add_common_flags(app, call);
   app.add_flag("--allow-faults", flags.allow_faults)->group("");
   app.add_option("--fault", flags.faults)->group("")->allow_extra_args(false);

@@ -3,6 +3,7 @@
 
 #include "cli/invocation.hpp"
 
+#include "actors/lane_process.hpp"
 #include "actors/version.hpp"
 
 #include <spdlog/fmt/fmt.h>
@@ -89,6 +90,9 @@ int run(int argc, char** argv) {
 } // namespace viva::cli
 
 int main(int argc, char** argv) {
+  // Not for people: a running viva starts its lanes so, often, and they need no command line.
+  if (argc == 2 && argv[1] == std::string_view("lane"))
+    return viva::actors::run_lane_process();
   viva::cli::hold_standard_streams();
   return viva::cli::guarded(viva::cli::asks_for_json(argc, argv),
                             [&] { return viva::cli::run(argc, argv); });

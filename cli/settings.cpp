@@ -24,7 +24,7 @@ namespace {
 
 using kind = setting_row::kind;
 
-constexpr std::array<setting_row, 6> rows = {{
+constexpr std::array<setting_row, 8> rows = {{
     {"lanes", kind::count, "0", 0, 1024, "", "executors at work at once; 0: one for each core"},
     {"max_memory", kind::bytes, "1GiB", 64ull << 20, 1ull << 50, "",
      "memory a job may use beyond the mapped source"},
@@ -34,6 +34,10 @@ constexpr std::array<setting_row, 6> rows = {{
      "lanes that may die on one shard before it runs alone, and then goes into quarantine"},
     {"on_nan", kind::word, "fail", 0, 0, "fail keep",
      "a weight with NaN or infinity ends the job, or its tensor is kept as it is"},
+    {"isolation", kind::word, "thread", 0, 0, "thread process",
+     "what a lane is; one that is a process dies alone, whatever it dies of"},
+    {"stall_seconds", kind::count, "30", 1, 86400, "",
+     "time without progress after which a lane process is killed; longer for large shards"},
     {"log_level", kind::word, "warn", 0, 0, "trace debug info warn error off",
      "least severe line that goes to standard error"},
 }};
@@ -194,7 +198,9 @@ job_limits settings::limits() const {
   return {.lanes = static_cast<std::uint32_t>(at("lanes").number),
           .memory_bytes_max = at("max_memory").number,
           .shard_bytes_max = at("shard_bytes").number,
-          .attempts_max = static_cast<std::uint32_t>(at("attempts").number)};
+          .attempts_max = static_cast<std::uint32_t>(at("attempts").number),
+          .lanes_are = at("isolation").text == "process" ? isolation::process : isolation::thread,
+          .stall_seconds = static_cast<std::uint32_t>(at("stall_seconds").number)};
 }
 
 nan_policy settings::on_nan() const {

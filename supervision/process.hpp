@@ -89,6 +89,10 @@ public:
   standby(std::shared_ptr<guardian> keeper, process_options options, bool warm);
 
   std::unique_ptr<process> take();
+  /// One is ready and was alive when last heard of.
+  bool has_spare() const noexcept {
+    return x_spare && x_state->load() == spare::ready;
+  }
 
 private:
   enum class spare : std::uint8_t { starting, ready, ended };

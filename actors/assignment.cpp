@@ -1,0 +1,190 @@
+#include "actors/assignment.hpp"
+
+#include "formats/checkpoint.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace viva::actors {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+json write(const job_limits& limits) {
+  return {{"memory", limits.memory_bytes_max}, {"shard", limits.shard_bytes_max}};
+}
+
+job_limits limits_from(const json& in) {
+  job_limits limits;
+  limits.memory_bytes_max = in.at("memory");
+  limits.shard_bytes_max = in.at("shard");
+  return limits;
+}
+
+json write(const quantize_spec& spec) {
+  return {{"job", spec.job},
+          {"source", spec.source.native()},
+          {"output", spec.output.native()},
+          {"method", spec.method},
+          {"layout", spec.layout},
+          {"stats", spec.stats.native()},
+          {"include", spec.include},
+          {"exclude", spec.exclude},
+          {"rules", spec.rules},
+          {"on_nan", spec.on_nan == nan_policy::keep},
+          {"limits", write(spec.limits)}};
+}
+
+quantize_spec quantize_from(const json& in) {
+  quantize_spec spec;
+  spec.job = in.at("job");
+  spec.source = in.at("source").get<std::string>();
+  spec.output = in.at("output").get<std::string>();
+  spec.method = in.at("method");
+  spec.layout = in.at("layout");
+  spec.stats = in.at("stats").get<std::string>();
+  spec.include = in.at("include").get<std::vector<std::string>>();
+  spec.exclude = in.at("exclude").get<std::vector<std::string>>();
+  spec.rules = in.at("rules").get<std::vector<std::pair<std::string, std::string>>>();
+  spec.on_nan = in.at("on_nan") ? nan_policy::keep : nan_policy::fail;
+  spec.limits = limits_from(in.at("limits"));
+  return spec;
+}
+
+struct writer {
+  json operator()(const quantize_spec& spec) const {
+    return {{"kind", "quantize"}, {"spec", write(spec)}};
+  }
+  json operator()(const scan_spec& spec) const {
+    return {{"kind", "scan"}, {"spec", write(spec.of)}};
+  }
+  json operator()(const dequantize_spec& spec) const {
+    return {{"kind", "dequantize"},
+            {"spec",
+             {{"source", spec.source.native()},
+              {"output", spec.output.native()},
+              {"dtype", spec.dtype},
+              {"limits", write(spec.limits)}}}};
+  }
+  json operator()(const compare_spec& spec) const {
+    return {{"kind", "compare"},
+            {"spec",
+             {{"a", spec.a.native()}, {"b", spec.b.native()}, {"limits", write(spec.limits)}}}};
+  }
+};
+
+assignment assignment_from(const json& in) {
+  assignment made;
+  const std::string kind = in.at("kind");
+  const auto& spec = in.at("spec");
+  if (kind == "quantize") {
+    made.what = quantize_from(spec);
+  } else if (kind == "scan") {
+    made.what = scan_spec{quantize_from(spec)};
+  } else if (kind == "dequantize") {
+    dequantize_spec order;
+    order.source = spec.at("source").get<std::string>();
+    order.output = spec.at("output").get<std::string>();
+    order.dtype = spec.at("dtype");
+    order.limits = limits_from(spec.at("limits"));
+    made.what = std::move(order);
+  } else {
+    compare_spec order;
+    order.a = spec.at("a").get<std::string>();
+    order.b = spec.at("b").get<std::string>();
+    order.limits = limits_from(spec.at("limits"));
+    made.what = std::move(order);
+  }
+  made.kept = in.at("kept").get<std::map<std::string, std::string>>();
+  made.lanes = in.at("lanes");
+  made.fingerprint = in.at("fingerprint").get<std::map<std::string, std::string>>();
+  made.shards = in.at("shards");
+  made.partial = {in.at("partial").at(0), in.at("partial").at(1)};
+  return made;
+}
+
+struct planner {
+  const std::map<std::string, std::string>& kept;
+
+  template <class Make>
+  expected<plan> of(const fs::path& source, Make make) const {
+    auto c = formats::open_checkpoint(source);
+    if (!c)
+      return tl::unexpected(c.error());
+    return make(*c);
+  }
+  expected<plan> operator()(const quantize_spec& spec) const {
+    return of(spec.source, [&](const auto& c) { return plan_quantize(c, spec, kept); });
+  }
+  expected<plan> operator()(const scan_spec& spec) const {
+    return of(spec.of.source, [&](const auto& c) { return plan_scan(c, spec.of); });
+  }
+  expected<plan> operator()(const dequantize_spec& spec) const {
+    return of(spec.source, [&](const auto& c) { return plan_dequantize(c, spec); });
+  }
+  expected<plan> operator()(const compare_spec& spec) const {
+    return of(spec.a, [&](const auto& a) {
+      return of(spec.b, [&](const auto& b) { return plan_compare(a, b, spec); });
+    });
+  }
+};
+
+const job_limits& limits_of(const assignment& a) {
+  return std::visit(
+    [](const auto& spec) -> const job_limits& {
+      if constexpr (requires { spec.of; })
+        return spec.of.limits;
+      else
+        return spec.limits;
+    },
+    a.what);
+}
+
+} // namespace
+
+std::string encode(assignment a, const plan& as_planned,
+                   file_identity partial) {
+  json out = std::visit(writer{}, a.what);
+  out["kept"] = a.kept;
+  out["lanes"] = a.lanes;
+  out["fingerprint"] = as_planned.fingerprint;
+  out["shards"] = as_planned.shards.size();
+  out["partial"] = {partial.device, partial.inode};
+  std::string bytes;
+  json::to_msgpack(out, bytes); // strings stay the bytes they are; text would have to be UTF-8
+  return bytes;
+}
+
+expected<assignment> decode_assignment(std::string_view bytes) {
+  const auto in = json::from_msgpack(bytes, true, false);
+  try {
+    return assignment_from(in);
+  } catch (const json::exception& why) {
+    return fail(errc::fault, std::string("a lane was given no assignment: ") + why.what());
+  }
+}
+
+expected<plan> plan_again(const assignment& a) {
+  auto work = std::visit(planner{a.kept}, a.what);
+  if (!work)
+    return work;
+  if (auto fits = fit_memory(*work, limits_of(a), a.lanes); !fits)
+    return tl::unexpected(fits.error());
+  if (work->fingerprint != a.fingerprint || work->shards.size() != a.shards)
+    return fail(errc::malformed, "the source changed while the job ran, so its output may mix two "
+                                 "states of it; run the job again");
+  return work;
+}
+
+std::filesystem::path output_of(const assignment& a) {
+  return std::visit(
+    [](const auto& spec) -> fs::path {
+      if constexpr (requires { spec.output; })
+        return spec.output;
+      else
+        return {};
+    },
+    a.what);
+}
+
+} // namespace viva::actors

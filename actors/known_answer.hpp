@@ -1,0 +1,18 @@
+#pragma once
+
+// Known answer: what the kernels make of a fixed matrix, as one number. A guardian computes it by
+// the references, a lane process by its fast paths; where they differ, the lane is never ready.
+
+#include "kernels/registry.hpp"
+
+#include <string>
+
+namespace viva::actors {
+
+/// 16 hexadecimal digits; some milliseconds by the references.
+std::string known_answer(kernels::path which);
+
+/// What a lane process says when it is ready: version, frames, known answer.
+std::string ready_words(kernels::path which);
+
+} // namespace viva::actors

@@ -1,0 +1,205 @@
+#include "actors/port.hpp"
+
+#include "actors/known_answer.hpp"
+#include "supervision/orders.hpp"
+
+#include <caf/all.hpp>
+
+#include <algorithm>
+
+namespace viva::actors {
+
+/// What the guardian's thread tells the port.
+struct port_ready {};
+struct port_heard {
+  supervision::frame what;
+};
+struct port_ended {
+  supervision::process_end how;
+};
+
+} // namespace viva::actors
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::port_ready)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::port_heard)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::port_ended)
+
+namespace viva::actors {
+namespace {
+
+using self_ptr = caf::stateful_actor<port_state>*;
+using supervision::fault;
+
+// The slowest method's speed on a slow machine. A fifth of it is a stall.
+constexpr std::uint64_t bytes_per_second_min = 2u << 20;
+
+/// The fault that is due for a ticket, if any.
+lane_fault fault_of(const job_site& site, ticket id) {
+  const auto& faults = site.faults;
+  if (faults.throw_every != 0 && (site.tickets_started.fetch_add(1) + 1) % faults.throw_every == 0)
+    return lane_fault::raise;
+  if (faults.poison == id.shard + 1)
+    return lane_fault::raise;
+  if (id.run != 1)
+    return lane_fault::none;
+  const std::pair<std::uint32_t, lane_fault> rows[] = {
+    {faults.crash_at, lane_fault::crash}, {faults.abort_at, lane_fault::abort},
+    {faults.hang_at, lane_fault::hang},   {faults.oom_at, lane_fault::oom},
+    {faults.exit_at, lane_fault::exit},   {faults.garbage_at, lane_fault::garbage}};
+  for (const auto& [at, what] : rows)
+    if (at == id.shard + 1)
+      return what;
+  return lane_fault::none;
+}
+
+/// How long the slowest shard that is out may take without a sign of progress.
+std::chrono::milliseconds patience(const port_state& state) {
+  std::uint64_t largest = 0;
+  for (const auto& each : state.out)
+    for (const auto& task : each.tasks)
+      largest = std::max(largest, each.site->work.shards[task.id.shard].source_bytes);
+  const std::chrono::milliseconds predicted{5'000 * (largest / bytes_per_second_min)};
+  return std::max<std::chrono::milliseconds>(state.options.stall, predicted);
+}
+
+void watch_progress(self_ptr self) {
+  auto& state = self->state;
+  state.whom->expect_progress(state.out.empty() ? std::chrono::milliseconds{0}
+                                                : patience(state));
+}
+
+/// A frame that cannot be made ends the lane; its successor may find more memory.
+void say(self_ptr self, std::uint16_t kind, std::string bytes) {
+  auto made = pack(kind, std::move(bytes));
+  if (made)
+    self->state.whom->send(std::move(*made));
+  else
+    self->state.whom->kill(fault::oom, made.error().text);
+}
+
+void take_batch(self_ptr self, const batch& work) {
+  auto& state = self->state;
+  if (state.assigned != work.site) {
+    state.assigned = work.site;
+    say(self, lane_kind::assign, work.site->assignment);
+  }
+  work_order order{work.number, {}};
+  for (const auto& task : work.tasks)
+    order.tasks.push_back({task, fault_of(*work.site, task.id)});
+  state.out.push_back(work);
+  watch_progress(self);
+  say(self, lane_kind::work, encode(order));
+}
+
+/// Null where the receipts are those of this batch: its tasks in order, all or up to a problem.
+const char* refuse(const batch& work, const work_receipts& all) {
+  if (all.number != work.number)
+    return "receipts of another batch";
+  if (all.shards.empty() || all.shards.size() > work.tasks.size())
+    return "more or fewer receipts than tasks";
+  for (std::size_t i = 0; i < all.shards.size(); ++i)
+    if (all.shards[i].receipt.id != work.tasks[i].id)
+      return "a receipt of another task";
+  const bool refused = all.shards.back().receipt.problem.code != errc::ok;
+  return refused || all.shards.size() == work.tasks.size() ? nullptr : "fewer receipts than tasks";
+}
+
+void note(lane_meter& meter, const job_site& site, const lane_receipt& done) {
+  meter.tickets.add(done.took);
+  meter.shards.fetch_add(1, std::memory_order_relaxed);
+  meter.bytes.fetch_add(site.work.shards[done.receipt.id.shard].source_bytes,
+                        std::memory_order_relaxed);
+  meter.busy_ns.fetch_add(static_cast<std::uint64_t>(done.took.count()),
+                          std::memory_order_relaxed);
+}
+
+void take_receipts(self_ptr self, const supervision::frame& what) {
+  auto& state = self->state;
+  const auto bytes = unpack(what);
+  const auto all = bytes && what.kind == lane_kind::receipts ? decode_receipts(*bytes)
+                                                             : std::nullopt;
+  const char* why = !all               ? "not receipts"
+                    : state.out.empty() ? "receipts of nothing"
+                                        : refuse(state.out.front(), *all);
+  if (why != nullptr)
+    return state.whom->kill(fault::protocol, why);
+  const auto work = std::move(state.out.front());
+  state.out.pop_front();
+  watch_progress(self);
+  batch_receipt receipt{state.options.id, work.number, {}};
+  for (const auto& each : all->shards) {
+    note(*state.options.meter, *work.site, each);
+    receipt.shards.push_back(each.receipt);
+  }
+  self->send(work.conductor, std::move(receipt));
+}
+
+void take_end(self_ptr self, const supervision::process_end& how) {
+  auto& state = self->state;
+  // Only what is out can have been executed, whatever a dying process left in its page.
+  for (const auto& work : state.out)
+    for (const auto& task : work.tasks)
+      if (how.mark == std::uint64_t{task.id.shard} + 1)
+        work.mark->store(task.id.shard);
+  auto reason = state.leaving ? state.leaving
+                : how.reason  ? how.reason
+                              : supervision::make_error(fault::early_exit, "it left unasked");
+  for (auto& each : std::exchange(state.await_up, {}))
+    each.deliver(reason);
+  self->quit(std::move(reason));
+}
+
+void take_exit(self_ptr self, caf::exit_msg& order) {
+  auto& state = self->state;
+  state.leaving = order.reason ? order.reason : caf::exit_reason::user_shutdown;
+  if (state.ready && state.out.empty())
+    state.whom->leave();
+  else // nobody waits for what it has in hand
+    state.whom->kill(fault::shutdown, {});
+}
+
+} // namespace
+
+caf::behavior port(self_ptr self, port_options options) {
+  auto& state = self->state;
+  state.options = std::move(options);
+  state.whom = state.options.source->take();
+  const auto me = caf::actor_cast<caf::actor>(self);
+  state.whom->attach(
+    {.on_ready = [me] { caf::anon_send(me, port_ready{}); },
+     .on_frame = [me](supervision::frame&& what) {
+       caf::anon_send(me, port_heard{std::move(what)});
+     },
+     .on_end = [me](const supervision::process_end& how) {
+       caf::anon_send(me, port_ended{how});
+     }});
+  self->set_exit_handler([self](caf::exit_msg& order) { take_exit(self, order); });
+  return {
+    [self](supervision::await_up) {
+      auto answer = self->make_response_promise();
+      if (self->state.ready)
+        answer.deliver(caf::unit);
+      else
+        self->state.await_up.push_back(answer);
+      return answer;
+    },
+    [self](port_ready) {
+      self->state.ready = true;
+      for (auto& each : std::exchange(self->state.await_up, {}))
+        each.deliver(caf::unit);
+    },
+    [self](const batch& work) { take_batch(self, work); },
+    [self](const port_heard& heard) { take_receipts(self, heard.what); },
+    [self](const port_ended& ended) { take_end(self, ended.how); },
+  };
+}
+
+supervision::process_options lane_process_options(const std::filesystem::path& program) {
+  static const auto words = ready_words(kernels::path::reference);
+  supervision::process_options options;
+  options.command = {program.native(), "lane"};
+  options.ready_words = words;
+  return options;
+}
+
+} // namespace viva::actors

@@ -1,0 +1,48 @@
+#pragma once
+
+// Port: a lane that is a process, seen from the conductor exactly as a lane that is a thread.
+//
+//   hears   await_up      answered once the process is ready and its known answer is right
+//           batch         -> batch_receipt to the conductor named in it
+//   ends    with the process, and with the reason of its death (supervision/death.hpp); what it was
+//           executing is in the batch's mark by then. Told to end, it lets the process leave first
+//   child   permanent, of the lane supervisor
+
+#include "actors/lane_frames.hpp"
+#include "actors/messages.hpp"
+#include "actors/meter.hpp"
+#include "supervision/process.hpp"
+
+#include <caf/stateful_actor.hpp>
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <string>
+
+namespace viva::actors {
+
+struct port_options {
+  std::string id;
+  std::shared_ptr<supervision::standby> source; ///< Where its process comes from.
+  std::shared_ptr<lane_meter> meter;
+  std::chrono::seconds stall{30}; ///< Without progress; five times a slow shard's time, if longer.
+};
+
+struct port_state {
+  port_options options;
+  std::unique_ptr<supervision::process> whom;
+  std::deque<caf::response_promise> await_up;
+  bool ready = false;
+  std::deque<batch> out;
+  site_ptr assigned; ///< The job that its process knows.
+  caf::error leaving; ///< Why it was told to end.
+  static inline const char* name = "port";
+};
+
+caf::behavior port(caf::stateful_actor<port_state>* self, port_options options);
+
+/// How a lane process is started: `program lane`, ready with the known answer.
+supervision::process_options lane_process_options(const std::filesystem::path& program);
+
+} // namespace viva::actors

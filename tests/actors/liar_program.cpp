@@ -1,0 +1,61 @@
+// A lane process that lies: twelve lives answer their first batch with receipts that are wrong,
+// each in another way; the lives after them are honest. VIVA_TEST_LIES is a folder to count in.
+
+#include "actors/known_answer.hpp"
+#include "actors/lane_frames.hpp"
+#include "actors/lane_process.hpp"
+#include "supervision/ward.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+
+using namespace viva;
+using namespace viva::actors;
+
+namespace {
+
+/// Receipts of this order, and what is wrong with them.
+supervision::frame lie(int which, const work_order& order) {
+  work_receipts all{order.number, {}};
+  for (const auto& each : order.tasks)
+    all.shards.push_back({{each.task.id, 1, {}, {}}, {}});
+  auto kind = lane_kind::receipts;
+  switch (which % 6) {
+    case 0: ++all.number; break;
+    case 1: all.shards.push_back(all.shards.back()); break;
+    case 2: all.shards.clear(); break;
+    case 3: all.shards.front().receipt.id.shard += 1; break;
+    case 4: kind = lane_kind::work; break;
+    default: return {kind, "these are no receipts", {}};
+  }
+  return *pack(kind, encode(all));
+}
+
+void tell(int which) {
+  auto me = supervision::ward::enter();
+  if (!me)
+    std::exit(2);
+  (*me)->ready(ready_words(kernels::path::simd));
+  while (const auto order = (*me)->next())
+    if (const auto work = order->kind == lane_kind::work ? decode_order(*unpack(*order))
+                                                         : std::nullopt)
+      (*me)->send(lie(which, *work));
+  std::exit(0);
+}
+
+} // namespace
+
+int main() {
+  const std::string folder = std::getenv("VIVA_TEST_LIES");
+  for (int i = 0; i < 12; ++i) {
+    const auto name = folder + "/" + std::to_string(i);
+    if (const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600); fd >= 0) {
+      ::close(fd);
+      tell(i);
+    }
+  }
+  return run_lane_process();
+}

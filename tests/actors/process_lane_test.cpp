@@ -1,0 +1,198 @@
+// Lanes that are processes: the same bytes as from threads, whatever they die of.
+
+#include "actors/assignment.hpp"
+#include "actors/known_answer.hpp"
+#include "tests/actors/jobs.hpp"
+
+#include <cstdlib>
+
+using namespace viva;
+using namespace viva::tests;
+
+namespace {
+
+quantize_spec by_processes(quantize_spec spec) {
+  spec.limits.lanes_are = isolation::process;
+  spec.limits.lane_program = VIVA_PROGRAM;
+  return spec;
+}
+
+} // namespace
+
+TEST_CASE("process lanes: every method gives the bytes and the errors of thread lanes") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder, 2);
+  for (const auto& method : kernels::methods()) {
+    const auto name = words_of(method);
+    CAPTURE(name);
+    auto spec = spec_for(source, folder / "threads", name);
+    const auto by_threads = must(run_quantize(spec));
+    spec = by_processes(spec);
+    spec.output = folder / "processes";
+    const auto report = must(run_quantize(spec));
+    CHECK(bytes_of(spec.output) == bytes_of(folder / "threads"));
+    CHECK(report.restarts == 0);
+    CHECK(report.batches > 1);
+    REQUIRE(report.tensors.size() == by_threads.tensors.size());
+    for (std::size_t i = 0; i < report.tensors.size(); ++i)
+      if (const auto& errors = by_threads.tensors[i].errors) {
+        REQUIRE(report.tensors[i].errors);
+        CHECK(report.tensors[i].errors->mse == errors->mse);
+      }
+    fs::remove_all(folder / "threads");
+    fs::remove_all(folder / "processes");
+  }
+}
+
+TEST_CASE("process lanes: dequantize, compare and the search for NaN run on them, too") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  const auto [file, at] = a_weight(source, q_proj);
+  plant(file, at, "\xC0\x7F"); // bf16 NaN
+  auto spec = by_processes(spec_for(source, folder / "q", "nf4"));
+  const auto refused = run_quantize(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::not_finite);
+  CHECK(refused.error().text.find(q_proj) != std::string::npos);
+  spec.on_nan = nan_policy::keep;
+  must(run_quantize(spec));
+  for (const auto kind : {isolation::thread, isolation::process}) {
+    dequantize_spec back;
+    back.source = spec.output;
+    back.output = folder / (kind == isolation::thread ? "back-t" : "back-p");
+    back.limits = spec.limits;
+    back.limits.lanes_are = kind;
+    must(run_dequantize(back));
+  }
+  CHECK(bytes_of(folder / "back-t") == bytes_of(folder / "back-p"));
+  compare_spec both;
+  both.a = source;
+  both.b = folder / "back-p";
+  both.limits = spec.limits;
+  CHECK(must(run_compare(both)).tensors.size() > 4);
+}
+
+TEST_CASE("process lanes: each way to die costs a lane and not a byte") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "whole", "nf4");
+  must(run_quantize(spec));
+  const auto truth = bytes_of(spec.output);
+  const std::pair<const char*, std::uint32_t fault_plan::*> ways[] = {
+    {"crash", &fault_plan::crash_at},     {"abort", &fault_plan::abort_at},
+    {"hang", &fault_plan::hang_at},       {"oom", &fault_plan::oom_at},
+    {"garbage", &fault_plan::garbage_at}, {"exit", &fault_plan::exit_at}};
+  for (const auto& [way, at] : ways) {
+    CAPTURE(way);
+    auto broken = by_processes(spec);
+    broken.output = folder / way;
+    broken.limits.stall_seconds = 1;
+    broken.faults.*at = 5;
+    const auto report = must(run_quantize(broken));
+    CHECK(report.restarts == 1);
+    CHECK(report.retries >= 1);
+    CHECK(bytes_of(broken.output) == truth);
+    broken.limits.lanes_are = isolation::thread;
+    broken.output = folder / "refused";
+    const auto refused = run_quantize(broken);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == errc::bad_option);
+  }
+}
+
+TEST_CASE("process lanes: a job whose lanes die all the time gives the same bytes") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "whole", "int8");
+  spec.limits.shard_bytes_max = 64 << 10;
+  must(run_quantize(spec));
+  const auto truth = bytes_of(spec.output);
+  spec = by_processes(spec);
+  spec.output = folder / "broken";
+  spec.faults.throw_every = 7;
+  const auto report = must(run_quantize(spec));
+  CHECK(report.restarts > 5);
+  CHECK(bytes_of(spec.output) == truth);
+}
+
+TEST_CASE("process lanes: an interrupted job resumes on either kind of lane") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "out", "nf4-dq");
+  must(run_quantize(spec));
+  const auto truth = bytes_of(spec.output);
+  for (const auto first : {isolation::thread, isolation::process}) {
+    spec.output = folder / (first == isolation::thread ? "t" : "p");
+    spec.limits.shard_bytes_max = 64 << 10;
+    auto stopped = by_processes(spec);
+    stopped.limits.lanes_are = first;
+    stop_early(stopped);
+    auto resumed = stopped;
+    resumed.limits.lanes_are
+      = first == isolation::thread ? isolation::process : isolation::thread;
+    CHECK(must(run_quantize(resumed)).shards_resumed > 0);
+    CHECK(bytes_of(spec.output) == truth);
+  }
+}
+
+TEST_CASE("process lanes: lanes that lie about their work are replaced by honest ones") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "whole", "nf4");
+  must(run_quantize(spec));
+  const auto truth = bytes_of(spec.output);
+  spec = by_processes(spec);
+  spec.output = folder / "out";
+  spec.limits.lane_program = VIVA_TEST_LIAR;
+  const auto lies = folder / "lies";
+  fs::create_directory(lies);
+  ::setenv("VIVA_TEST_LIES", lies.c_str(), 1);
+  const auto report = must(run_quantize(spec));
+  ::unsetenv("VIVA_TEST_LIES");
+  const auto told = std::distance(fs::directory_iterator(lies), {});
+  CHECK(told == 12);
+  CHECK(report.restarts >= static_cast<std::uint64_t>(told) - 1); // the spare may not have spoken
+  CHECK(bytes_of(spec.output) == truth);
+}
+
+TEST_CASE("process lanes: a program that is no lane ends the job with words") {
+  const temporary_folder folder;
+  auto spec = by_processes(spec_for(synthesized(folder), folder / "out", "nf4"));
+  spec.limits.lane_program = "/bin/false";
+  const auto failed = run_quantize(spec);
+  REQUIRE_FALSE(failed);
+  INFO(failed.error().text);
+  CHECK(failed.error().text.find("exit 1") != std::string::npos);
+}
+
+TEST_CASE("process lanes: references and fast paths give one known answer") {
+  CHECK(actors::known_answer(kernels::path::reference)
+        == actors::known_answer(kernels::path::simd));
+}
+
+TEST_CASE("process lanes: a plan made again from its assignment is the same, or refused") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  const auto spec = spec_for(source, folder / "out\xFF\xFE", "nf4"); // not UTF-8
+  const auto c = formats::open_checkpoint(source);
+  REQUIRE(c);
+  auto work = actors::plan_quantize(*c, spec, {});
+  REQUIRE(work);
+  REQUIRE(actors::fit_memory(*work, spec.limits, 2));
+  const auto bytes = encode(actors::assignment{spec, {}, 2}, *work, {3, 4});
+  auto given = actors::decode_assignment(bytes);
+  REQUIRE(given);
+  CHECK(output_of(*given) == spec.output);
+  CHECK(given->partial == actors::file_identity{3, 4});
+  const auto again = plan_again(*given);
+  REQUIRE(again);
+  CHECK(again->shards.size() == work->shards.size());
+  CHECK(again->run_values_max == work->run_values_max);
+  const auto [file, at] = a_weight(source, q_proj);
+  plant(file, at, "x");
+  const auto changed = plan_again(*given);
+  REQUIRE_FALSE(changed);
+  CHECK(changed.error().code == errc::malformed);
+  for (std::size_t i = 0; i < bytes.size(); i += 7)
+    CHECK_FALSE(actors::decode_assignment(std::string_view(bytes).substr(0, i)));
+}

@@ -1,0 +1,145 @@
+// Lane processes from outside: nobody is left behind, whoever is killed.
+
+#include "tests/cli/program.hpp"
+
+#include "tests/support/catch.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <poll.h>
+#include <sys/syscall.h>
+
+#include <csignal>
+#include <map>
+#include <set>
+
+using namespace viva;
+using tests::temporary_folder;
+using tests::text_in;
+namespace fs = std::filesystem;
+
+namespace {
+
+using words = std::vector<std::string>;
+
+std::set<pid_t> children_of(pid_t parent) {
+  std::set<pid_t> all;
+  std::error_code gone;
+  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(parent) + "/task", gone)) {
+    std::ifstream in{task.path() / "children"};
+    for (pid_t child = 0; in >> child;)
+      all.insert(child);
+  }
+  return all;
+}
+
+/// Waits for `claim`, looking again every few milliseconds, for as long as only a defect takes.
+template <class Claim>
+bool comes_true(Claim claim) {
+  for (int i = 0; i < 6'000; ++i) {
+    if (claim())
+      return true;
+    ::poll(nullptr, 0, 10);
+  }
+  return false;
+}
+
+/// True once this process, perhaps long gone, has ended.
+bool ends(pid_t who) {
+  const int fd = static_cast<int>(::syscall(SYS_pidfd_open, who, 0));
+  if (fd < 0)
+    return true;
+  pollfd wait{.fd = fd, .events = POLLIN, .revents = 0};
+  const bool ended = ::poll(&wait, 1, 60'000) == 1;
+  ::close(fd);
+  return ended;
+}
+
+std::string source_in(const temporary_folder& folder) {
+  const auto source = (folder / "source").string();
+  REQUIRE(tests::viva({"synth", source, "--size", "4MiB"}).code == 0);
+  return source;
+}
+
+words quantize(const std::string& source, const std::string& output, words more) {
+  words all{"quantize", source, "-m", "nf4", "-o", output, "--isolation", "process", "--lanes", "2",
+            "--shard-bytes", "64KiB", "--json"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+std::map<std::string, std::string> files_in(const fs::path& folder) {
+  std::map<std::string, std::string> all;
+  for (const auto& file : fs::directory_iterator(folder))
+    all[file.path().filename().string()] = text_in(file.path());
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("lanes: `viva lane` is refused where no viva started it") {
+  const auto done = tests::viva({"lane"});
+  CHECK(done.code == 2);
+  CHECK(done.out.empty());
+  CHECK(done.err.find("starts it itself") != std::string::npos);
+}
+
+TEST_CASE("lanes: a killed program leaves no lane behind, hung or not, and its job resumes") {
+  const temporary_folder folder;
+  const auto source = source_in(folder);
+  const auto output = (folder / "out").string();
+  const auto parent = tests::start_viva(
+    quantize(source, output, {"--allow-faults", "--fault", "hang-at=9"}), -1, -1);
+  // Two lanes and a spare; one lane hangs, the other has done all else once the job is still.
+  std::set<pid_t> lanes;
+  CHECK(comes_true([&] { return (lanes = children_of(parent)).size() == 3; }));
+  CHECK(comes_true([&] {
+    std::error_code none;
+    return fs::exists(output + ".journal", none);
+  }));
+  ::kill(parent, SIGKILL);
+  CHECK(tests::wait_for(parent) == 128 + SIGKILL);
+  for (const auto lane : lanes)
+    CHECK(ends(lane));
+  const auto done = tests::viva(quantize(source, output, {}));
+  INFO(done.err);
+  REQUIRE(done.code == 0);
+  const auto whole = (folder / "whole").string();
+  words by_threads{"quantize", source, "-m", "nf4", "-o", whole, "--isolation", "thread"};
+  REQUIRE(tests::viva(by_threads).code == 0);
+  CHECK(files_in(output) == files_in(whole));
+}
+
+TEST_CASE("lanes: Ctrl-C of a whole terminal reaches the program alone, which stops its lanes") {
+  const temporary_folder folder;
+  const auto source = source_in(folder);
+  const auto output = (folder / "out").string();
+  const auto parent = tests::start_viva(
+    quantize(source, output, {"--stall-seconds", "2", "--allow-faults", "--fault", "hang-at=9"}),
+    -1, -1);
+  std::set<pid_t> lanes;
+  CHECK(comes_true([&] { return (lanes = children_of(parent)).size() == 3; }));
+  for (const auto lane : lanes)
+    CHECK(::getpgid(lane) == lane); // not in the group that a terminal signals
+  ::kill(parent, SIGINT);
+  CHECK(tests::wait_for(parent) == 130);
+  for (const auto lane : lanes)
+    CHECK(ends(lane));
+  CHECK(tests::viva(quantize(source, output, {})).code == 0);
+}
+
+TEST_CASE("lanes: faults are refused unless they were allowed, and by lanes that are threads") {
+  const temporary_folder folder;
+  const auto source = source_in(folder);
+  const auto output = (folder / "out").string();
+  for (const char* fault : {"crash-at=1", "abort-at=1", "hang-at=1", "oom-at=1", "garbage-at=1",
+                            "exit-at=1"}) {
+    CHECK(tests::viva(quantize(source, output, {"--fault", fault})).code == 2);
+    words thread{"quantize", source, "-m", "nf4", "-o", output, "--isolation", "thread",
+                 "--allow-faults", "--fault", fault};
+    const auto refused = tests::viva(thread);
+    CHECK(refused.code == 2);
+    CHECK(refused.err.find("--isolation process") != std::string::npos);
+  }
+  CHECK_FALSE(fs::exists(output));
+}

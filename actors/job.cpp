@@ -303,7 +303,8 @@ expected<std::map<std::string, std::string>> find_kept(const formats::checkpoint
   if (!work)
     return tl::unexpected(work.error());
   const plan names = *work;
-  auto found = run(std::move(*work), {.what = {scan_spec{spec}}, .output = {}, .limits = spec.limits, .faults = {}},
+  auto found = run(std::move(*work),
+                   {.what = {scan_spec{spec}}, .output = {}, .limits = spec.limits, .faults = {}},
                    {{}, observer.interrupted});
   if (!found)
     return tl::unexpected(found.error());
@@ -378,7 +379,8 @@ expected<job_report> run_compare(const compare_spec& spec, const job_observer& o
   auto work = plan_compare(*a, *b, spec);
   if (!work)
     return tl::unexpected(work.error());
-  return run_and_report(std::move(*work), {.what = {spec}, .output = {}, .limits = spec.limits, .faults = {}},
+  return run_and_report(std::move(*work),
+                        {.what = {spec}, .output = {}, .limits = spec.limits, .faults = {}},
                         observer);
 }
 

@@ -63,7 +63,8 @@ void measure_processes(const supervision_bench_options& options, const metric_ru
   how.command = options.ward_command;
   how.ready_words = options.ward_ready_words;
   const auto count = std::max(options.samples / 50, 10u);
-  for (const auto& [metric, spare] : {std::pair{"process.kill", false}, {"process.kill_spare", true}})
+  for (const auto& [metric, spare] :
+       {std::pair{"process.kill", false}, {"process.kill_spare", true}})
     if (!how.command.empty() && to.wanted(metric))
       if (const auto all = kill_to_ready(how, spare, count); !all.empty())
         to.tell(latency(metric, all));

@@ -20,7 +20,7 @@ time_point now_is() {
 
 } // namespace
 
-// -- house -----------------------------------------------------------------------------------------
+// -- house ---------------------------------------------------------------------------------------
 
 void guardian::house::tick() {
   ticking = !lives.empty();
@@ -83,7 +83,7 @@ std::unique_ptr<process> guardian::start(process_options options) {
   return std::unique_ptr<process>(new process(std::move(life)));
 }
 
-// -- handle ----------------------------------------------------------------------------------------
+// -- handle --------------------------------------------------------------------------------------
 
 process::process(std::shared_ptr<life> whose) : x_life(std::move(whose)) {
 }
@@ -138,7 +138,7 @@ pid_t process::pid() const noexcept {
   return x_life->pid.load();
 }
 
-// -- standby ---------------------------------------------------------------------------------------
+// -- standby -------------------------------------------------------------------------------------
 
 standby::standby(std::shared_ptr<guardian> keeper, process_options options, bool warm)
   : x_keeper(std::move(keeper)), x_options(std::move(options)), x_warm(warm) {
@@ -153,9 +153,10 @@ std::unique_ptr<process> standby::take() {
     return taken;
   x_spare = x_keeper->start(x_options);
   x_state = std::make_shared<std::atomic<spare>>(spare::starting);
-  x_spare->attach({.on_ready = [state = x_state] { state->store(spare::ready); },
+  const auto note = [state = x_state](spare what) { state->store(what); };
+  x_spare->attach({.on_ready = [note] { note(spare::ready); },
                    .on_frame = {},
-                   .on_end = [state = x_state](const process_end&) { state->store(spare::ended); }});
+                   .on_end = [note](const process_end&) { note(spare::ended); }});
   return taken;
 }
 

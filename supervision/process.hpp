@@ -6,8 +6,8 @@
 //            ward when the thread that made it ends (PR_SET_PDEATHSIG)
 //   ready    its first frame says what the owner expects (build, known answer), in time
 //   work     frames both ways (channel.hpp); two clocks read its pulse (pulse.hpp)
-//   end      asked to leave, then killed; or dead by itself: seen through its pidfd, reaped at once,
-//            judged (death.hpp), told exactly once
+//   end      asked to leave, then killed; or dead by itself: seen through its pidfd, reaped at
+//            once, judged (death.hpp), told exactly once
 //
 // Whoever holds a `process` owns it: with the last handle it is killed and buried. Methods are for
 // any thread and wait for nothing; events come from the guardian's thread and must be short.

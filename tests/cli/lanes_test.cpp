@@ -25,7 +25,8 @@ using words = std::vector<std::string>;
 std::set<pid_t> children_of(pid_t parent) {
   std::set<pid_t> all;
   std::error_code gone;
-  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(parent) + "/task", gone)) {
+  const auto tasks = "/proc/" + std::to_string(parent) + "/task";
+  for (const auto& task : fs::directory_iterator(tasks, gone)) {
     std::ifstream in{task.path() / "children"};
     for (pid_t child = 0; in >> child;)
       all.insert(child);

@@ -11,6 +11,7 @@
 
 using namespace viva::supervision;
 using namespace viva::supervision::testing;
+using namespace std::chrono_literals;
 
 namespace {
 

@@ -13,8 +13,6 @@
 
 namespace viva::supervision::testing {
 
-using namespace std::chrono_literals;
-
 inline process_options ward_options(const std::string& mode = "obey") {
   process_options options;
   options.command = {VIVA_TEST_WARD, mode};
@@ -67,7 +65,7 @@ private:
   template <class Claim>
   bool wait(Claim claim) {
     std::unique_lock lock{x_guard};
-    return x_wake.wait_for(lock, 60s, claim);
+    return x_wake.wait_for(lock, std::chrono::seconds{60}, claim);
   }
 
   std::mutex x_guard;

@@ -138,7 +138,8 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
     options.period = lane_period;
     options.backoff = lane_backoff;
     return supervision::starting(people->set(
-      &roster::lanes, supervision::spawn_supervisor(sup, options, lane_specs(lanes, people->lane_of))));
+      &roster::lanes,
+      supervision::spawn_supervisor(sup, options, lane_specs(lanes, people->lane_of))));
   }));
   specs.push_back(supervisor_child("jobs", [=](caf::event_based_actor* sup) {
     supervision::supervisor_options options;

@@ -113,7 +113,8 @@ future<expected<encoded>> pipeline::fetch(tensor_id id, submit_options options) 
   if (!tensor)
     return refused<encoded>(no_such(id));
   if (!tensor->is_encoded())
-    return refused<encoded>({errc::unsupported, tensor->name + ": is not encoded; quantize it first"});
+    return refused<encoded>(
+      {errc::unsupported, tensor->name + ": is not encoded; quantize it first"});
   auto lease = admit(*x_floor,
                      map_planes(tensor->how, tensor->shape.rows, tensor->shape.cols).total,
                      tensor->name, options);

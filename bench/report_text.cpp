@@ -35,7 +35,7 @@ std::string chart(const std::string& title, const std::vector<report_bar>& bars)
   const auto width = [&](double value) { return most > 0 ? value / most * wide : 0; };
   auto out = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" "
                          "font-family=\"sans-serif\" font-size=\"12\">\n"
-                         "<text x=\"8\" y=\"22\" font-size=\"15\">{}: ours, claims in grey</text>\n",
+                         "<text x=\"8\" y=\"22\" font-size=\"15\">{}: claims are grey</text>\n",
                          left + wide + 120, top + high * static_cast<int>(bars.size()) + 8,
                          for_xml(title));
   int y = top;

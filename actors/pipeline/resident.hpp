@@ -3,7 +3,7 @@
 // Resident tensors: held by lanes, each shard by one of them, in memory that dies with the lane.
 //
 // A lane that finds a shard missing makes it anew by its lineage: from the caller's bytes or a
-// file, or from the parent's shard by its method. So a death costs time, and nobody has to notice it.
+// file, or from the parent's shard by its method. So a death costs time, and nobody notices.
 
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/encode_view.hpp"

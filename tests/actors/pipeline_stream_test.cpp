@@ -159,7 +159,7 @@ TEST_CASE("stream: a stopped consumer stops the producer, and memory stays flat"
   const auto before = heap();
   for (int i = 0; i < 100'000; ++i)
     REQUIRE(stream.step());
-  CHECK(heap() < before + (1 << 20)); // the results of all would be 400 MB
+  CHECK(heap() < before + (8 << 20)); // eight batches are 2 MB, the results of all 400 MB
   const auto pulled_late = pulled;
   std::this_thread::yield();
   CHECK(pulled == pulled_late);
@@ -188,6 +188,25 @@ TEST_CASE("stream: large tensors share the memory of a small budget") {
   for (auto&& [index, result] : pipe.stream(tensors, int8{}))
     good += result && same_bytes(*result, by_reference("int8", tensors[index]).view());
   CHECK(good == tensors.size());
+}
+
+TEST_CASE("stream: no more tensors are taken than the stream's memory has room for") {
+  const auto tensor = normal_values(60'000, 1);
+  std::uint64_t pulled = 0, read = 0, most = 0;
+  pipeline pipe{{.lanes = 2, .budget_bytes = 512 << 10}}; // a quarter of it: two results
+  auto source = [&](std::span<tensor_view> out) -> std::size_t {
+    if (pulled == 200)
+      return 0;
+    out[0] = view_of(std::span<const float>(tensor));
+    most = std::max(most, ++pulled - read);
+    return 1;
+  };
+  for (auto&& [index, result] : pipe.stream_from(source, int8{}, {.batch_tensors = 1})) {
+    CHECK(result.has_value());
+    ++read;
+  }
+  CHECK(read == 200);
+  CHECK(most <= 4); // two under way, one being read, one that waits for room
 }
 
 TEST_CASE("stream: results go where the caller wants them, as far as there is room") {

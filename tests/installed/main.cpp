@@ -1,4 +1,4 @@
-// Streams small tensors through viva::pipeline, then encodes a large one; ends with 0 if all is well.
+// Streams small tensors through viva::pipeline, then encodes a large one; 0 if all is well.
 
 #include <viva/pipeline.hpp>
 
@@ -19,19 +19,19 @@ int main() {
     if (result)
       ++done;
     else if (++refused; index == 1234)
-      std::cout << result.error().text << '\n';
+      std::cerr << result.error().text << '\n';
   }
 
   const std::vector<float> large(1 << 20, 0.25f);
   auto answer = pipe.quantize(viva::view_of(large), viva::nf4{});
   const auto encoded = answer.get();
   if (!encoded) {
-    std::cout << encoded.error().text << '\n';
+    std::cerr << encoded.error().text << '\n';
     return 1;
   }
   std::vector<float> back(large.size());
   const bool same = encoded->decode(back).has_value() && back == large;
-  std::cout << done << " tensors encoded, " << refused << " refused; "
+  std::cerr << done << " tensors encoded, " << refused << " refused; "
             << encoded->bytes() << " bytes of nf4 decode to " << (same ? "the same" : "others")
             << "; " << pipe.metrics().messages << " messages\n";
   return done == 9'999 && refused == 1 && same ? 0 : 1;

@@ -76,6 +76,17 @@ HWY_INLINE void store_fold4(D d, V a, V b, V c, V e, hn::TFromD<D>* HWY_RESTRICT
   hn::StoreU(all, hn::CappedTag<hn::TFromD<D>, 4>(), out);
 }
 
+/// Keeps the compiler from loading `x` again for its second use: where a line is still on its way,
+/// two loads wait for it twice.
+HWY_INLINE vf32 loaded_once(vf32 x) {
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+  asm("" : "+v"(x.raw));
+#elif HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  asm("" : "+x"(x.raw));
+#endif
+  return x;
+}
+
 // Magnitudes of 16-bit sources order as their bits do, too: two values to a lane of 32 bits.
 
 using du16_pairs = hn::Repartition<std::uint16_t, df32>;
@@ -226,40 +237,13 @@ HWY_INLINE void fold_both_signs(Source from, const std::byte* HWY_RESTRICT in, s
   fold_fours(
       from, in, block, blocks, state{positive_fold::first(), negative_fold::first()},
       [](state& so_far, vf32 x) {
+        x = loaded_once(x);
         so_far.positive = positive_fold::take(so_far.positive, x);
         so_far.negative = negative_fold::take(so_far.negative, x);
       },
       [&](std::size_t b, const state& s0, const state& s1, const state& s2, const state& s3) {
         store_fold4(di32(), s0.positive, s1.positive, s2.positive, s3.positive, positive + b);
         store_fold4(du32(), s0.negative, s1.negative, s2.negative, s3.negative, negative + b);
-      });
-}
-
-/// The smallest value negated, the largest, and the largest magnitude's bits of each block, in one
-/// pass. With a NaN among its values a block's extremes may be anything; a zero may have either
-/// sign. `blocks` is a multiple of four.
-template <class Source>
-HWY_INLINE void fold_ranges(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
-                            std::size_t blocks, float* HWY_RESTRICT lowest,
-                            float* HWY_RESTRICT highest, std::int32_t* HWY_RESTRICT magnitude) {
-  struct state {
-    vf32 lowest, highest;
-    vi32 magnitude;
-  };
-  const df32 d;
-  const auto infinity = hn::Set(d, float_of(infinity_bits));
-  fold_fours(
-      from, in, block, blocks, state{infinity, hn::Neg(infinity), magnitude_fold::first()},
-      [](state& so_far, vf32 x) {
-        so_far.lowest = hn::Min(so_far.lowest, x);
-        so_far.highest = hn::Max(so_far.highest, x);
-        so_far.magnitude = magnitude_fold::take(so_far.magnitude, x);
-      },
-      [&](std::size_t b, const state& s0, const state& s1, const state& s2, const state& s3) {
-        store_fold4(d, hn::Neg(s0.lowest), hn::Neg(s1.lowest), hn::Neg(s2.lowest),
-                    hn::Neg(s3.lowest), lowest + b);
-        store_fold4(d, s0.highest, s1.highest, s2.highest, s3.highest, highest + b);
-        store_fold4(di32(), s0.magnitude, s1.magnitude, s2.magnitude, s3.magnitude, magnitude + b);
       });
 }
 

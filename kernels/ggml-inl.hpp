@@ -1,6 +1,6 @@
 // The frame of GGUF block formats: batches of blocks, three passes each, in cache.
 //
-//   A  fold every block (fold-inl.hpp)          extremes of 64 blocks
+//   A  fold every block (fold-inl.hpp)          extremes of 32 blocks
 //   S  scales and reciprocals, 4 to 16 blocks at a time
 //   B  quantize, pack, put the blocks together
 //
@@ -9,8 +9,7 @@
 // the functions `scales`, `codes` and `values`.
 
 #include "kernels/decode-inl.hpp"
-#include "kernels/fold-inl.hpp"
-#include "kernels/ggml_blocks.hpp"
+#include "kernels/ggml_scales-inl.hpp"
 #include "kernels/pack-inl.hpp"
 #include "kernels/stream-inl.hpp"
 
@@ -26,99 +25,35 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-inline constexpr std::size_t ggml_batch = 64; ///< Blocks: 8 KiB of f32.
+// -- leaving ------------------------------------------------------------------------------------
 
-/// The scales of a batch; `min` and `f16_min` only where the format has a minimum.
-struct ggml_scales {
-  HWY_ALIGN float d[ggml_batch] = {};
-  HWY_ALIGN float inverse[ggml_batch] = {};
-  HWY_ALIGN std::uint16_t f16[ggml_batch] = {};
-  HWY_ALIGN float min[ggml_batch];
-  HWY_ALIGN std::uint16_t f16_min[ggml_batch];
+/// A batch's bytes on their way past the cache, a line for each step of the next batch's
+/// codes: all at once they would take the places where prefetches wait.
+struct ggml_outbox {
+  const std::uint8_t* from = nullptr;
+  std::uint8_t* to = nullptr;
+  std::size_t lines = 0;
 
-  /// ggml_inverse and ggml_f16 of every d.
-  HWY_INLINE void finish(std::size_t blocks) {
-    const df32 tag;
-    const auto infinity = hn::Set(tag, float_of(infinity_bits));
-    for (std::size_t b = 0; b < blocks; b += lanes()) {
-      const auto v = hn::Load(tag, d + b);
-      const auto reciprocal = hn::Div(hn::Set(tag, 1.0f), v);
-      const auto usable = hn::Lt(hn::Abs(reciprocal), infinity); // false for 1 / 0 too
-      hn::Store(hn::IfThenElseZero(usable, reciprocal), tag, inverse + b);
-      store_f16(v, f16 + b);
+  HWY_INLINE void leave(std::size_t most) {
+    for (; most != 0 && lines != 0; --most, --lines, from += 64, to += 64) {
+      VIVA_UNROLL(4)
+      for (std::size_t i = 0; i < 64; i += hn::MaxLanes(du8()))
+        past_cache_stores::put(hn::Load(du8(), from + i), du8(), to + i);
     }
   }
-
-  /// ggml_f16 of `lanes()` values.
-  static HWY_INLINE void store_f16(vf32 v, std::uint16_t* out) {
-    const auto largest = hn::Set(df32(), 65504.0f);
-    store_u16(f16_bits(hn::Max(hn::Min(v, largest), hn::Neg(largest))),
-              reinterpret_cast<std::byte*>(out));
-  }
 };
-
-// -- scales -------------------------------------------------------------------------------------
-
-/// d = extreme * factor, a power of two. False where a value is not finite.
-template <class Source>
-HWY_INLINE bool ggml_extreme_scales(Source from, const std::byte* HWY_RESTRICT in,
-                                    std::size_t blocks, float factor, ggml_scales& out) {
-  const df32 d;
-  const bool finite = fold_extremes<ggml_batch>(from, in, ggml_block_values, blocks, out.d);
-  for (std::size_t b = 0; b < blocks; b += lanes())
-    hn::Store(hn::Mul(hn::Load(d, out.d + b), hn::Set(d, factor)), d, out.d + b);
-  out.finish(blocks);
-  return finite;
-}
-
-template <class Source>
-HWY_NOINLINE void ggml_settle_zeros(Source from, const std::byte* in, std::size_t first,
-                                    std::size_t last, float* min) {
-  const matrix values{in, from.type, last, ggml_block_values};
-  for (std::size_t b = first; b < last; ++b)
-    min[b] = ggml_range_of(values, b * ggml_block_values).min;
-}
-
-/// d = (max - min) / steps, and the minimum. The sign of a minimum that is zero is that of the
-/// first zero, which is looked up. False where a value is not finite.
-template <class Source>
-HWY_INLINE bool ggml_range_scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                                  float steps, ggml_scales& out) {
-  const df32 d;
-  HWY_ALIGN std::int32_t amax[ggml_batch] = {};
-  HWY_ALIGN float lowest[ggml_batch] = {};
-  HWY_ALIGN float highest[ggml_batch] = {};
-  fold_ranges(from, in, ggml_block_values, blocks, lowest, highest, amax);
-  auto largest = hn::Zero(di32());
-  for (std::size_t b = 0; b < blocks; b += lanes()) {
-    largest = hn::Max(largest, hn::Load(di32(), amax + b));
-    const auto min = hn::Neg(hn::Load(d, lowest + b));
-    hn::Store(min, d, out.min + b);
-    if (HWY_UNLIKELY(!hn::AllFalse(d, hn::Eq(min, hn::Zero(d)))))
-      ggml_settle_zeros(from, in, b, std::min(blocks, b + lanes()), out.min);
-    const auto span = hn::Abs(hn::Sub(hn::Load(d, highest + b), min)); // no zero is negative
-    hn::Store(hn::Div(span, hn::Set(d, steps)), d, out.d + b);
-    out.store_f16(hn::Load(d, out.min + b), out.f16_min + b);
-  }
-  out.finish(blocks);
-  return hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), infinity_bits)));
-}
-
-/// The steps of `x` above `min`, as ggml_above has it.
-HWY_INLINE vf32 ggml_steps(vf32 x, vf32 min, vf32 inverse) {
-  const auto largest = hn::Set(df32(), std::numeric_limits<float>::max());
-  return hn::Mul(hn::Min(hn::Sub(x, min), largest), inverse);
-}
 
 // -- codes --------------------------------------------------------------------------------------
 
 /// One byte per value: code(x, b) of every value of block b.
 template <class Source, class Code>
 HWY_INLINE void ggml_byte_codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                                std::uint8_t* HWY_RESTRICT out, const Code& code) {
+                                std::uint8_t* HWY_RESTRICT out, ggml_outbox& before,
+                                const Code& code) {
   constexpr std::size_t step = 4 * hn::MaxLanes(df32());
   for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
     prefetch_ahead(in + i * from.bytes, step * from.bytes);
+    before.leave(1);
     vi32 q[4];
     VIVA_UNROLL(4)
     for (std::size_t k = 0; k < 4; ++k) {
@@ -133,11 +68,13 @@ HWY_INLINE void ggml_byte_codes(Source from, const std::byte* HWY_RESTRICT in, s
 /// value j + 16 above.
 template <class Source, class Code>
 HWY_INLINE void ggml_nibble_codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                                  std::uint8_t* HWY_RESTRICT out, const Code& code) {
+                                  std::uint8_t* HWY_RESTRICT out, ggml_outbox& before,
+                                  const Code& code) {
   constexpr std::size_t half = ggml_block_values / 2;
   constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // bytes of one packed vector
   for (std::size_t i = 0; i < blocks * half; i += step) {
     prefetch_ahead(in + 2 * i * from.bytes, 2 * step * from.bytes);
+    before.leave(1);
     vi32 pairs[4];
     VIVA_UNROLL(4)
     for (std::size_t k = 0; k < 4; ++k) {
@@ -235,17 +172,16 @@ HWY_INLINE void ggml_join(const ggml_scales& scales, const std::uint8_t* HWY_RES
   }
 }
 
-/// Encodes `blocks` blocks, a multiple of four and at most a batch; meanwhile(), once their scales
-/// are known. False, where a value is not finite.
-template <class Format, class Source, class Meanwhile>
+/// Encodes `blocks` blocks, a multiple of four and at most a batch, while the batch before leaves.
+/// False, where a value is not finite.
+template <class Format, class Source>
 HWY_INLINE bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                                  std::byte* HWY_RESTRICT out, const Meanwhile& meanwhile) {
+                                  std::byte* HWY_RESTRICT out, ggml_outbox& before) {
   ggml_scales scales;
   if (!Format::scales(from, in, blocks, scales))
     return false;
-  meanwhile();
   HWY_ALIGN std::uint8_t codes[ggml_batch * Format::code_bytes];
-  Format::codes(from, in, blocks, scales, codes);
+  Format::codes(from, in, blocks, scales, codes, before);
   ggml_join<Format>(scales, codes, blocks, out);
   return true;
 }
@@ -253,11 +189,12 @@ HWY_INLINE bool ggml_encode_batch(Source from, const std::byte* HWY_RESTRICT in,
 template <class Format, class Source>
 HWY_NOINLINE bool ggml_encode_cached(Source from, const std::byte* in, std::size_t blocks,
                                      std::byte* out) {
-  return ggml_encode_batch<Format>(from, in, blocks, out, [] {});
+  ggml_outbox empty;
+  return ggml_encode_batch<Format>(from, in, blocks, out, empty);
 }
 
 /// Whole batches past the cache. A batch's bytes, whole lines, are put together apart and leave
-/// while the next one is folded: loads of a line right behind the stores of its blocks would wait
+/// while the next one is encoded; loads of a line right behind the stores of its blocks would wait
 /// for them.
 template <class Format, class Source>
 HWY_NOINLINE bool ggml_encode_past_cache(Source from, const std::byte* in, std::size_t batches,
@@ -266,22 +203,17 @@ HWY_NOINLINE bool ggml_encode_past_cache(Source from, const std::byte* in, std::
   constexpr std::size_t batch_values = ggml_batch * ggml_block_values;
   static_assert(bytes % 64 == 0);
   HWY_ALIGN std::uint8_t stages[2][bytes];
-  const auto leave = [&](std::size_t b) {
-    auto* to = reinterpret_cast<std::uint8_t*>(out + b * bytes);
-    for (std::size_t i = 0; i < bytes; i += hn::MaxLanes(du8()))
-      past_cache_stores::put(hn::Load(du8(), stages[b % 2] + i), du8(), to + i);
-  };
+  ggml_outbox outbox;
   bool finite = true;
   for (std::size_t b = 0; b < batches && finite; ++b) {
-    const auto meanwhile = [&] {
-      if (b != 0)
-        leave(b - 1);
-    };
+    auto* stage = stages[b % 2];
     finite = ggml_encode_batch<Format>(from, in + b * batch_values * from.bytes, ggml_batch,
-                                       reinterpret_cast<std::byte*>(stages[b % 2]), meanwhile);
+                                       reinterpret_cast<std::byte*>(stage), outbox);
+    outbox.leave(outbox.lines);
+    outbox = {stage, reinterpret_cast<std::uint8_t*>(out) + b * bytes, bytes / 64};
   }
-  if (finite && batches != 0)
-    leave(batches - 1);
+  if (finite)
+    outbox.leave(outbox.lines);
   hwy::FlushStream();
   return finite;
 }

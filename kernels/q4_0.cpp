@@ -26,8 +26,9 @@ struct q4_0_format {
 
   template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
-    ggml_nibble_codes(from, in, blocks, out, [&](vf32 x, std::size_t b) {
+                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out,
+                               ggml_outbox& before) {
+    ggml_nibble_codes(from, in, blocks, out, before, [&](vf32 x, std::size_t b) {
       const auto scaled = hn::Mul(x, hn::Set(df32(), scales.inverse[b]));
       const auto t = hn::Add(scaled, hn::Set(df32(), 8.5f)); // rounds twice
       return truncated_i32(hn::Min(t, hn::Set(df32(), 15.5f)));

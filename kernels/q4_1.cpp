@@ -26,12 +26,16 @@ struct q4_1_format {
 
   template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
-    ggml_nibble_codes(from, in, blocks, out, [&](vf32 x, std::size_t b) {
-      const auto t =
-          ggml_steps(x, hn::Set(df32(), scales.min[b]), hn::Set(df32(), scales.inverse[b]));
-      return truncated_i32(hn::Min(hn::Add(t, hn::Set(df32(), 0.5f)), hn::Set(df32(), 15.5f)));
-    });
+                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out,
+                               ggml_outbox& before) {
+    if (HWY_LIKELY(scales.regular))
+      ggml_nibble_codes(from, in, blocks, out, before, [&](vf32 x, std::size_t b) {
+        return ggml_code_above<true>(scales, x, b, 15);
+      });
+    else
+      ggml_nibble_codes(from, in, blocks, out, before, [&](vf32 x, std::size_t b) {
+        return ggml_code_above<false>(scales, x, b, 15);
+      });
   }
 
   template <class Stores>

@@ -26,9 +26,10 @@ struct q5_0_format {
 
   template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
+                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out,
+                               ggml_outbox& before) {
     HWY_ALIGN std::uint8_t bytes[ggml_batch * ggml_block_values];
-    ggml_byte_codes(from, in, blocks, bytes, [&](vf32 x, std::size_t b) {
+    ggml_byte_codes(from, in, blocks, bytes, before, [&](vf32 x, std::size_t b) {
       const auto scaled = hn::Mul(x, hn::Set(df32(), scales.inverse[b]));
       const auto t = hn::Add(scaled, hn::Set(df32(), 16.5f)); // rounds twice
       return truncated_i32(hn::Min(t, hn::Set(df32(), 31.5f)));

@@ -26,13 +26,17 @@ struct q5_1_format {
 
   template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
+                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out,
+                               ggml_outbox& before) {
     HWY_ALIGN std::uint8_t bytes[ggml_batch * ggml_block_values];
-    ggml_byte_codes(from, in, blocks, bytes, [&](vf32 x, std::size_t b) {
-      const auto t =
-          ggml_steps(x, hn::Set(df32(), scales.min[b]), hn::Set(df32(), scales.inverse[b]));
-      return truncated_i32(hn::Min(hn::Add(t, hn::Set(df32(), 0.5f)), hn::Set(df32(), 31.5f)));
-    });
+    if (HWY_LIKELY(scales.regular))
+      ggml_byte_codes(from, in, blocks, bytes, before, [&](vf32 x, std::size_t b) {
+        return ggml_code_above<true>(scales, x, b, 31);
+      });
+    else
+      ggml_byte_codes(from, in, blocks, bytes, before, [&](vf32 x, std::size_t b) {
+        return ggml_code_above<false>(scales, x, b, 31);
+      });
     for (std::size_t b = 0; b < blocks; ++b, out += code_bytes) {
       ggml_store_fifth_bits(bytes + b * ggml_block_values, out);
       ggml_store_nibbles(bytes + b * ggml_block_values, out + 4);

@@ -41,10 +41,12 @@ struct q8_0_format {
 
   template <class Source>
   static HWY_INLINE void codes(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
-                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out) {
+                               const ggml_scales& scales, std::uint8_t* HWY_RESTRICT out,
+                               ggml_outbox& before) {
     constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // values of one packed vector
     for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
       prefetch_ahead(in + i * from.bytes, step * from.bytes);
+      before.leave(1);
       vi32 q[4];
       VIVA_UNROLL(4)
       for (std::size_t k = 0; k < 4; ++k) {

@@ -113,7 +113,7 @@ HWY_INLINE void group_codes(Source from, const std::byte* HWY_RESTRICT in, std::
   const int shift = std::countr_zero(block); // a division for each vector would cost more than it
   const bool divides = group_divides(by, groups);
   for (std::size_t i = 0; i < groups * block; i += 2 * step) {
-    prefetch_ahead(in + i * from.bytes, 2 * step * from.bytes);
+    prefetch_for_later(in + i * from.bytes + prefetch_bytes, 2 * step * from.bytes);
     const auto lower = group_step_codes<Zeros>(from, in, i, shift, by, divides);
     put(i, lower, group_step_codes<Zeros>(from, in, i + step, shift, by, divides));
   }

@@ -63,7 +63,7 @@ HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in
   const int8_divisor by(scale);
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += int8_step) {
-    prefetch_ahead(in + i * from.bytes, int8_step * from.bytes);
+    prefetch_for_later(in + i * from.bytes + prefetch_bytes, int8_step * from.bytes);
     Stores::put(int8_codes(from, in + i * from.bytes, by), di8(), out + i);
   }
   if (whole == count)

@@ -49,7 +49,7 @@ bool llm_int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::siz
   const std::size_t whole = cols / llm_int8_step * llm_int8_step;
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += llm_int8_step) {
-    prefetch_ahead(in + i * from.bytes, llm_int8_step * from.bytes);
+    prefetch_for_later(in + i * from.bytes + prefetch_bytes, llm_int8_step * from.bytes);
     Stores::put(llm_int8_codes(from, in + i * from.bytes, inverse), di8(), out + i);
   }
   if (whole == cols)

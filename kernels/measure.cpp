@@ -32,14 +32,10 @@ HWY_INLINE void fold_lanes(vf32* sums, piece_sums::lane_array& out) {
   store_folded(df32(), sums[0], out.data());
 }
 
-/// Fetches the lines of `bytes` bytes into the second-level cache, so far ahead that the encoder of
-/// the next run, which fetches `prefetch_bytes` ahead itself, finds there what it asks for. Only
-/// encoders asking, memory would stand still while a run is decoded and measured.
-HWY_INLINE void prefetch_next_run(const std::byte* at, std::size_t bytes) {
-  constexpr std::size_t run_bytes = std::size_t{16} << 10; // of encode_and_measure, in f32
-  for (std::size_t line = 0; line < bytes; line += 64)
-    __builtin_prefetch(at + run_bytes + prefetch_bytes + line, 0, 2);
-}
+/// From a value that is measured to those that the encoder of the next run fetches: so it finds in
+/// the second-level cache what it asks for. With only encoders asking, memory would stand still
+/// while a run is decoded and measured.
+constexpr std::size_t next_run_bytes = (std::size_t{16} << 10) + prefetch_bytes;
 
 /// Sums `count` columns, whole groups of 16 and at most a piece.
 template <class Source>
@@ -53,7 +49,7 @@ HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
   for (std::size_t v = 0; v < lane_vectors; ++v)
     square_error[v] = abs_error[v] = square_source[v] = square_decoded[v] = hn::Zero(d);
   for (std::size_t i = 0; i < count; i += measure_lanes) {
-    prefetch_next_run(x + i * from.bytes, measure_lanes * from.bytes);
+    prefetch_for_later(x + i * from.bytes + next_run_bytes, measure_lanes * from.bytes);
     VIVA_UNROLL(4)
     for (std::size_t v = 0; v < lane_vectors; ++v) {
       const std::size_t at = i + v * lanes();

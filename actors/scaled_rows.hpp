@@ -24,8 +24,8 @@ void scale_run(const scaled_run&, float* values) noexcept;
 void unscale_run(const scaled_run&, float* values) noexcept;
 
 /// As `kernels::encode_and_measure`, of rows [first, first + in.rows) scaled so. Errors are those
-/// of what is decoded and scaled back, against `in`. Channels of the recipe are those of the inputs as
-/// they are, unscaled.
+/// of what is decoded and scaled back, against `in`. Channels of the recipe are those of the inputs
+/// as they are, unscaled.
 status encode_scaled(const kernels::recipe&, const kernels::matrix& in,
                               std::uint64_t first, const searched& by,
                               std::span<std::byte* const> out, kernels::error_sums&);

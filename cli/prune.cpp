@@ -9,7 +9,7 @@ namespace viva::cli {
 namespace {
 
 struct prune_flags : encode_flags {
-  std::string pattern = "2:4", metadata = "bitmask";
+  std::string pattern = "2:4", metadata = "bitmask", values;
   bool compressed = false;
 };
 
@@ -18,7 +18,11 @@ expected<exit_code> run(const invocation& call, prune_flags flags, const setting
   flags.spec.method = !flags.compressed             ? "sparse24-dense"
                       : flags.metadata == "bitmask" ? "sparse24"
                                                     : "sparse24-cutlass";
-  const std::string suffix = flags.compressed ? "2of4-" + flags.metadata : "2of4";
+  std::string suffix = flags.compressed ? "2of4-" + flags.metadata : "2of4";
+  if (!flags.values.empty()) {
+    flags.spec.method += "+" + flags.values;
+    suffix += "-" + flags.values;
+  }
   return run_encode(call, std::move(flags), suffix, in_force);
 }
 
@@ -39,6 +43,11 @@ void add_prune(CLI::App& root, invocation& call) {
          "which were kept: bitmask (the default), or cutlass as sparse tensor cores want it")
       ->check(CLI::IsMember({"bitmask", "cutlass"}))
       ->type_name("FORM")
+      ->needs(compressed);
+  app->add_option("--values", flags->values,
+                  "encode the kept values: int8 (with either metadata), int4, nf4 or nf4-dq (with "
+                  "bitmask), and options, as in int4:group=64:search")
+      ->type_name("METHOD")
       ->needs(compressed);
   add_encode_flags(*app, call, *flags);
   app->callback([&call, flags] {

@@ -1,5 +1,6 @@
 #include "kernels/int4.hpp"
 
+#include "kernels/int4_weighed.hpp"
 #include "kernels/scalar.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -182,8 +183,10 @@ geometry shape(const recipe& with, std::uint64_t cols) {
   return made;
 }
 
-status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                         std::span<std::byte* const> out) noexcept {
+  if (int4_weighed::takes(with))
+    return int4_weighed::encode_reference(with, in, numbers, out);
   if (in.cols % with.block != 0)
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
@@ -205,8 +208,10 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
   return {};
 }
 
-status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                    std::span<std::byte* const> out) noexcept {
+  if (int4_weighed::takes(with))
+    return int4_weighed::encode_simd(with, in, numbers, out);
   if (in.cols % with.block != 0)
     return {errc::bad_shape};
   return HWY_DYNAMIC_DISPATCH(int4_encode)(with, in, out);

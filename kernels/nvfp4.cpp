@@ -1,6 +1,7 @@
 #include "kernels/nvfp4.hpp"
 
 #include "kernels/blockwise.hpp"
+#include "kernels/nvfp4_weighed.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/nvfp4.cpp"
@@ -156,8 +157,10 @@ tensor_numbers survey_finish(const recipe&, const survey& found) {
   return {{nvfp4::global_scale_of(found.max, 256.0f * e2m1_max), 0.0f}};
 }
 
-status encode_reference(const recipe&, const matrix& in, const tensor_numbers& numbers,
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                         std::span<std::byte* const> out) noexcept {
+  if (!with.channels.empty())
+    return nvfp4_weighed::encode_reference(with, in, numbers, out);
   const float global = numbers.values[0];
   return nvfp4::encode_by(in, global, out, [&](std::size_t first, float amax) {
     const auto six = nvfp4::scale_code_of(amax, 6.0f, global);
@@ -167,8 +170,10 @@ status encode_reference(const recipe&, const matrix& in, const tensor_numbers& n
   });
 }
 
-status encode_simd(const recipe&, const matrix& in, const tensor_numbers& numbers,
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                    std::span<std::byte* const> out) noexcept {
+  if (!with.channels.empty())
+    return nvfp4_weighed::encode_simd(with, in, numbers, out);
   if (in.cols % nvfp4::block_values != 0)
     return {errc::bad_shape};
   store_as(numbers.values[0], out[2]);

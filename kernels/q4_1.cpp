@@ -2,6 +2,7 @@
 
 #include "kernels/blockwise.hpp"
 #include "kernels/ggml_blocks.hpp"
+#include "kernels/ggml_weighed.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/q4_1.cpp"
@@ -103,8 +104,10 @@ geometry shape(const recipe&, std::uint64_t) {
   return ggml_geometry(ggml_block_values, block_bytes);
 }
 
-status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
+status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
+  if (!with.channels.empty())
+    return ggml_weighed::encode_reference(ggml_weighed::q4_1, with, in, out[0]);
   return ggml_encode_reference(
       in, out[0], block_bytes,
       [&](std::size_t first, std::byte* block) noexcept { encode_block(in, first, block); });
@@ -115,8 +118,10 @@ status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const
   return ggml_decode_reference(in[0], rows, cols, out, block_bytes, decode_block);
 }
 
-status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
                    std::span<std::byte* const> out) noexcept {
+  if (!with.channels.empty())
+    return ggml_weighed::encode_simd(ggml_weighed::q4_1, with, in, out[0]);
   return ggml_encode_simd(in, out[0], HWY_DYNAMIC_DISPATCH(q4_1_encode));
 }
 

@@ -67,7 +67,9 @@ std::string recipe::name() const {
 }
 
 std::uint64_t recipe::cols_multiple() const noexcept {
-  return row->rules.whole_blocks ? block : row->cols_multiple;
+  // Blocks of a stack span as many columns more as its default ones do.
+  return row->rules.whole_blocks ? row->cols_multiple / row->rules.sizes.front() * block
+                                 : row->cols_multiple;
 }
 
 expected<recipe> parse_recipe(std::string_view text, dtype source) {

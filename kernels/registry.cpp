@@ -339,6 +339,26 @@ constexpr method table[] = {
         .rules = nf4_options,
         VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
     },
+    {
+        .name = "sparse24+nf4-dq",
+        .summary = "2 of 4 values kept, those as nf4-dq",
+        .layouts = "safetensors",
+        .options = "block=32|64|128|256|512|1024|2048|4096",
+        .cols_multiple = 4,
+        .sqnr_db_normal = 8.59,
+        .rules = nf4_options,
+        VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
+    },
+    {
+        .name = "sparse24+int4",
+        .summary = "2 of 4 values kept, those as int4",
+        .layouts = "safetensors",
+        .options = "group=128|64|32, asym, search, absmax",
+        .cols_multiple = std::uint64_t{2} * group_sizes[0],
+        .sqnr_db_normal = 8.52,
+        .rules = int4_options,
+        VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
+    },
 };
 
 #undef VIVA_METHOD_FUNCTIONS

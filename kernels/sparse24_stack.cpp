@@ -137,7 +137,7 @@ status decode_run(path which, const parts& stack, std::size_t rows, std::size_t 
 status decode(path which, const recipe& with, std::size_t rows, std::size_t cols,
               const tensor_numbers& numbers, std::span<const std::byte* const> in,
               float* out) noexcept {
-  if (cols % with.row->cols_multiple != 0)
+  if (cols % with.cols_multiple() != 0)
     return {errc::bad_shape};
   const parts stack(with, cols);
   const bool past_cache = which == path::simd && sparse24::spreads_past_cache(rows, cols, out);
@@ -167,7 +167,7 @@ geometry shape(const recipe& with, std::uint64_t cols) {
 
 status encode_reference(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                         std::span<std::byte* const> out) noexcept {
-  if (in.cols % with.row->cols_multiple != 0)
+  if (in.cols % with.cols_multiple() != 0)
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
@@ -176,7 +176,7 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                    std::span<std::byte* const> out) noexcept {
-  if (in.cols % with.row->cols_multiple != 0)
+  if (in.cols % with.cols_multiple() != 0)
     return {errc::bad_shape};
   return encode(path::simd, with, in, numbers, out);
 }

@@ -3,7 +3,7 @@
 // Stacks: 2:4 pruning, then one encoding of what is kept.
 //
 // Name      sparse24+METHOD or sparse24-cutlass+METHOD, whose options METHOD's are; since no engine
-//           reads stacks, nf4 is the nf4-f16 here
+//           reads stacks, nf4 is the nf4-f16 here, and nf4-dq has the offset 0
 // Planes    METHOD's planes of the kept values, a tensor of (rows, cols / 2) · last the bitmask of
 //           sparse24, or the metadata of sparse24-cutlass
 // Encode    prune as sparse24 does; METHOD encodes the kept values in order. Metadata is that of

@@ -97,7 +97,8 @@ constexpr auto o_proj = "model.layers.0.self_attn.o_proj.weight";
 /// The words of a method that the small model's widths divide by.
 inline std::string words_of(const kernels::method& method) {
   const bool grouped = method.options.starts_with("group=");
-  return std::string(method.name) + (grouped ? ":group=64" : "");
+  const bool stacked = grouped && method.name.starts_with("sparse24");
+  return std::string(method.name) + (!grouped ? "" : stacked ? ":group=32" : ":group=64");
 }
 
 /// A job stopped after its first shards, on `spec.output`.

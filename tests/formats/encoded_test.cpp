@@ -11,7 +11,7 @@ namespace {
 
 std::string source_of(const std::string& dtype) {
   return normal_file({tensor("embed.weight", dtype, {7, 64}), tensor("a.weight", dtype, {64, 512}),
-                      tensor("b.weight", dtype, {8, 384}), tensor("b.bias", dtype, {8}),
+                      tensor("b.weight", dtype, {8, 512}), tensor("b.bias", dtype, {8}),
                       tensor("steps", "I64", {2})},
                      11);
 }

@@ -158,7 +158,8 @@ TEST_CASE("scale note: sets that are not what the note says are refused", "[scal
   const auto read = [](const std::string& note, const std::string& digits) {
     return read_scales(note, digits, "f.safetensors");
   };
-  const std::string note = R"({"scales":[2],"scaled":{"a":{"columns":0},"b":{"rows":0,"plus":1.0}}})";
+  const std::string note =
+      R"({"scales":[2],"scaled":{"a":{"columns":0},"b":{"rows":0,"plus":1.0}}})";
   const auto good = read(note, "3f80000040000000");
   REQUIRE(good);
   CHECK(*good->at("a").columns == std::vector{1.0f, 2.0f});

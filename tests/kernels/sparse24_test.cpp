@@ -218,13 +218,16 @@ TEST_CASE("every form of 2:4 decodes to the same values", "[sparse24]") {
 
 TEST_CASE("a stack is its method on the kept values", "[sparse24]") {
   const auto type = GENERATE(dtype::f32, dtype::bf16);
-  const auto source = make_tensor(values_of(data_sets().front(), 70 * 128, type, 3), type, 70, 128);
+  const auto source = make_tensor(values_of(data_sets().front(), 70 * 256, type, 3), type, 70, 256);
   const auto pruned = encode(recipe_of("sparse24", type), source.view(), path::simd);
-  const matrix kept{pruned.each[0].data(), type, 70, 64};
+  const matrix kept{pruned.each[0].data(), type, 70, 128};
   const std::pair<std::string, std::string> stacks[] = {
       {"sparse24+int8", "int8"},
       {"sparse24+nf4", "nf4-f16"},
-      {"sparse24+nf4:block=32", "nf4-f16:block=32"}};
+      {"sparse24+nf4:block=32", "nf4-f16:block=32"},
+      {"sparse24+nf4-dq", "nf4-dq"}, // whose offset is 0 here
+      {"sparse24+int4", "int4"},
+      {"sparse24+int4:group=32:asym:search", "int4:group=32:asym:search"}};
   for (const auto& [stack, method] : stacks) {
     const auto stacked = encode(recipe_of(stack, type), source.view(), path::simd);
     const auto alone = encode(recipe_of(method, type), kept, path::simd);
@@ -309,7 +312,8 @@ TEST_CASE("2:4 refuses columns that are no whole groups or words", "[sparse24][e
   std::vector<float> values(2 * 66);
   const auto source = make_tensor(std::vector<float>(2 * 66, 1.0f), dtype::f32, 2, 66);
   for (const std::string_view name : {"sparse24", "sparse24-dense", "sparse24-cutlass",
-                                      "sparse24+int8", "sparse24+nf4", "sparse24-cutlass+int8"}) {
+                                      "sparse24+int8", "sparse24+nf4", "sparse24-cutlass+int8",
+                                      "sparse24+int4", "sparse24+nf4-dq"}) {
     const auto with = recipe_of(name, dtype::f32);
     INFO(name);
     REQUIRE(with.row->encode_simd(with, source.view(), {}, out).code == errc::bad_shape);
@@ -332,6 +336,9 @@ TEST_CASE("bits per weight of 2:4 count values, codes, scales and metadata", "[s
   REQUIRE(bits("sparse24+int8", dtype::f32) == 5.0625);
   REQUIRE(bits("sparse24-cutlass+int8", dtype::f32) == 5.0625);
   REQUIRE(bits("sparse24+nf4", dtype::f32) == 3.125);
+  REQUIRE(bits("sparse24+int4", dtype::bf16) == 3.0625); // (4 + 16 / 128) / 2 + 1
+  REQUIRE(bits("sparse24+int4:asym", dtype::bf16) == 3.078125); // and 4 bits a group
+  REQUIRE(bits("sparse24+nf4-dq", dtype::f32) == 3.0634765625); // (4 + (8 + 1/8) / 64) / 2 + 1
 }
 
 } // namespace viva::kernels::testing

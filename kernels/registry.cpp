@@ -355,7 +355,7 @@ constexpr method table[] = {
         .layouts = "safetensors",
         .options = "group=128|64|32, asym, search, absmax",
         .cols_multiple = std::uint64_t{2} * group_sizes[0],
-        .sqnr_db_normal = 8.52,
+        .sqnr_db_normal = 8.55,
         .rules = int4_options,
         VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
     },

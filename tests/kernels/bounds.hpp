@@ -118,6 +118,7 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
       {"sparse24-cutlass+int8", {0, [](double amax, dtype) { return amax * slack; }}},
       {"sparse24+nf4", {0, [](double amax, dtype) { return 2 * amax; }}},
       {"sparse24+int4", {0, [](double amax, dtype) { return 2 * amax; }}},
+      {"sparse24+nf4-dq", {0, [](double amax, dtype) { return 2 * amax; }}},
   };
   return bounds;
 }

@@ -11,6 +11,7 @@
 #include "actors/pipeline/outcome.hpp"
 
 #include <chrono>
+#include <coroutine>
 #include <memory>
 
 namespace viva {
@@ -48,6 +49,24 @@ public:
   /// The answer becomes errc::interrupted unless it is there already or a lane is at its last run.
   void cancel() {
     x_from->withdraw(errc::interrupted);
+  }
+
+  /// `co_await` suspends the coroutine until the answer is there, and takes it. It goes on, on the
+  /// thread that brought the answer, often a lane's: there it must not block.
+  auto operator co_await() {
+    struct awaiter {
+      std::shared_ptr<outcome<T>> from;
+      bool await_ready() const {
+        return from->ready();
+      }
+      void await_suspend(std::coroutine_handle<> who) const {
+        from->then([who] { who.resume(); });
+      }
+      T await_resume() const {
+        return from->take();
+      }
+    };
+    return awaiter{std::move(x_from)};
   }
 
 private:

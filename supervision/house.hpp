@@ -48,7 +48,7 @@ struct process::life : std::enable_shared_from_this<process::life> {
   enum class phase : std::uint8_t { starting, ready, ended };
 
   life(std::shared_ptr<guardian::house> where, process_options how)
-    : home(std::move(where)), options(std::move(how)), talk(home->io), grave(home->io) {
+    : home(std::move(where)), options(std::move(how)), talk(home->io), grave(home->io), delay(home->io) {
   }
 
   std::shared_ptr<guardian::house> home;
@@ -58,6 +58,7 @@ struct process::life : std::enable_shared_from_this<process::life> {
   std::optional<pulse> heart{};
   stream talk;  // readiness of link's socket, which link owns
   stream grave; // the pidfd
+  boost::asio::steady_timer delay;
   std::deque<frame> outbox{};
   std::atomic<pid_t> pid{0};
   phase now = phase::starting;

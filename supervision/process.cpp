@@ -13,6 +13,8 @@ constexpr milliseconds tick_every{50};
 // A clock this late was stopped with us: what wards did meanwhile nobody saw.
 constexpr milliseconds tick_late{1'000};
 constexpr milliseconds close_limit{10'000};
+// A spawn holds the guardian's thread for a millisecond: first the one that was taken gets to work.
+constexpr milliseconds spare_delay{5};
 
 time_point now_is() {
   return std::chrono::steady_clock::now();
@@ -80,6 +82,15 @@ guardian::~guardian() {
 std::unique_ptr<process> guardian::start(process_options options) {
   auto life = std::make_shared<process::life>(x_house, std::move(options));
   x_house->run([life] { life->start(); });
+  return std::unique_ptr<process>(new process(std::move(life)));
+}
+
+std::unique_ptr<process> guardian::start_later(process_options options, milliseconds delay) {
+  auto life = std::make_shared<process::life>(x_house, std::move(options));
+  x_house->run([life, delay] {
+    life->delay.expires_after(delay);
+    life->delay.async_wait([life](const boost::system::error_code&) { life->start(); });
+  });
   return std::unique_ptr<process>(new process(std::move(life)));
 }
 
@@ -151,7 +162,7 @@ std::unique_ptr<process> standby::take() {
   auto taken = how_it_is == spare::ready ? std::move(x_spare) : x_keeper->start(x_options);
   if (how_it_is == spare::starting)
     return taken;
-  x_spare = x_keeper->start(x_options);
+  x_spare = x_keeper->start_later(x_options, spare_delay);
   x_state = std::make_shared<std::atomic<spare>>(spare::starting);
   const auto note = [state = x_state](spare what) { state->store(what); };
   x_spare->attach({.on_ready = [note] { note(spare::ready); },

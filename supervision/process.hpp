@@ -78,7 +78,9 @@ public:
 
 private:
   friend class process;
+  friend class standby;
   struct house;
+  std::unique_ptr<process> start_later(process_options options, milliseconds delay);
   std::shared_ptr<house> x_house;
 };
 

@@ -107,7 +107,7 @@ caf::error process::life::spawn() {
 }
 
 void process::life::start() {
-  if (home->closing)
+  if (home->closing || known.killed_for) // it was dropped before it began
     return finish({make_error(fault::shutdown), 0});
   if (auto why = spawn())
     return finish({std::move(why), 0});

@@ -1,13 +1,13 @@
 #include "actors/findings.hpp"
 
-#include "actors/shard_work.hpp"
+#include "actors/survey_bytes.hpp"
 
 namespace viva::actors {
 
 findings_book::findings_book(const plan& work, const workplace* sources)
-    : x_work(&work), x_sources(sources), x_scales(work), x_groups(work.groups.size()), x_measured(work.tensors.size()),
-      x_numbers(work.tensors.size()), x_errors(work.tensors.size()),
-      x_not_finite_at(work.tensors.size()) {
+    : x_work(&work), x_sources(sources), x_scales(work), x_groups(work.groups.size()),
+      x_measured(work.tensors.size()), x_numbers(work.tensors.size()),
+      x_errors(work.tensors.size()), x_not_finite_at(work.tensors.size()) {
   for (std::uint32_t s = 0; s < work.shards.size(); ++s) {
     const auto& shard = work.shards[s];
     const auto group = work.tensors[shard.tensor].group;

@@ -62,8 +62,8 @@ using command = std::variant<hand_out, save, give_name, open_isolation, give_ans
 
 class job_policy {
 public:
-  /// `work` and `sources`, null where nothing is scaled, must outlive it. `earlier`: durable shards whose bytes were verified, and the strikes
-  /// and quarantined shards of earlier lives.
+  /// `work` and `sources`, null where nothing is scaled, must outlive it. `earlier`: durable shards
+  /// whose bytes were verified, and the strikes and quarantined shards of earlier lives.
   job_policy(const plan& work, policy_options options, const earlier_run& earlier,
              const workplace* sources = nullptr);
 

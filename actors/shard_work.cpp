@@ -2,6 +2,7 @@
 
 #include "actors/scaled_rows.hpp"
 #include "actors/strips.hpp"
+#include "actors/survey_bytes.hpp"
 #include "formats/shown.hpp"
 #include "kernels/awq_search.hpp"
 #include "kernels/bytes.hpp"
@@ -367,33 +368,6 @@ expected<std::uint64_t> output_checksum(const plan& p, const workplace& place, c
     }
   }
   return hashes.digest();
-}
-
-std::string encode_survey(const kernels::survey& s) {
-  std::string out;
-  const auto put = [&out](std::uint64_t v) {
-    out.append(reinterpret_cast<const char*>(&v), sizeof v);
-  };
-  put(s.count);
-  put(std::bit_cast<std::uint32_t>(s.max));
-  for (const auto limb : s.sum.canonical())
-    put(static_cast<std::uint64_t>(limb));
-  return out;
-}
-
-bool decode_survey(std::string_view bytes, kernels::survey& out) {
-  constexpr auto limbs_count = static_cast<std::size_t>(kernels::exact_sum::limb_count);
-  std::array<std::uint64_t, 2 + limbs_count> words{};
-  if (bytes.size() != sizeof words)
-    return false;
-  std::memcpy(words.data(), bytes.data(), sizeof words);
-  out.count = words[0];
-  out.max = std::bit_cast<float>(static_cast<std::uint32_t>(words[1]));
-  std::array<std::int64_t, limbs_count> limbs{};
-  for (std::size_t i = 0; i < limbs_count; ++i)
-    limbs[i] = static_cast<std::int64_t>(words[2 + i]);
-  out.sum = kernels::exact_sum::from_canonical(limbs);
-  return true;
 }
 
 std::string name_not_finite(const plan& p, std::uint32_t tensor, std::uint64_t position) {

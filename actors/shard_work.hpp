@@ -26,9 +26,6 @@ expected<shard_result> run_shard(const plan&, const workplace&, const shard&,
 /// The checksum of what stands in the output for a shard, read back from the files.
 expected<std::uint64_t> output_checksum(const plan&, const workplace&, const shard&);
 
-std::string encode_survey(const kernels::survey&);
-bool decode_survey(std::string_view bytes, kernels::survey& out);
-
 /// "file: tensor has NaN at [3, 17]" for a flat position in a tensor.
 std::string name_not_finite(const plan&, std::uint32_t tensor, std::uint64_t position);
 

@@ -48,7 +48,8 @@ struct process::life : std::enable_shared_from_this<process::life> {
   enum class phase : std::uint8_t { starting, ready, ended };
 
   life(std::shared_ptr<guardian::house> where, process_options how)
-    : home(std::move(where)), options(std::move(how)), talk(home->io), grave(home->io), delay(home->io) {
+    : home(std::move(where)), options(std::move(how)), talk(home->io), grave(home->io),
+      delay(home->io) {
   }
 
   std::shared_ptr<guardian::house> home;

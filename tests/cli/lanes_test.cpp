@@ -121,7 +121,7 @@ TEST_CASE("lanes: Ctrl-C of a whole terminal reaches the program alone, which st
   std::set<pid_t> lanes;
   CHECK(comes_true([&] { return (lanes = children_of(parent)).size() == 3; }));
   for (const auto lane : lanes)
-    CHECK(::getpgid(lane) == lane); // not in the group that a terminal signals
+    CHECK(comes_true([&] { return ::getpgid(lane) == lane; })); // not in the terminal's group
   ::kill(parent, SIGINT);
   CHECK(tests::wait_for(parent) == 130);
   for (const auto lane : lanes)

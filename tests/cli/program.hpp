@@ -30,8 +30,8 @@ inline std::string text_in(const std::filesystem::path& file) {
 
 /// Starts VIVA_PROGRAM. A descriptor below 0 is closed for it.
 inline pid_t start_viva(std::vector<std::string> arguments, int out, int err) {
-  arguments.insert(arguments.begin(), VIVA_PROGRAM);
-  std::vector<char*> argv;
+  std::string program = VIVA_PROGRAM;
+  std::vector<char*> argv{program.data()};
   for (auto& each : arguments)
     argv.push_back(each.data());
   argv.push_back(nullptr);

@@ -243,21 +243,32 @@ private:
   story x_story;
 };
 
+/// The disk of a job that was told to stop with at least five shards durable and some not.
+std::optional<simulated_disk> stopped_midway(const ground& on, const std::string& journal,
+                                             random_source& random) {
+  for (std::uint64_t event = 1; event < 400; ++event) {
+    simulated_disk disk;
+    memory past;
+    hardship faults;
+    faults.stop_at_event = event;
+    simulated_life(on, disk, random, faults, past).live();
+    if (disk.look(journal) != nullptr && past.acknowledged.size() >= 5)
+      return disk;
+  }
+  return std::nullopt;
+}
+
 } // namespace
 
 std::string resume_from_every_cut(const ground& on, std::uint64_t stride, std::uint64_t& cuts) {
-  simulated_disk stopped;
-  random_source random(1);
-  memory past;
-  hardship faults;
-  faults.stop_at_event = 45;
-  simulated_life(on, stopped, random, faults, past).live();
   const auto journal = actors::journal_path(output_name);
-  const auto* whole = stopped.look(journal);
-  if (whole == nullptr || past.acknowledged.size() < 5)
-    return "the job was not stopped in its midst";
+  random_source random(1);
+  const auto stopped = stopped_midway(on, journal, random);
+  if (!stopped)
+    return "no event stops the job in its midst";
+  const auto* whole = stopped->look(journal);
   for (std::uint64_t bytes = 0; bytes <= whole->size(); bytes += stride, ++cuts) {
-    auto disk = stopped;
+    auto disk = *stopped;
     disk.cut(journal, bytes);
     const bool opened = check_journal(*disk.look(journal), 0).frames > 0;
     memory now;

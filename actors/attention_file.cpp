@@ -138,6 +138,26 @@ expected<void> publish(const fs::path& partial, const fs::path& output, bool ove
   return {};
 }
 
+/// Removes what a killed run left of its output. Such a run holds OUT.journal, and never writes to
+/// it; a partial output without that file is a stranger's, one with lines in it another job's.
+expected<void> clear_partial(const attention_spec& spec, bool own) {
+  const auto partial = partial_path(spec.output);
+  std::error_code why;
+  if (fs::symlink_status(partial, why).type() == fs::file_type::not_found)
+    return {};
+  if (!own)
+    return fail(errc::output_exists,
+                formats::shown(partial) + ": is left over and has no journal, so nobody knows whose "
+                                          "it is; remove it or choose another output");
+  if (fs::file_size(journal_path(spec.output), why) != 0)
+    return fail(errc::output_exists,
+                formats::shown(partial) + ": belongs to another job; repeat that job's command to "
+                                          "resume it, or choose another output");
+  if (::unlink(partial.c_str()) != 0)
+    return tl::unexpected(system_error("remove", partial, true));
+  return {};
+}
+
 /// Header, then the tensors in the order that the header gave them; durable before it has its name.
 expected<void> write_output(const attention_spec& spec, const side& q, const attended& result) {
   std::vector<std::uint64_t> rows{q.heads, q.rows};
@@ -178,9 +198,13 @@ expected<attention_report> run_attention(const attention_spec& spec) {
     return fail(errc::malformed, formats::shown(spec.source) + ": attention takes one file");
   if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
     return tl::unexpected(free.error());
+  std::error_code none;
+  const bool own = fs::exists(journal_path(spec.output), none);
   auto claim = output_claim::take(spec.output);
   if (!claim)
     return tl::unexpected(claim.error());
+  if (auto cleared = clear_partial(spec, own); !cleared)
+    return tl::unexpected(cleared.error());
   auto mapped = mapped_file::open(source->files.front().path);
   if (!mapped)
     return tl::unexpected(mapped.error());

@@ -8,6 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include <cmath>
+#include <cstdint>
+#include <limits>
 #include <memory>
 
 namespace viva::cli {
@@ -22,6 +25,8 @@ struct attention_flags {
 expected<exit_code> run(const invocation& call, const settings& in_force,
                         const attention_flags& flags) {
   auto spec = flags.spec;
+  if (!std::isfinite(spec.scale) || spec.scale < 0)
+    return fail(errc::bad_option, fmt::format("--scale {} is no positive number", spec.scale));
   auto output = output_path(flags.output);
   if (!output)
     return tl::make_unexpected(output.error());
@@ -73,11 +78,16 @@ void add_attention(CLI::App& root, invocation& call) {
   app->add_option("-o,--output", flags->output, "file to make, with the tensors out and lse")
       ->required()
       ->type_name("OUT");
-  app->add_option("--heads", spec.heads, "heads of a q with two dimensions")->type_name("H");
+  app->add_option("--heads", spec.heads, "heads of a q with two dimensions")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("H");
   app->add_option("--kv-heads", spec.kv_heads, "heads of such k and v (default: as --heads)")
+      ->check(CLI::Range(1, 1 << 20))
       ->type_name("G");
   app->add_flag("--causal", spec.causal, "key j is seen by query i where j <= i + keys - queries");
-  app->add_option("--window", spec.window, "only keys closer than W positions")->type_name("W");
+  app->add_option("--window", spec.window, "only keys closer than W positions")
+      ->check(CLI::Range(1, std::numeric_limits<std::int32_t>::max()))
+      ->type_name("W");
   app->add_option("--scale", spec.scale, "of scores (default: 1 / sqrt(head size))")
       ->type_name("X");
   app->add_flag("--overwrite", spec.overwrite, "replace an output that is there");

@@ -147,12 +147,14 @@ expected<void> clear_partial(const attention_spec& spec, bool own) {
     return {};
   if (!own)
     return fail(errc::output_exists,
-                formats::shown(partial) + ": is left over and has no journal, so nobody knows whose "
-                                          "it is; remove it or choose another output");
+                formats::shown(partial)
+                  + ": is left over and has no journal, so nobody knows whose it is; remove it "
+                    "or choose another output");
   if (fs::file_size(journal_path(spec.output), why) != 0)
     return fail(errc::output_exists,
-                formats::shown(partial) + ": belongs to another job; repeat that job's command to "
-                                          "resume it, or choose another output");
+                formats::shown(partial)
+                  + ": belongs to another job; repeat that job's command to resume it, or choose "
+                    "another output");
   if (::unlink(partial.c_str()) != 0)
     return tl::unexpected(system_error("remove", partial, true));
   return {};

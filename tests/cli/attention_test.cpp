@@ -207,7 +207,8 @@ TEST_CASE("attention: what cannot be is refused by name and exit code, and nothi
   const auto flat = put(folder / "flat", made(of, kernels::dtype::f32, true).file);
   const auto deep = put(folder / "deep", made(of, kernels::dtype::f32, false).file);
   const auto torn = put(folder / "torn", text_in(deep).substr(0, 300));
-  const auto other = put(folder / "other", formats::testing::file_of({tensor("q", "F32", {9, 64})}));
+  const auto other =
+      put(folder / "other", formats::testing::file_of({tensor("q", "F32", {9, 64})}));
   struct refusal {
     fs::path source;
     words flags;

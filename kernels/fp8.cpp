@@ -105,7 +105,7 @@ bool fp8_with_stores(const matrix& in, const std::byte* codes, const Body& body)
 
 status fp8_row_encode(const matrix& in, std::byte* codes, std::byte* scales) {
   return with_source(in.type, [&](auto from) -> status {
-    const std::size_t ahead = std::clamp<std::size_t>(in.cols * from.bytes, 8 << 10, 256 << 10);
+    const std::size_t ahead = one_look_ahead(in.cols * from.bytes);
     const bool finite = fp8_with_stores(in, codes, [&](auto stores) {
       for (std::size_t r = 0; r < in.rows; ++r) {
         const auto row = in.slice(r, 1);

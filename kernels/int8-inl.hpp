@@ -60,10 +60,11 @@ template <class Stores = cached_stores, class Source>
 HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in, std::size_t count,
                                    float scale, std::byte* HWY_RESTRICT codes) {
   const std::size_t whole = count / int8_step * int8_step;
+  const std::size_t ahead = one_look_ahead(count * from.bytes);
   const int8_divisor by(scale);
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += int8_step) {
-    prefetch_for_later(in + i * from.bytes + prefetch_bytes, int8_step * from.bytes);
+    prefetch_for_later(in + i * from.bytes + ahead, int8_step * from.bytes);
     Stores::put(int8_codes(from, in + i * from.bytes, by), di8(), out + i);
   }
   if (whole == count)

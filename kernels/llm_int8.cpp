@@ -46,10 +46,11 @@ bool llm_int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::siz
   const float scb = llm_int8::half_of(float_of(static_cast<std::uint32_t>(amax)));
   store_as(scb, scb_out);
   const auto inverse = hn::Set(df32(), llm_int8::inverse_of(scb));
+  const std::size_t ahead = one_look_ahead(cols * from.bytes);
   const std::size_t whole = cols / llm_int8_step * llm_int8_step;
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += llm_int8_step) {
-    prefetch_for_later(in + i * from.bytes + prefetch_bytes, llm_int8_step * from.bytes);
+    prefetch_for_later(in + i * from.bytes + ahead, llm_int8_step * from.bytes);
     Stores::put(llm_int8_codes(from, in + i * from.bytes, inverse), di8(), out + i);
   }
   if (whole == cols)

@@ -6,6 +6,8 @@
 
 #include <hwy/cache_control.h>
 
+#include <algorithm>
+
 #if defined(VIVA_KERNELS_STREAM_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_STREAM_INL
 #undef VIVA_KERNELS_STREAM_INL
@@ -34,6 +36,13 @@ HWY_INLINE void prefetch_for_later(const std::byte* at, std::size_t bytes) {
   VIVA_UNROLL(16)
   for (std::size_t line = 0; line < bytes; line += 64)
     __builtin_prefetch(at + line, 0, 2);
+}
+
+/// How far ahead of a second look the next first one's lines are fetched: as far as the batch or row
+/// is long, so that neither what is in work nor what comes after the next is asked for. A quarter of
+/// the second-level cache at most.
+HWY_INLINE std::size_t one_look_ahead(std::size_t bytes) {
+  return std::clamp<std::size_t>(bytes, 8 << 10, 256 << 10);
 }
 
 /// Stores that stay in the cache; the address may be unaligned.

@@ -25,8 +25,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-/// How far ahead of the codes the scales of later batches find their lines: two batches of f32, four
-/// of 16-bit values. With three, or one, encoders took a fifth longer.
+/// How far ahead of the codes later batches are fetched: two batches of f32, four of 16-bit
+/// values. With three, or one, encoders took a fifth longer.
 inline constexpr std::size_t ggml_ahead = std::size_t{8} << 10;
 
 // -- leaving ------------------------------------------------------------------------------------

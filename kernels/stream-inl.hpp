@@ -38,9 +38,9 @@ HWY_INLINE void prefetch_for_later(const std::byte* at, std::size_t bytes) {
     __builtin_prefetch(at + line, 0, 2);
 }
 
-/// How far ahead of a second look the next first one's lines are fetched: as far as the batch or row
-/// is long, so that neither what is in work nor what comes after the next is asked for. A quarter of
-/// the second-level cache at most.
+/// How far ahead of a second look the next first one's lines are fetched: as far as the batch or
+/// row is long, so that neither what is in work nor what comes after the next is asked for. A
+/// quarter of the second-level cache at most.
 HWY_INLINE std::size_t one_look_ahead(std::size_t bytes) {
   return std::clamp<std::size_t>(bytes, 8 << 10, 256 << 10);
 }

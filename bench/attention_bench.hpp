@@ -34,7 +34,7 @@ struct attention_line {
   unsigned threads = 1;
   double seconds = 0;                  ///< Median of the slowest thread's processor time.
   double gflops = 0, gb_per_s = 0;     ///< gb_per_s: of keys and values.
-  double ratio_to_peak = 0;            ///< Of f32 multiply-adds in registers, all threads together.
+  double ratio_to_peak = 0;            ///< Of the type's multiply-adds in registers, all threads.
   std::optional<double> ratio_to_read; ///< Decoding: of reading the same bytes.
   std::uint64_t extra_bytes = 0;       ///< Scratch of all threads.
 };

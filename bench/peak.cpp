@@ -14,31 +14,53 @@ namespace hn = hwy::HWY_NAMESPACE;
 using f32s = hn::ScalableTag<float>;
 
 /// Runs `steps` rounds of twelve independent sums: more than latency times units, fewer than
-/// registers. The result depends on every one of them. Operations done per round.
-double fma_rounds(unsigned steps, float factor, float* result) {
+/// registers. The result depends on every one of them. Operations done per round and lane.
+template <class Add>
+HWY_INLINE double rounds(unsigned steps, float* result, const Add& add) {
   const f32s d;
-  const auto a = hn::Set(d, factor), b = hn::Set(d, 1 - factor);
   auto s0 = hn::Iota(d, 0), s1 = hn::Iota(d, 1), s2 = hn::Iota(d, 2), s3 = hn::Iota(d, 3);
   auto s4 = hn::Iota(d, 4), s5 = hn::Iota(d, 5), s6 = hn::Iota(d, 6), s7 = hn::Iota(d, 7);
   auto s8 = hn::Iota(d, 8), s9 = hn::Iota(d, 9), s10 = hn::Iota(d, 10), s11 = hn::Iota(d, 11);
   for (unsigned i = 0; i < steps; ++i) {
-    s0 = hn::MulAdd(s0, a, b);
-    s1 = hn::MulAdd(s1, a, b);
-    s2 = hn::MulAdd(s2, a, b);
-    s3 = hn::MulAdd(s3, a, b);
-    s4 = hn::MulAdd(s4, a, b);
-    s5 = hn::MulAdd(s5, a, b);
-    s6 = hn::MulAdd(s6, a, b);
-    s7 = hn::MulAdd(s7, a, b);
-    s8 = hn::MulAdd(s8, a, b);
-    s9 = hn::MulAdd(s9, a, b);
-    s10 = hn::MulAdd(s10, a, b);
-    s11 = hn::MulAdd(s11, a, b);
+    add(s0);
+    add(s1);
+    add(s2);
+    add(s3);
+    add(s4);
+    add(s5);
+    add(s6);
+    add(s7);
+    add(s8);
+    add(s9);
+    add(s10);
+    add(s11);
   }
   const auto low = hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), hn::Add(s4, s5));
   const auto high = hn::Add(hn::Add(hn::Add(s6, s7), hn::Add(s8, s9)), hn::Add(s10, s11));
   *result = hn::GetLane(hn::SumOfLanes(d, hn::Add(low, high)));
   return 12.0 * 2.0 * static_cast<double>(hn::Lanes(d));
+}
+
+double fma_rounds(unsigned steps, float factor, float* result) {
+  const f32s d;
+  const auto a = hn::Set(d, factor), b = hn::Set(d, 1 - factor);
+  return rounds(steps, result, [&](auto& sum) HWY_ATTR { sum = hn::MulAdd(sum, a, b); });
+}
+
+/// The same of vdpbf16ps, two products a lane; 0 where the target or the processor lacks it.
+double pair_rounds(unsigned steps, float factor, float* result) {
+#if HWY_TARGET == HWY_AVX3_DL && defined(__GNUC__)
+  const f32s d;
+  if (!__builtin_cpu_supports("avx512bf16"))
+    return 0;
+  const auto a = hn::Set(d, factor), b = hn::Set(d, 1 - factor);
+  return 2 * rounds(steps, result, [&](auto& sum) HWY_ATTR {
+    asm("vdpbf16ps %[b], %[a], %[sum]" : [sum] "+v"(sum.raw) : [a] "v"(a.raw), [b] "v"(b.raw));
+  });
+#else
+  static_cast<void>(steps), static_cast<void>(factor), static_cast<void>(result);
+  return 0;
+#endif
 }
 
 } // namespace viva::bench::HWY_NAMESPACE
@@ -48,16 +70,30 @@ HWY_AFTER_NAMESPACE();
 namespace viva::bench {
 
 HWY_EXPORT(fma_rounds);
+HWY_EXPORT(pair_rounds);
 
-double fma_flops_per_s() {
+namespace {
+
+template <class Rounds>
+double flops_per_s(const Rounds& rounds) {
   constexpr unsigned steps = 2'000'000;
   volatile float factor = 0.999f;
   volatile float sink = 0;
   float result = 0;
   const double began = processor_seconds();
-  const double each = HWY_DYNAMIC_DISPATCH(fma_rounds)(steps, factor, &result);
+  const double each = rounds(steps, factor, &result);
   sink = result;
   return each * steps / (processor_seconds() - began + 0 * sink);
+}
+
+} // namespace
+
+double fma_flops_per_s() {
+  return flops_per_s(HWY_DYNAMIC_DISPATCH(fma_rounds));
+}
+
+double pair_flops_per_s() {
+  return flops_per_s(HWY_DYNAMIC_DISPATCH(pair_rounds));
 }
 
 } // namespace viva::bench

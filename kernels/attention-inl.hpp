@@ -27,11 +27,11 @@ namespace viva::kernels::HWY_NAMESPACE {
 // Registers: block_keys x group_vectors sums, as many for a block of output columns.
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
 inline constexpr std::size_t group_vectors = 2, block_keys = 8, block_cols = 8;
-#else
-inline constexpr std::size_t group_vectors = 3, block_keys = 4, block_cols = 4;
+#else // of 16 registers, twelve sums, two queries and a key
+inline constexpr std::size_t group_vectors = 2, block_keys = 6, block_cols = 4;
 #endif
-inline constexpr std::size_t tile_keys =
-    128; ///< Keys whose weights are kept: 16 KiB of a group of 32.
+/// Keys whose weights are kept, whole blocks of them: 16 KiB of a group of 32.
+inline constexpr std::size_t tile_keys = block_keys == 6 ? 96 : 128;
 inline constexpr std::size_t piece_groups = 4;
 
 inline constexpr float log2_e = 1.44269504089f; ///< Scores are in bits.

@@ -1,12 +1,11 @@
 // Attention of few queries, compiled once per target: the shape of decoding, bound by memory.
 //
-// Columns lie in lanes; each row of k and v is read once from memory for all queries, and the row
-// some 4 KiB on is fetched meanwhile.
+// Columns lie in lanes; each row of k and v is read once from memory for up to four queries. Rows
+// are read one after the other, first to last column, in long runs: what the processor fetches by
+// itself then keeps up, which it does not where four rows are read side by side.
 
 #include "kernels/attention_groups-inl.hpp"
 #include "kernels/attention_piece.hpp"
-
-#include <hwy/cache_control.h>
 
 #include <algorithm>
 #include <cstring>
@@ -21,9 +20,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-inline constexpr std::size_t few_tile_keys =
-    128; ///< Of one stream before the other's turn: 64 KiB at 128 columns.
-inline constexpr std::size_t fetch_bytes = 4096; ///< How far ahead, of what is read.
+/// Of one stream before the other's turn: 512 KiB of f32 at 128 columns. At 128 keys, finding
+/// the stream again takes a sixth of the time.
+inline constexpr std::size_t few_tile_keys = 1024;
 inline constexpr std::size_t few_tail = 8; ///< Columns of a tail, and what divides every head.
 
 /// Up to so many rows of a kv head are few: a group would compute the lanes that it lacks.
@@ -34,9 +33,6 @@ HWY_INLINE constexpr std::size_t few_rows_max() {
 /// Reads `lanes()` or fewer values of a row from column `col` on.
 template <class Source>
 struct typed_reader {
-  static std::size_t row_bytes(std::size_t cols) {
-    return cols * Source::bytes;
-  }
   /// `Tail`: the last 8 of a row, zeros behind.
   template <bool Tail>
   static HWY_INLINE vf32 at(const std::byte* row, std::size_t col) {
@@ -59,16 +55,10 @@ struct few_queries {
 
 struct few_tile {
   const std::byte *k, *v;
-  std::size_t k_pitch, v_pitch, k_bytes, v_bytes; ///< Bytes between rows, and of one.
-  std::size_t k_ahead, v_ahead; ///< To the row that is fetched; past the end it is harmless.
+  std::size_t k_pitch, v_pitch; ///< Bytes between rows.
   std::int32_t key;
   std::size_t keys;
 };
-
-HWY_INLINE void fetch(const std::byte* row, std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; i += 64)
-    hwy::Prefetch(row + i);
-}
 
 /// Four partial sums a 128-bit block, added over the blocks.
 template <class V>
@@ -99,17 +89,12 @@ struct few_block {
 };
 
 template <class Reader, bool Tail, std::size_t Rows>
-HWY_INLINE void few_step(const few_queries& q, std::size_t row, const std::byte* const (&k)[4],
-                         std::size_t col, few_block<Rows>& s) {
+HWY_INLINE void few_step(const few_queries& q, std::size_t row, const std::byte* k, std::size_t col,
+                         vf32 (&s)[Rows]) {
+  const auto values = Reader::template at<Tail>(k, col);
   VIVA_UNROLL(4)
-  for (std::size_t i = 0; i < 4; ++i) {
-    const auto values = Reader::template at<Tail>(k[i], col);
-    VIVA_UNROLL(4)
-    for (std::size_t r = 0; r < Rows; ++r) {
-      const auto query = hn::Load(df32(), q.queries + (row + r) * q.pitch + col);
-      s.of[i][r] = hn::MulAdd(values, query, s.of[i][r]);
-    }
-  }
+  for (std::size_t r = 0; r < Rows; ++r)
+    s[r] = hn::MulAdd(values, hn::Load(df32(), q.queries + (row + r) * q.pitch + col), s[r]);
 }
 
 /// Scores of rows [row, row + Rows), four keys at a time; the last key again past the end.
@@ -118,22 +103,18 @@ HWY_INLINE void few_scores(const few_queries& q, const few_tile& tile, std::size
   const df32 d;
   const std::size_t whole = q.cols / lanes() * lanes();
   for (std::size_t key = 0; key < tile.keys; key += 4) {
-    const std::byte* k[4];
     few_block<Rows> s;
     VIVA_UNROLL(4)
     for (std::size_t i = 0; i < 4; ++i) {
-      const std::size_t at = std::min(key + i, tile.keys - 1);
-      k[i] = tile.k + at * tile.k_pitch;
-      if (row == 0)
-        fetch(k[i] + tile.k_ahead, tile.k_bytes);
+      const std::byte* k = tile.k + std::min(key + i, tile.keys - 1) * tile.k_pitch;
       VIVA_UNROLL(4)
-      for (std::size_t r = 0; r < Rows; ++r)
-        s.of[i][r] = hn::Zero(d);
+      for (auto& each : s.of[i])
+        each = hn::Zero(d);
+      for (std::size_t col = 0; col < whole; col += lanes())
+        few_step<Reader, false>(q, row, k, col, s.of[i]);
+      if (whole < q.cols)
+        few_step<Reader, true>(q, row, k, whole, s.of[i]);
     }
-    for (std::size_t col = 0; col < whole; col += lanes())
-      few_step<Reader, false>(q, row, k, col, s);
-    if (whole < q.cols)
-      few_step<Reader, true>(q, row, k, whole, s);
     VIVA_UNROLL(4)
     for (std::size_t r = 0; r < Rows; ++r)
       hn::StoreU(sums_of(s.of[0][r], s.of[1][r], s.of[2][r], s.of[3][r]), quad(),
@@ -154,8 +135,6 @@ HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::siz
     s[r][c] = hn::Load(d, q.out + (row + r) * q.pitch + col + c * lanes());
   for (std::size_t key = 0; key < tile.keys; ++key) {
     const std::byte* v = tile.v + key * tile.v_pitch;
-    if (row == 0 && col == 0)
-      fetch(v + tile.v_ahead, tile.v_bytes);
     VIVA_UNROLL(8)
     for (std::size_t c = 0; c < Vectors; ++c) {
       const auto values = Reader::template at<Tail>(v, col + c * lanes());
@@ -175,7 +154,7 @@ HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::siz
 
 template <class Reader, std::size_t Rows>
 HWY_INLINE void few_sums(const few_queries& q, const few_tile& tile, std::size_t row) {
-  constexpr std::size_t wide = group_vectors == 2 && Rows < 4 ? 8 : 4; // sums in half the registers
+  constexpr std::size_t wide = block_keys == 8 && Rows < 4 ? 8 : 4; // sums in half the registers
   std::size_t col = 0;
   for (; col + wide * lanes() <= q.cols; col += wide * lanes())
     few_columns<Reader, Rows, wide>(q, tile, row, col);
@@ -191,13 +170,15 @@ inline void weigh_few(const piece& of, const few_queries& q, const few_tile& til
   const df32 d;
   const auto hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
   float* HWY_RESTRICT weights = q.weights + row * few_tile_keys;
-  HWY_ALIGN float bias[few_tile_keys] = {};
+  const std::size_t keys = (tile.keys + lanes() - 1) / lanes() * lanes();
+  HWY_ALIGN float bias[few_tile_keys];
+  std::fill_n(bias, keys, 0.0f);
   if (of.in->bias.data != nullptr)
     std::memcpy(bias, of.bias(row) + tile.key, tile.keys * sizeof(float));
   const auto end = std::min(q.seen[row].last - tile.key, static_cast<std::int32_t>(tile.keys));
   const auto first = hn::Set(di32(), q.seen[row].first - tile.key), last = hn::Set(di32(), end);
   auto top = hidden;
-  for (std::size_t i = 0; i < few_tile_keys; i += lanes()) {
+  for (std::size_t i = 0; i < keys; i += lanes()) {
     const auto at = hn::Iota(di32(), static_cast<std::int32_t>(i));
     const auto visible = hn::RebindMask(d, hn::AndNot(hn::Gt(first, at), hn::Gt(last, at)));
     auto s = hn::MulAdd(hn::Load(d, bias + i), hn::Set(d, log2_e), hn::Load(d, weights + i));
@@ -209,13 +190,13 @@ inline void weigh_few(const piece& of, const few_queries& q, const few_tile& til
   const float before = q.max[row];
   const float max = std::max(before, highest);
   if (max == -std::numeric_limits<float>::infinity()) {
-    std::fill_n(weights, few_tile_keys, 0.0f);
+    std::fill_n(weights, keys, 0.0f);
     return;
   }
   const auto shrink = exp2(hn::Set(d, before - max));
   const auto minus = hn::Set(d, max);
   auto sum = hn::Zero(d);
-  for (std::size_t i = 0; i < few_tile_keys; i += lanes()) {
+  for (std::size_t i = 0; i < keys; i += lanes()) {
     const auto weight = exp2(hn::Sub(hn::Load(d, weights + i), minus));
     hn::Store(weight, d, weights + i);
     sum = hn::Add(sum, weight);
@@ -250,9 +231,6 @@ inline void attend_few_rows(const piece& of, const few_queries& q,
   few_tile tile{};
   tile.k_pitch = in.k.bytes.row;
   tile.v_pitch = in.v.bytes.row;
-  tile.k_bytes = tile.v_bytes = Reader::row_bytes(q.cols);
-  tile.k_ahead = fetch_bytes / tile.k_bytes * tile.k_pitch;
-  tile.v_ahead = fetch_bytes / tile.v_bytes * tile.v_pitch;
   for (tile.key = keys.first; tile.key < keys.last; tile.key += few_tile_keys) {
     const auto at = static_cast<std::size_t>(tile.key);
     tile.keys = std::min(few_tile_keys, static_cast<std::size_t>(keys.last - tile.key));

@@ -25,6 +25,8 @@ std::vector<shape> shapes() {
       {.batch = 2, .heads = 4, .kv_heads = 2, .queries = 37, .keys = 101, .head_size = 72},
       {.heads = 6, .kv_heads = 1, .queries = 1, .keys = 300, .head_size = 128},
       {.queries = 2, .keys = 517, .head_size = 256},
+      {.heads = 3, .kv_heads = 1, .queries = 1, .keys = 2500, .head_size = 72},
+      {.queries = 3, .keys = 2500, .head_size = 128, .causal = true, .window = 1400},
       {.queries = 131, .keys = 131, .head_size = 64, .causal = true},
       {.queries = 40, .keys = 203, .head_size = 96, .causal = true},
       {.queries = 203, .keys = 40, .head_size = 96, .causal = true}, // most rows see no key

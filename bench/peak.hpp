@@ -8,7 +8,7 @@ namespace viva::bench {
 /// f32 operations per second (a fused multiply-add is two) of this thread, over some 10 ms.
 double fma_flops_per_s();
 
-/// The same of bf16's dot products of pairs (four operations); 0 where there is no such instruction.
+/// The same of bf16's dot products of pairs (four operations); 0 where the processor has none.
 double pair_flops_per_s();
 
 } // namespace viva::bench

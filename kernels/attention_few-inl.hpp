@@ -154,10 +154,13 @@ HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::siz
 
 template <class Reader, std::size_t Rows>
 HWY_INLINE void few_sums(const few_queries& q, const few_tile& tile, std::size_t row) {
-  constexpr std::size_t wide = block_keys == 8 && Rows < 4 ? 8 : 4; // sums in half the registers
+  // Sums in half the registers, and no more passes over the tile than that takes.
+  constexpr std::size_t wide = Rows == 1 || (block_keys == 8 && Rows == 2) ? 8 : 4;
   std::size_t col = 0;
   for (; col + wide * lanes() <= q.cols; col += wide * lanes())
     few_columns<Reader, Rows, wide>(q, tile, row, col);
+  for (; col + 4 * lanes() <= q.cols; col += 4 * lanes())
+    few_columns<Reader, Rows, 4>(q, tile, row, col);
   for (; col + lanes() <= q.cols; col += lanes())
     few_columns<Reader, Rows, 1>(q, tile, row, col);
   if (col < q.cols)

@@ -18,6 +18,7 @@ job_limits limits_from(const json& in) {
   job_limits limits;
   limits.memory_bytes_max = in.at("memory");
   limits.shard_bytes_max = in.at("shard");
+  limits.lanes_are = isolation::process; // or nobody would have sent it
   return limits;
 }
 

@@ -2,6 +2,7 @@
 
 #include <caf/all.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -35,6 +36,8 @@ snapshot read_meters(const meter_board& board) {
     lane.report.bytes += meter->bytes.load(std::memory_order_relaxed);
     lane.report.busy_seconds
       += static_cast<double>(meter->busy_ns.load(std::memory_order_relaxed)) * 1e-9;
+    lane.report.peak_rss_bytes
+      = std::max(lane.report.peak_rss_bytes, meter->peak_rss.load(std::memory_order_relaxed));
     meter->tickets.merge_into(lane.tickets);
     ++lane.lives;
   }

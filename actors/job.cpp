@@ -292,6 +292,8 @@ job_report report_of(const plan& work, const run_result* run, const fs::path& ou
   struct rusage used {};
   ::getrusage(RUSAGE_SELF, &used);
   report.peak_rss_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
+  for (const auto& lane : report.lanes)
+    report.peak_rss_bytes += lane.peak_rss_bytes;
   return report;
 }
 

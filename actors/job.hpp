@@ -114,6 +114,8 @@ struct lane_report {
   std::string id;
   std::uint64_t shards = 0, bytes = 0, restarts = 0;
   double busy_seconds = 0, p50_ms = 0, p99_ms = 0; ///< Of a ticket.
+  /// Of the largest of its lives, as it said with its last receipt; 0 where it is a thread.
+  std::uint64_t peak_rss_bytes = 0;
 };
 
 struct job_report {
@@ -127,6 +129,8 @@ struct job_report {
       0; ///< Between conductor, lanes and journal: 2 for a batch, 2 for a commit.
   std::uint64_t batches = 0, commits = 0;
   double seconds = 0;
+  /// The program's peak and its lanes' together. Pages of the source count where they are mapped,
+  /// the program's text in each process: what the machine held at one time is less.
   std::uint64_t peak_rss_bytes = 0;
   std::string layout;
 };

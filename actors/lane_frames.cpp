@@ -181,6 +181,7 @@ std::optional<work_order> decode_order(std::string_view bytes) {
 std::string encode(const work_receipts& all) {
   writer out;
   out.put(all.number);
+  out.put(all.peak_rss);
   out.put(static_cast<std::uint32_t>(all.shards.size()));
   for (const auto& [receipt, took] : all.shards) {
     out.put(receipt.id.shard);
@@ -198,6 +199,8 @@ std::optional<work_receipts> decode_receipts(std::string_view bytes) {
   reader in{bytes};
   work_receipts all;
   in.take(all.number);
+  in.take(all.peak_rss);
+  in.require(all.peak_rss <= std::uint64_t{1} << 56);
   for (auto left = in.count(33); left > 0 && in.good(); --left) {
     auto& [receipt, took] = all.shards.emplace_back();
     in.take(receipt.id.shard);

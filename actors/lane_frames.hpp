@@ -43,6 +43,7 @@ struct lane_receipt {
 
 struct work_receipts {
   std::uint64_t number = 0;
+  std::uint64_t peak_rss = 0; ///< Bytes that the lane process has had in memory at most so far.
   std::vector<lane_receipt> shards;
 };
 

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 
 namespace viva::actors {
@@ -97,7 +98,7 @@ lane_receipt work_on(const workbench& bench, const lane_task& order) {
 }
 
 work_receipts work_off(const expected<workbench>& bench, const work_order& order, ward& me) {
-  work_receipts all{order.number, {}};
+  work_receipts all{order.number, 0, {}};
   for (const auto& each : order.tasks) {
     if (!bench) {
       all.shards.push_back({{each.task.id, 0, {}, bench.error()}, {}});
@@ -112,13 +113,24 @@ work_receipts work_off(const expected<workbench>& bench, const work_order& order
   return all;
 }
 
+/// Not getrusage's ru_maxrss, which begins with what the parent of an exec had.
+std::uint64_t peak_rss_bytes() {
+  std::ifstream in{"/proc/self/status"};
+  for (std::string word; in >> word;)
+    if (std::uint64_t kib = 0; word == "VmHWM:" && in >> kib)
+      return kib * 1024;
+  return 0;
+}
+
 /// False: the guardian speaks another language, which only a defect explains.
 bool answer(const supervision::frame& order, const expected<workbench>& bench, ward& me) {
   const auto bytes = unpack(order);
   const auto work = bytes ? decode_order(*bytes) : std::nullopt;
   if (!work)
     return false;
-  auto receipts = pack(lane_kind::receipts, encode(work_off(bench, *work, me)));
+  auto done = work_off(bench, *work, me);
+  done.peak_rss = peak_rss_bytes();
+  auto receipts = pack(lane_kind::receipts, encode(done));
   if (!receipts)
     throw std::runtime_error(receipts.error().text);
   me.send(std::move(*receipts));

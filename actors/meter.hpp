@@ -50,6 +50,7 @@ private:
 struct lane_meter {
   std::string lane;
   std::atomic<std::uint64_t> shards{0}, bytes{0}, busy_ns{0};
+  std::atomic<std::uint64_t> peak_rss{0}; ///< Bytes, where the lane is a process of its own.
   latency_histogram tickets;
 };
 

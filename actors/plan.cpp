@@ -64,6 +64,26 @@ constexpr std::uint64_t run_values_min = 4096;
 constexpr std::uint64_t bytes_per_scale = 48;
 constexpr std::uint64_t bytes_per_candidate_scale = 16 + 8 * kernels::awq::candidates;
 
+// A lane that is a process: its stacks and what the C library keeps; its own copy of the plan. A
+// spare has the first alone.
+constexpr std::uint64_t bytes_per_process = 2 << 20;
+constexpr std::uint64_t bytes_per_tensor_again = 4 << 10;
+
+std::uint64_t inputs_bytes(const plan& p) {
+  std::uint64_t known = 0;
+  for (const auto& tensor : p.tensors)
+    known += tensor.inputs ? tensor.cols * 2 * sizeof(float) : 0;
+  return known;
+}
+
+/// What processes hold that threads do not; nothing where lanes are threads.
+std::uint64_t processes_bytes(const plan& p, const job_limits& limits, std::uint32_t lanes) {
+  if (limits.lanes_are == isolation::thread)
+    return 0;
+  return (lanes + 1) * bytes_per_process
+         + lanes * (p.tensors.size() * bytes_per_tensor_again + inputs_bytes(p));
+}
+
 /// What is known of inputs, and what the search for scales keeps besides the lanes' runs.
 std::uint64_t statistics_bytes(const plan& p, std::uint32_t lanes) {
   std::uint64_t columns = 0, most = 0;
@@ -71,10 +91,8 @@ std::uint64_t statistics_bytes(const plan& p, std::uint32_t lanes) {
     columns += scaling.cols;
     most = std::max(most, scaling.cols);
   }
-  std::uint64_t known = 0;
-  for (const auto& tensor : p.tensors)
-    known += tensor.inputs ? tensor.cols * 2 * sizeof(float) : 0;
-  return known + columns * bytes_per_scale + p.scalings.size() * sizeof(kernels::awq::loss_sums)
+  return inputs_bytes(p) + columns * bytes_per_scale
+         + p.scalings.size() * sizeof(kernels::awq::loss_sums)
          + most * bytes_per_candidate_scale * (lanes + 1);
 }
 
@@ -110,7 +128,7 @@ expected<void> fit_collected(const plan& p, std::uint64_t bytes_max) {
 expected<void> fit_memory(plan& p, const job_limits& limits, std::uint32_t lanes) {
   const auto mib = [](std::uint64_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; };
   const auto fixed = base_bytes + p.tensors.size() * bytes_per_tensor + lanes * bytes_per_lane
-                     + statistics_bytes(p, lanes);
+                     + statistics_bytes(p, lanes) + processes_bytes(p, limits, lanes);
   const auto smallest = fixed + run_values_min * bytes_per_value * lanes;
   if (smallest > limits.memory_bytes_max)
     return fail(errc::over_budget,

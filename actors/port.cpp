@@ -126,6 +126,7 @@ void take_receipts(self_ptr self, const supervision::frame& what) {
   const auto work = std::move(state.out.front());
   state.out.pop_front();
   watch_progress(self);
+  state.options.meter->peak_rss.store(all->peak_rss, std::memory_order_relaxed);
   batch_receipt receipt{state.options.id, work.number, {}};
   for (const auto& each : all->shards) {
     note(*state.options.meter, *work.site, each);

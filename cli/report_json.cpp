@@ -55,7 +55,8 @@ json json_of(const lane_report& lane) {
           {"restarts", lane.restarts},
           {"busy_seconds", lane.busy_seconds},
           {"p50_ms", lane.p50_ms},
-          {"p99_ms", lane.p99_ms}};
+          {"p99_ms", lane.p99_ms},
+          {"peak_rss_bytes", lane.peak_rss_bytes}};
 }
 
 json totals_of(const job_report& report) {

@@ -34,7 +34,7 @@ constexpr std::array<setting_row, 8> rows = {{
      "lanes that may die on one shard before it runs alone, and then goes into quarantine"},
     {"on_nan", kind::word, "fail", 0, 0, "fail keep",
      "a weight with NaN or infinity ends the job, or its tensor is kept as it is"},
-    {"isolation", kind::word, "thread", 0, 0, "thread process",
+    {"isolation", kind::word, "process", 0, 0, "thread process",
      "what a lane is; one that is a process dies alone, whatever it dies of"},
     {"stall_seconds", kind::count, "30", 1, 86400, "",
      "time without progress after which a lane process is killed; longer for large shards"},

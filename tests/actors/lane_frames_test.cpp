@@ -30,7 +30,7 @@ work_order an_order() {
 }
 
 work_receipts some_receipts() {
-  work_receipts all{9, {}};
+  work_receipts all{9, 5 << 20, {}};
   for (std::uint32_t i = 0; i < 3; ++i)
     all.shards.push_back({{{i, 1}, 77 + i, std::string(i, '\0') + "found", {}},
                           std::chrono::nanoseconds{5 + i}});

@@ -19,7 +19,7 @@ namespace {
 
 /// Receipts of this order, and what is wrong with them.
 supervision::frame lie(int which, const work_order& order) {
-  work_receipts all{order.number, {}};
+  work_receipts all{order.number, 0, {}};
   for (const auto& each : order.tasks)
     all.shards.push_back({{each.task.id, 1, {}, {}}, {}});
   auto kind = lane_kind::receipts;

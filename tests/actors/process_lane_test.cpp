@@ -33,6 +33,13 @@ TEST_CASE("process lanes: every method gives the bytes and the errors of thread 
     CHECK(bytes_of(spec.output) == bytes_of(folder / "threads"));
     CHECK(report.restarts == 0);
     CHECK(report.batches > 1);
+    std::uint64_t held = 0;
+    for (const auto& lane : report.lanes) {
+      CHECK((lane.peak_rss_bytes > 0) == (lane.shards > 0));
+      held += lane.peak_rss_bytes;
+    }
+    CHECK(held > 1 << 20);
+    CHECK(report.peak_rss_bytes > held);
     REQUIRE(report.tensors.size() == by_threads.tensors.size());
     for (std::size_t i = 0; i < report.tensors.size(); ++i)
       if (const auto& errors = by_threads.tensors[i].errors) {
@@ -168,6 +175,27 @@ TEST_CASE("process lanes: a program that is no lane ends the job with words") {
 TEST_CASE("process lanes: references and fast paths give one known answer") {
   CHECK(actors::known_answer(kernels::path::reference)
         == actors::known_answer(kernels::path::simd));
+}
+
+TEST_CASE("process lanes: what each needs counts in the memory that a job may use") {
+  const temporary_folder folder;
+  const auto c = formats::open_checkpoint(synthesized(folder));
+  REQUIRE(c);
+  auto spec = spec_for(folder / "source", folder / "out", "nf4");
+  spec.limits.memory_bytes_max = 64 << 20;
+  const auto lanes = 32;
+  const auto made = actors::plan_quantize(*c, spec, {});
+  REQUIRE(made);
+  auto threads = *made, processes = *made;
+  REQUIRE(actors::fit_memory(threads, spec.limits, lanes));
+  spec.limits.lanes_are = isolation::process;
+  const auto refused = actors::fit_memory(processes, spec.limits, lanes);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::over_budget);
+  spec.limits.memory_bytes_max
+    += (lanes + 1) * (2ull << 20) + lanes * threads.tensors.size() * (4 << 10);
+  REQUIRE(actors::fit_memory(processes, spec.limits, lanes));
+  CHECK(processes.run_values_max == threads.run_values_max);
 }
 
 TEST_CASE("process lanes: a plan made again from its assignment is the same, or refused") {

@@ -168,5 +168,7 @@ def check_scaling(check, must, viva, digest, model, place):
     check_resumes(check, must, viva, digest, ["quantize", source, "-m", "awq", "--stats", stats], place / "scaled+clip")
     report = json.loads(must("compare", source, place / "scaled+clip-plain", "--json").stdout)
     again = json.loads(must("compare", source, place / "scaled+clip", "--json").stdout)
-    errors = [{t["name"]: t["errors"] for t in r["tensors"]} for r in (report, again)]
+    # A norm is summed as one row or as one value a row: its cosine may differ in the last place.
+    errors = [{t["name"]: dict(t["errors"], cosine=round(t["errors"]["cosine"], 14)) for t in r["tensors"] if t["errors"]}
+              for r in (report, again)]
     check(errors[0] == errors[1], "awq: compare scales back as dequantize does")

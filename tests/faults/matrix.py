@@ -51,9 +51,9 @@ def is_lane(pid):
 class run:
     """One life of a job; collects its lanes, and what it said."""
 
-    def __init__(self, bench, output, *more):
+    def __init__(self, bench, output, *more, shard="256KiB"):
         self.command = [bench.viva, "quantize", bench.source, "-m", "nf4", "-o", output, "--isolation", "process",
-                        "--lanes", "2", "--shard-bytes", "256KiB", "--json", "--log-level", "info", *map(str, more)]
+                        "--lanes", "2", "--shard-bytes", shard, "--json", "--log-level", "info", *map(str, more)]
         self.output, self.lanes = output, set()
         self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
         self.child = subprocess.Popen(list(map(str, self.command)), stdout=self.out, stderr=self.err,
@@ -248,7 +248,7 @@ class bench:
         rates, kills = {False: [], True: []}, 0
         for which in [False, True] * rounds:
             output, turn = self.place / "rate", 0
-            job = run(self, output, "--shard-bytes", "8MiB")
+            job = run(self, output, shard="8MiB")
             job.wait_for_lanes()
             while job.runs():
                 time.sleep(0.1)

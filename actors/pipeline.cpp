@@ -38,8 +38,16 @@ future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& o
   auto begin = [job](actors::budget::lease lease) { job->begin(std::move(lease)); };
   auto& room = *floor.room;
   if (options.when_full == on_full::suspend) {
-    if (auto parked = room.park(need, begin); !parked)
+    const auto parked = room.park(need, begin);
+    if (!parked)
       return refuse(parked.error());
+    const auto leave = [tell = actors::withdraws(job), from = std::weak_ptr{floor.room},
+                        number = *parked](errc why) {
+      tell(why);
+      if (const auto still = from.lock())
+        still->leave(number);
+    };
+    answer->on_withdraw(leave, options.until);
     return result;
   }
   auto lease = room.admit(need, options.when_full, options.until);

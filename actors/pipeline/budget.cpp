@@ -55,29 +55,53 @@ expected<budget::lease> budget::admit(amount what, on_full mode, deadline until)
   return std::move(*mine);
 }
 
-expected<void> budget::park(amount what, std::function<void(lease)> go) {
+expected<std::uint64_t> budget::park(amount what, std::function<void(lease)> go) {
   std::unique_lock lock{x_guard};
   if (auto fine = check(what); !fine)
-    return fine;
+    return tl::unexpected(fine.error());
   if (x_waiting.size() >= x_parked_max)
     return fail(errc::over_budget, std::to_string(x_parked_max)
                                        + " submissions wait already; await some of them first");
-  x_waiting.push_back({++x_last_id, what, std::move(go)});
+  const auto number = ++x_last_id;
+  x_waiting.push_back({number, what, std::move(go)});
   admit_waiting(lock);
-  return {};
+  return number;
 }
 
-// In order of arrival; each is told outside the lock.
+void budget::leave(std::uint64_t number) {
+  std::function<void(lease)> gone; // ends outside the lock: it holds its work
+  std::unique_lock lock{x_guard};
+  const auto found = std::ranges::lower_bound(x_waiting, number, {}, &waiter::id);
+  if (found == x_waiting.end() || found->id != number)
+    return;
+  gone = std::move(found->go);
+  x_waiting.erase(found);
+  admit_waiting(lock); // those behind may fit where this one did not
+  lock.unlock();
+}
+
+// In order of arrival; each is told outside the lock. Whoever is told may give its lease back at
+// once: that only makes room, and the loop that told it goes on, however many wait.
 void budget::admit_waiting(std::unique_lock<std::mutex>& lock) {
+  if (x_admitting)
+    return;
+  x_admitting = true;
   while (!x_waiting.empty() && fits(x_waiting.front().what)) {
     auto next = std::move(x_waiting.front());
     x_waiting.pop_front();
     x_used.bytes += next.what.bytes;
     x_used.tickets += next.what.tickets;
     lock.unlock();
-    next.go(lease{shared_from_this(), next.what});
+    try {
+      next.go(lease{shared_from_this(), next.what});
+    } catch (...) {
+      lock.lock();
+      x_admitting = false;
+      throw;
+    }
     lock.lock();
   }
+  x_admitting = false;
 }
 
 void budget::give_back(amount what) noexcept {

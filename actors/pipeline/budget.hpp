@@ -66,8 +66,11 @@ public:
   /// block and refuse. Errors: over_budget, timed_out, interrupted (closed).
   expected<lease> admit(amount what, on_full mode, deadline until);
   /// suspend: `go` is called with the lease, now or later, on the thread that made room; with an
-  /// empty lease when the budget was closed. Errors as `admit`; then `go` is not called.
-  expected<void> park(amount what, std::function<void(lease)> go);
+  /// empty lease when the budget was closed. Errors as `admit`; then `go` is not called. Answers
+  /// the waiter's number, for `leave`.
+  expected<std::uint64_t> park(amount what, std::function<void(lease)> go);
+  /// Who parked waits no longer, if it still did; its `go` is not called.
+  void leave(std::uint64_t number);
   /// Everybody who waits is told, and nobody is admitted any more.
   void close();
 
@@ -98,6 +101,7 @@ private:
   std::deque<waiter> x_waiting;
   std::uint64_t x_last_id = 0;
   bool x_closed = false;
+  bool x_admitting = false; // a thread is in admit_waiting
 };
 
 } // namespace actors

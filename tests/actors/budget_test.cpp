@@ -1,6 +1,7 @@
 #include "actors/pipeline/budget.hpp"
 #include "tests/support/catch.hpp"
 
+#include <algorithm>
 #include <thread>
 #include <vector>
 
@@ -52,6 +53,31 @@ TEST_CASE("budget: first come, first served: small requests do not overtake a la
   CHECK(room->used().bytes == 0);
 }
 
+TEST_CASE("budget: who leaves waits no longer, and those behind it may fit") {
+  const auto room = of(100, 10);
+  auto held = room->admit({50, 1}, on_full::refuse, no_deadline);
+  std::vector<int> order;
+  std::vector<budget::lease> given;
+  const auto park = [&](std::uint64_t bytes, int number) {
+    return *room->park({bytes, 1}, [&, number](budget::lease got) {
+      order.push_back(number);
+      given.push_back(std::move(got));
+    });
+  };
+  const auto large = park(90, 1);
+  const auto small = park(10, 2);
+  const auto last = park(80, 3);
+  room->leave(large);
+  CHECK(order == std::vector{2});
+  room->leave(small); // admitted already
+  room->leave(last);
+  CHECK(room->waiting() == 0);
+  held->end();
+  CHECK(order == std::vector{2});
+  given.clear();
+  CHECK(room->used().bytes == 0);
+}
+
 TEST_CASE("budget: only so many may wait outside") {
   const auto room = of(1, 1);
   auto held = room->admit({1, 1}, on_full::refuse, no_deadline);
@@ -84,4 +110,25 @@ TEST_CASE("budget: who blocks is let in, or times out without losing those behin
   while (room->waiting() == 0)
     std::this_thread::yield();
   held->end();
+}
+
+TEST_CASE("budget: many that wait and give their room back at once need no stack") {
+  constexpr std::uint32_t many = 60'000;
+  const auto room = std::make_shared<budget>(budget::amount{1, 1}, many);
+  auto held = room->admit({1, 1}, on_full::refuse, no_deadline);
+  REQUIRE(held);
+  std::uint32_t told = 0, deep = 0, deepest = 0;
+  for (std::uint32_t i = 0; i < many; ++i)
+    REQUIRE(room->park({1, 1}, [&](budget::lease got) {
+      deepest = std::max(deepest, ++deep);
+      ++told;
+      got.end();
+      --deep;
+    }));
+  held->end();
+  CHECK(told == many);
+  CHECK(deepest == 1);
+  CHECK(room->waiting() == 0);
+  CHECK(room->used().tickets == 0);
+  CHECK(room->admit({1, 1}, on_full::refuse, no_deadline).has_value());
 }

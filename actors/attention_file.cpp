@@ -190,9 +190,20 @@ expected<void> write_output(const attention_spec& spec, const side& q, const att
   return done ? done : expected<void>(give_up(done.error()));
 }
 
+/// Refuses a source that is not what it was before its header was read.
+expected<void> check_source(const fs::path& source, const file_state& was,
+                            const mapped_file& mapped) {
+  if (mapped.struck() || mapped.bytes().size() != was.bytes || state_of(source) != was)
+    return fail(errc::malformed, formats::shown(source)
+                                   + ": changed or was cut short while its attention was computed; "
+                                     "restore it and run the command again");
+  return {};
+}
+
 } // namespace
 
 expected<attention_report> run_attention(const attention_spec& spec) {
+  const auto was = state_of(spec.source);
   auto source = formats::open_checkpoint(spec.source);
   if (!source)
     return tl::unexpected(source.error());
@@ -210,6 +221,8 @@ expected<attention_report> run_attention(const attention_spec& spec) {
   auto mapped = mapped_file::open(source->files.front().path);
   if (!mapped)
     return tl::unexpected(mapped.error());
+  if (auto same = check_source(spec.source, was, *mapped); !same) // offsets reach no further
+    return tl::unexpected(same.error());
   const auto found = sides_of(spec, source->files.front(), mapped->bytes());
   if (!found)
     return tl::unexpected(found.error());
@@ -229,6 +242,8 @@ expected<attention_report> run_attention(const attention_spec& spec) {
   auto result = pipe.attention(what, {.name = formats::shown(spec.source)}).get();
   if (!result)
     return tl::unexpected(result.error());
+  if (auto same = check_source(spec.source, was, *mapped); !same)
+    return tl::unexpected(same.error());
   attention_report report{what.of, q.lies.type, pipe.lanes(), result->key_ranges};
   report.seconds =
     std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

@@ -2,10 +2,13 @@
 
 #include "actors/attention_file.hpp"
 #include "actors/pipeline.hpp"
+#include "actors/workplace.hpp"
 #include "formats/safetensors.hpp"
 #include "tests/kernels/attention_problem.hpp"
 #include "tests/support/temporary_folder.hpp"
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <thread>
@@ -224,4 +227,39 @@ TEST_CASE("attention: files that lack a tensor or do not fit are named, and noth
   refused({q, k, {"v", {128}, values}}, "shape");
   refused({{"q", {1, 8, 16}, values}, {"k", {1, 8, 16}, values}, {"v", {1, 8, 16}, values}},
           "head size 16");
+}
+
+TEST_CASE("attention: a source that changes while it is computed gives an error, no output") {
+  const tests::temporary_folder folder;
+  const auto source = folder.path() / "in.safetensors", output = folder.path() / "out.safetensors";
+  const std::vector<float> values(8192 * 64, 0.5f); // takes many times what the onlooker sleeps
+  const auto change = [&](bool cut) {
+    write_file(source, {{"q", {1, 8192, 64}, values},
+                        {"k", {1, 8192, 64}, values},
+                        {"v", {1, 8192, 64}, values}});
+    std::atomic<bool> over = false;
+    std::thread onlooker([&] {
+      // The claim is taken once the header was read.
+      while (!over && !std::filesystem::exists(actors::journal_path(output)))
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      if (cut)
+        std::filesystem::resize_file(source, std::filesystem::file_size(source) / 2);
+      else
+        std::ofstream(source, std::ios::binary | std::ios::in).seekp(4096).put('!');
+    });
+    attention_spec spec;
+    spec.source = source;
+    spec.output = output;
+    spec.lanes = 1;
+    const auto got = run_attention(spec);
+    over = true;
+    onlooker.join();
+    REQUIRE_FALSE(got.has_value());
+    INFO(got.error().text);
+    CHECK(got.error().text.find("changed or was cut short") != std::string::npos);
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+      CHECK(entry.path() == source);
+  };
+  change(true);
+  change(false);
 }

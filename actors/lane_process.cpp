@@ -133,7 +133,8 @@ bool answer(const supervision::frame& order, const expected<workbench>& bench, w
   auto receipts = pack(lane_kind::receipts, encode(done));
   if (!receipts)
     throw std::runtime_error(receipts.error().text);
-  me.send(std::move(*receipts));
+  if (!me.send(std::move(*receipts))) // nobody would ever ask again: the batch runs elsewhere
+    throw std::runtime_error("the receipts of a batch could not be sent");
   return true;
 }
 

@@ -10,6 +10,8 @@ namespace viva::supervision {
 namespace {
 
 constexpr char magic[4] = {'V', 'I', 'V', 'A'};
+// Two of the largest frames; the system doubles it for what it keeps beside the bytes.
+constexpr int socket_bytes = 2 * (frame_header_bytes + frame_payload_max);
 static_assert(std::endian::native == std::endian::little, "both ends are one machine's");
 
 template <class T>
@@ -19,16 +21,21 @@ T number_at(std::string_view bytes, std::size_t at) noexcept {
   return value;
 }
 
-/// The descriptor that came along, if any; more than one does not fit and is refused as cut off.
-std::shared_ptr<const descriptor> attached_to(msghdr& message) {
-  for (auto* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part))
-    if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS
-        && part->cmsg_len == CMSG_LEN(sizeof(int))) {
+/// Every descriptor that came along, so that none stays open. The room for one descriptor takes two
+/// where a control message is padded to 8 bytes.
+std::vector<descriptor> attached_to(msghdr& message) {
+  std::vector<descriptor> all;
+  for (auto* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+      continue;
+    const auto count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(part), sizeof fd);
-      return std::make_shared<const descriptor>(fd);
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+      all.emplace_back(fd);
     }
-  return nullptr;
+  }
+  return all;
 }
 
 arrival nonsense(std::string why) {
@@ -62,10 +69,18 @@ const char* refuse_frame(std::string_view message, std::uint32_t sequence_due) n
   return nullptr;
 }
 
+std::string too_long_text(std::size_t payload_bytes) {
+  return "a frame of " + std::to_string(payload_bytes)
+         + " bytes is longer than the socket takes: net.core.wmem_max is too small, or this is a "
+           "defect of ours";
+}
+
 std::optional<std::pair<channel, channel>> channel::make_pair() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     return std::nullopt;
+  for (const int end : ends) // the system's default may be smaller than a frame
+    ::setsockopt(end, SOL_SOCKET, SO_SNDBUF, &socket_bytes, sizeof socket_bytes);
   return std::pair{channel{descriptor{ends[0]}}, channel{descriptor{ends[1]}}};
 }
 
@@ -94,6 +109,8 @@ channel::sent channel::send(const frame& what) {
     }
     if (errno == EAGAIN || errno == ENOBUFS)
       return sent::later;
+    if (errno == EMSGSIZE)
+      return sent::too_long;
     if (errno != EINTR)
       return sent::gone;
   }
@@ -119,7 +136,7 @@ arrival channel::receive() {
   auto attached = attached_to(message);
   if ((message.msg_flags & MSG_TRUNC) != 0)
     return nonsense("a frame longer than " + std::to_string(frame_payload_max) + " bytes");
-  if ((message.msg_flags & MSG_CTRUNC) != 0)
+  if ((message.msg_flags & MSG_CTRUNC) != 0 || attached.size() > 1)
     return nonsense("a frame with more than one descriptor");
   const std::string_view text{x_buffer.data(), static_cast<std::size_t>(bytes)};
   if (const char* why = refuse_frame(text, x_received))
@@ -127,7 +144,8 @@ arrival channel::receive() {
   ++x_received;
   return {arrival::kind::frame,
           {number_at<std::uint16_t>(text, 4), std::string(text.substr(frame_header_bytes)),
-           std::move(attached)},
+           attached.empty() ? nullptr
+                            : std::make_shared<const descriptor>(std::move(attached.front()))},
           {}};
 }
 

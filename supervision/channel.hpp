@@ -23,7 +23,7 @@
 namespace viva::supervision {
 
 inline constexpr std::size_t frame_header_bytes = 16;
-/// A socket of the system's default size takes one such frame whole.
+/// Every socket of ours is made large enough for one such frame.
 inline constexpr std::size_t frame_payload_max = 128 << 10;
 
 /// Kinds below `first_free` are the guardian's and the ward's own.
@@ -49,6 +49,9 @@ struct arrival {
   std::string why{};    ///< Of nonsense.
 };
 
+/// What to say of `sent::too_long`.
+std::string too_long_text(std::size_t payload_bytes);
+
 /// One end. Blocking or not as the socket is.
 class channel {
 public:
@@ -58,8 +61,9 @@ public:
   /// Two ends, both closed on exec; nothing and errno where the system has no more.
   static std::optional<std::pair<channel, channel>> make_pair();
 
-  enum class sent : std::uint8_t { yes, later, gone };
-  /// `later`: the socket is full and does not block.
+  enum class sent : std::uint8_t { yes, later, gone, too_long };
+  /// `later`: the socket is full and does not block. `too_long`: it never takes this frame, as
+  /// where net.core.wmem_max forbids sockets of that size.
   sent send(const frame& what);
   arrival receive();
 

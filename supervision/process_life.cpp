@@ -186,6 +186,10 @@ void process::life::speak() {
     const auto done = link.send(outbox.front());
     if (done == channel::sent::gone)
       outbox.clear(); // its end is being seen elsewhere
+    if (done == channel::sent::too_long) {
+      kill(fault::misconfigured, too_long_text(outbox.front().payload.size()));
+      outbox.clear();
+    }
     if (done == channel::sent::later) {
       writing = true;
       return talk.async_wait(

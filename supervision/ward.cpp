@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <stdexcept>
 
 namespace viva::supervision {
 namespace {
@@ -113,7 +114,10 @@ std::optional<frame> ward::next() {
 }
 
 bool ward::send(frame what) {
-  return x_link.send(what) == channel::sent::yes;
+  const auto done = x_link.send(what);
+  if (done == channel::sent::too_long)
+    throw std::runtime_error(too_long_text(what.payload.size()));
+  return done == channel::sent::yes;
 }
 
 void ward::mark(std::uint64_t what) noexcept {

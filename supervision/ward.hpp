@@ -36,7 +36,8 @@ public:
   void ready(std::string words);
   /// Waits. Nothing once the guardian is gone or wants this process to leave.
   std::optional<frame> next();
-  /// False: the guardian is gone.
+  /// False: the guardian is gone, or the system has no memory for the frame. Throws where the
+  /// frame is longer than the channel takes.
   bool send(frame what);
 
   void mark(std::uint64_t what) noexcept;

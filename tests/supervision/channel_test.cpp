@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <cstring>
+#include <filesystem>
 #include <random>
 
 using namespace viva::supervision;
@@ -56,6 +58,33 @@ TEST_CASE("channel: a descriptor travels with its frame and is closed on exec") 
   CHECK((::fcntl(got.got.attached->get(), F_GETFD) & FD_CLOEXEC) != 0);
 }
 
+TEST_CASE("channel: two descriptors in one message are nonsense, and neither stays open") {
+  auto [a, b] = pair_of_ends();
+  const auto open_now = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+  };
+  const auto before = open_now();
+  auto header = frame_header(16, 0, 0);
+  iovec part{header.data(), header.size()};
+  const int fds[2] = {0, 0};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  auto* rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof fds);
+  std::memcpy(CMSG_DATA(rights), fds, sizeof fds);
+  REQUIRE(::sendmsg(a.native(), &message, 0) > 0);
+  const auto got = b.receive();
+  CHECK(got.what == arrival::kind::nonsense);
+  CHECK(got.why.find("more than one descriptor") != std::string::npos);
+  CHECK(open_now() == before);
+}
+
 TEST_CASE("channel: a full socket that does not block says so and loses nothing") {
   auto [a, b] = pair_of_ends();
   ::fcntl(a.native(), F_SETFL, O_NONBLOCK);
@@ -69,6 +98,21 @@ TEST_CASE("channel: a full socket that does not block says so and loses nothing"
     CHECK(b.receive().got.payload == std::to_string(i));
   CHECK(a.send({16, "again", {}}) == channel::sent::yes);
   CHECK(b.receive().got.payload == "again"); // its number is the one that was due
+}
+
+TEST_CASE("channel: sockets have room for the largest frame; what never fits is told apart") {
+  auto [a, b] = pair_of_ends();
+  for (auto* end : {&a, &b}) {
+    int bytes = 0;
+    socklen_t length = sizeof bytes;
+    REQUIRE(::getsockopt(end->native(), SOL_SOCKET, SO_SNDBUF, &bytes, &length) == 0);
+    CHECK(bytes >= static_cast<int>(2 * (frame_header_bytes + frame_payload_max)));
+  }
+  const int few = 4096;
+  REQUIRE(::setsockopt(a.native(), SOL_SOCKET, SO_SNDBUF, &few, sizeof few) == 0);
+  CHECK(a.send({16, std::string(frame_payload_max, 'x'), {}}) == channel::sent::too_long);
+  CHECK(a.send({16, "short", {}}) == channel::sent::yes);
+  CHECK(b.receive().got.payload == "short"); // what was refused took no number
 }
 
 TEST_CASE("channel: every frame that is not exactly right is refused with what is wrong") {

@@ -151,6 +151,8 @@ TEST_CASE("process: one that speaks nonsense is killed, and its guardian lives")
   }
   CHECK(to_text(end_of(keeper, "long")) == "protocol: a frame longer than 131072 bytes");
   CHECK(is(end_of(keeper, "odd"), fault::protocol));
+  const auto cut_off = to_text(end_of(keeper, "narrow"));
+  CHECK(cut_off.find("exit 70: a frame of 131072 bytes is longer") != std::string::npos);
   neighbour.order("echo unharmed");
   CHECK(neighbour.answer() == "unharmed");
 }

@@ -67,6 +67,11 @@ void obey(ward& me, const std::string& order) {
     const std::string bytes(frame_header_bytes + frame_payload_max + 1, 'x');
     ::send(ward_channel_fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     wait_for_ever();
+  } else if (order == "narrow") {
+    const int bytes = 4096;
+    ::setsockopt(ward_channel_fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    me.send({frame_kind::first_free, std::string(frame_payload_max, 'x'), {}});
+    wait_for_ever();
   } else if (order == "odd") {
     me.send({9, {}, {}});
     wait_for_ever();

@@ -212,6 +212,10 @@ expected<attention_report> run_attention(const attention_spec& spec) {
   if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
     return tl::unexpected(free.error());
   std::error_code none;
+  if (fs::is_directory(spec.output, none))
+    return fail(errc::output_exists, formats::shown(spec.output)
+                                       + ": is a folder, and attention makes a file; remove it or "
+                                         "choose another output");
   const bool own = fs::exists(journal_path(spec.output), none);
   auto claim = output_claim::take(spec.output);
   if (!claim)

@@ -66,8 +66,13 @@ expected<void> check_apart(const formats::checkpoint& source, const fs::path& ou
 /// What --overwrite may replace: a file, or a folder that directly holds a checkpoint's weights.
 expected<void> check_replaceable(const fs::path& output) {
   std::error_code why;
-  if (!fs::is_directory(output, why))
+  const auto type = fs::status(output, why).type();
+  if (type == fs::file_type::regular || type == fs::file_type::not_found) // a link to nothing
     return {};
+  if (type != fs::file_type::directory)
+    return fail(errc::output_exists, shown(output)
+                                       + ": is neither a file nor a folder; --overwrite replaces "
+                                         "only checkpoints. Choose another output");
   bool checkpoint = true;
   for (fs::directory_iterator entry(output, why), end; !why && entry != end; entry.increment(why)) {
     checkpoint = entry->path().extension() == ".safetensors";

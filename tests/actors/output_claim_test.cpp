@@ -2,6 +2,8 @@
 
 #include "tests/actors/jobs.hpp"
 
+#include <sys/stat.h>
+
 using namespace viva;
 using namespace viva::tests;
 
@@ -132,4 +134,8 @@ TEST_CASE("quantize: --overwrite replaces a checkpoint and nothing else") {
   fs::copy_file(source / "model.safetensors", folder / "precious/model/model.safetensors");
   CHECK(run_quantize(spec).error().code == errc::output_exists);
   CHECK(text_of(folder / "precious/thesis.txt") == "years of work");
+  REQUIRE(::mkfifo((folder / "queue").c_str(), 0600) == 0);
+  spec.output = folder / "queue";
+  CHECK(run_quantize(spec).error().code == errc::output_exists);
+  CHECK(fs::is_fifo(spec.output));
 }

@@ -15,6 +15,7 @@
 #include <random>
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 using namespace viva;
 using formats::testing::put;
@@ -235,6 +236,24 @@ TEST_CASE("attention: what cannot be is refused by name and exit code, and nothi
     for (const auto& each : fs::directory_iterator(folder.path()))
       CHECK_FALSE(each.path().filename().string().starts_with("out"));
   }
+}
+
+TEST_CASE("attention: --overwrite onto a folder or a pipe is refused before the work") {
+  const temporary_folder folder;
+  const auto source =
+      put(folder / "qkv.safetensors", made({1, 1, 9, 9, 32}, kernels::dtype::f32, false).file);
+  fs::create_directory(folder / "model");
+  put(folder / "model" / "model.safetensors", text_in(source));
+  REQUIRE(::mkfifo((folder / "queue").c_str(), 0600) == 0);
+  for (const auto& [name, says] : {std::pair{"model", "is a folder"},
+                                   std::pair{"queue", "is neither a file nor a folder"}}) {
+    const auto done = tests::viva(attention(source, folder / name, {"--overwrite"}));
+    INFO(done.err);
+    CHECK(done.code == 2);
+    CHECK(done.err.find(says) != std::string::npos);
+  }
+  CHECK(fs::exists(folder / "model" / "model.safetensors"));
+  CHECK(fs::is_fifo(folder / "queue"));
 }
 
 TEST_CASE("attention: a run killed while it writes is started over by the same command") {

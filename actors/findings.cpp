@@ -1,8 +1,60 @@
 #include "actors/findings.hpp"
 
 #include "actors/survey_bytes.hpp"
+#include "kernels/bytes.hpp"
+
+#include <charconv>
 
 namespace viva::actors {
+namespace {
+
+/// A flat position in `tensor`, in digits alone; nothing for anything else.
+std::optional<std::uint64_t> position_of(const work_tensor& tensor, std::string_view digits) {
+  std::uint64_t at = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, problem] = std::from_chars(digits.data(), end, at);
+  return problem == std::errc{} && stop == end && at < tensor.rows * tensor.cols
+           ? std::optional{at}
+           : std::nullopt;
+}
+
+bool are_varints(std::string_view bytes, std::uint64_t count) {
+  for (std::uint64_t i = 0, value = 0; i < count; ++i)
+    if (!kernels::take_varint(bytes, value))
+      return false;
+  return bytes.empty();
+}
+
+} // namespace
+
+bool findings_make_sense(const plan& work, std::uint32_t s, std::string_view told) {
+  const auto& shard = work.shards[s];
+  const auto& tensor = work.tensors[shard.tensor];
+  switch (shard.what) {
+    case task::scan:
+      return told.empty() || position_of(tensor, told);
+    case task::survey: {
+      kernels::survey seen;
+      return decode_survey(told, seen);
+    }
+    case task::shares:
+      return are_varints(told, work.scalings[tensor.columns_by].cols);
+    case task::losses: {
+      kernels::awq::loss_sums sums;
+      return kernels::awq::loss_sums::decode(told, sums);
+    }
+    case task::encode:
+    case task::measure: {
+      kernels::error_sums sums;
+      return kernels::error_sums::decode(told, sums);
+    }
+    case task::fold:
+    case task::decode:
+    case task::copy:
+      return told.empty();
+  }
+  return false;
+}
 
 findings_book::findings_book(const plan& work, const workplace* sources)
     : x_work(&work), x_sources(sources), x_scales(work), x_groups(work.groups.size()),
@@ -38,8 +90,7 @@ bool findings_book::take(std::uint32_t s, const std::string& told,
   const auto& shard = x_work->shards[s];
   switch (shard.what) {
     case task::scan:
-      take_position(shard.tensor, told);
-      return true;
+      return take_position(shard.tensor, told);
     case task::survey:
       return take_survey(x_work->tensors[shard.tensor].group, told, released);
     case task::shares:
@@ -56,10 +107,17 @@ bool findings_book::take(std::uint32_t s, const std::string& told,
   return false;
 }
 
-void findings_book::take_position(std::uint32_t tensor, const std::string& told) {
+bool findings_book::take_position(std::uint32_t tensor, const std::string& told) {
+  if (told.empty())
+    return true;
+  const auto& where = x_work->tensors[tensor];
+  const auto at = position_of(where, told);
+  if (!at)
+    return false;
   auto& first = x_not_finite_at[tensor];
-  if (!told.empty() && (first.empty() || std::stoull(told) < std::stoull(first)))
+  if (first.empty() || *at < position_of(where, first))
     first = told;
+  return true;
 }
 
 // The last shard of a survey gives its tensors their numbers and lets their shards go.

@@ -19,6 +19,10 @@
 
 namespace viva::actors {
 
+/// True where `told` can be what this shard tells. Whoever hears strangers asks before it believes
+/// a receipt: the book takes each shard once.
+bool findings_make_sense(const plan& work, std::uint32_t shard, std::string_view told);
+
 class findings_book {
 public:
   /// Both must outlive it. `sources` may be null where nothing is scaled.
@@ -60,7 +64,7 @@ private:
   bool take_survey(std::uint32_t group, const std::string& told,
                    std::vector<std::uint32_t>& released);
   bool take_sums(std::uint32_t tensor, const std::string& told);
-  void take_position(std::uint32_t tensor, const std::string& told);
+  bool take_position(std::uint32_t tensor, const std::string& told);
 
   const plan* x_work;
   const workplace* x_sources;

@@ -1,5 +1,6 @@
 #include "actors/port.hpp"
 
+#include "actors/findings.hpp"
 #include "actors/known_answer.hpp"
 #include "supervision/orders.hpp"
 
@@ -100,6 +101,10 @@ const char* refuse(const batch& work, const work_receipts& all) {
   for (std::size_t i = 0; i < all.shards.size(); ++i)
     if (all.shards[i].receipt.id != work.tasks[i].id)
       return "a receipt of another task";
+  for (const auto& [receipt, took] : all.shards)
+    if (receipt.problem.code == errc::ok
+        && !findings_make_sense(work.site->work, receipt.id.shard, receipt.findings))
+      return "findings that make no sense";
   const bool refused = all.shards.back().receipt.problem.code != errc::ok;
   return refused || all.shards.size() == work.tasks.size() ? nullptr : "fewer receipts than tasks";
 }

@@ -48,6 +48,7 @@ constexpr supervision::backoff_options lane_backoff{milliseconds{1}, millisecond
                                                     milliseconds{100}};
 constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over all lanes
 constexpr milliseconds lane_period{10'000};
+constexpr std::uint32_t lane_start_retries = 20; // a program that is no lane ends within a second
 constexpr milliseconds stop_deadline{30'000};
 
 lane_start thread_lanes(std::shared_ptr<meter_board> board) {
@@ -137,6 +138,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
     options.intensity = lane_restarts_max;
     options.period = lane_period;
     options.backoff = lane_backoff;
+    options.start_retries = lane_start_retries;
     return supervision::starting(people->set(
       &roster::lanes,
       supervision::spawn_supervisor(sup, options, lane_specs(lanes, people->lane_of))));
@@ -155,7 +157,8 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   auto up = supervision::start_supervisor(*t.x_system, root, std::move(specs));
   if (!up)
     return fail(errc::fault, "the supervision tree did not start: "
-                               + supervision::to_text(up.error()));
+                               + supervision::to_text(up.error())
+                               + ". What is done is kept: run the same command again");
   t.x_root = std::move(*up);
   return t;
 }

@@ -1,6 +1,7 @@
 // viva bench attention: exact attention beside what this machine multiplies and reads.
 
 #include "cli/invocation.hpp"
+#include "cli/lines.hpp"
 
 #include "bench/attention_bench.hpp"
 #include "cli/build_facts.hpp"
@@ -51,20 +52,21 @@ std::string row_of(const bench::attention_line& line) {
                      line.ratio_to_peak, line.gb_per_s, read, line.extra_bytes);
 }
 
-void run_memory(const attention_flags& flags) {
+void run_memory(const attention_flags& flags, lines& out) {
   if (!flags.json_lines)
-    print(fmt::format("{:>7} {:>4} {:>12} {:>14}\n", "n", "d", "extra bytes", "with a matrix"));
+    out.show(fmt::format("{:>7} {:>4} {:>12} {:>14}\n", "n", "d", "extra bytes", "with a matrix"));
   const auto head_size = flags.options.head_sizes.front();
   bench::run_attention_memory(head_size, flags.memory_length, [&](const auto& line) {
     if (flags.json_lines)
-      print(json{{"n", line.n},
-                 {"d", head_size},
-                 {"extra_bytes", line.ours},
-                 {"matrix_extra_bytes", line.matrix}}
-                .dump()
-            + "\n");
+      out.show(json{{"n", line.n},
+                    {"d", head_size},
+                    {"extra_bytes", line.ours},
+                    {"matrix_extra_bytes", line.matrix}}
+                   .dump()
+               + "\n");
     else
-      print(fmt::format("{:>7} {:>4} {:>12} {:>14}\n", line.n, head_size, line.ours, line.matrix));
+      out.show(
+          fmt::format("{:>7} {:>4} {:>12} {:>14}\n", line.n, head_size, line.ours, line.matrix));
   });
 }
 
@@ -73,9 +75,10 @@ expected<exit_code> run(attention_flags flags) {
     if (!kernels::attention::check({.head_size = head_size}))
       return fail(errc::bad_option,
                   "-d " + std::to_string(head_size) + " is no multiple of 8 from 32 to 256");
+  lines out;
   if (flags.memory_length != 0) {
-    run_memory(flags);
-    return exit_code::done;
+    run_memory(flags, out);
+    return out.end().map([] { return exit_code::done; });
   }
   flags.options.types.clear();
   for (const auto& word : flags.dtypes)
@@ -83,13 +86,14 @@ expected<exit_code> run(attention_flags flags) {
                                   : word == "f16" ? kernels::dtype::f16
                                                   : kernels::dtype::bf16);
   if (!flags.json_lines)
-    print(fmt::format("{:<8} {:<5} {:>4} {:>7} {:>7} {:<6} {:>7} {:>9} {:>7} {:>7} {:>7} {:>9}\n",
-                      "isa", "type", "d", "queries", "keys", "mask", "threads", "GFLOP/s", "x peak",
-                      "GB/s", "x read", "bytes"));
+    out.show(
+        fmt::format("{:<8} {:<5} {:>4} {:>7} {:>7} {:<6} {:>7} {:>9} {:>7} {:>7} {:>7} {:>9}\n",
+                    "isa", "type", "d", "queries", "keys", "mask", "threads", "GFLOP/s", "x peak",
+                    "GB/s", "x read", "bytes"));
   bench::run_attention_bench(flags.options, [&](const bench::attention_line& line) {
-    print(flags.json_lines ? json_of(line).dump() + "\n" : row_of(line));
+    out.show(flags.json_lines ? json_of(line).dump() + "\n" : row_of(line));
   });
-  return exit_code::done;
+  return out.end().map([] { return exit_code::done; });
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 
 #include "cli/bytes.hpp"
 #include "cli/invocation.hpp"
+#include "cli/lines.hpp"
 
 #include "bench/kernels_bench.hpp"
 #include "cli/build_facts.hpp"
@@ -9,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
-#include <fstream>
 #include <memory>
 
 namespace viva::cli {
@@ -65,23 +65,19 @@ expected<exit_code> run(const kernels_flags& flags) {
     options.repetitions = 3;
     options.values = options.values != 0 ? options.values : std::uint64_t{4} << 20;
   }
-  std::ofstream file;
-  if (!flags.file.empty()) {
-    file.open(flags.file);
-    if (!file)
-      return fail(errc::cannot_write, flags.file + " cannot be written");
-  }
-  print(fmt::format("{:<16} {:<8} {:<9} {:<8} {:>10} {:>9} {:>7} {:>8} {:>9} {:>10}\n", "method",
-                    "op", "path", "isa", "values", "Gvalues/s", "mad", "GB/s", "x limit",
-                    "x reference"));
+  lines out;
+  if (auto opened = out.open(flags.file); !opened)
+    return tl::make_unexpected(opened.error());
+  out.show(fmt::format("{:<16} {:<8} {:<9} {:<8} {:>10} {:>9} {:>7} {:>8} {:>9} {:>10}\n", "method",
+                       "op", "path", "isa", "values", "Gvalues/s", "mad", "GB/s", "x limit",
+                       "x reference"));
   const auto done = bench::run_kernels_bench(options, [&](const bench::bench_line& line) {
-    if (file.is_open())
-      file << json_of(line).dump() << std::endl;
-    print(row_of(line));
+    out.keep(json_of(line).dump());
+    out.show(row_of(line));
   });
   if (!done)
     return tl::make_unexpected(done.error());
-  return exit_code::done;
+  return out.end().map([] { return exit_code::done; });
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 // viva bench quality: what every method does to values, beside what the report claimed.
 
 #include "cli/invocation.hpp"
+#include "cli/lines.hpp"
 
 #include "bench/quality_bench.hpp"
 
@@ -52,19 +53,20 @@ std::string row_of(const bench::quality_line& line) {
 
 expected<exit_code> run(const std::string& method, bool json_lines) {
   std::string workload;
+  lines out;
   const auto done = bench::run_quality_bench(method, [&](const bench::quality_line& line) {
     if (json_lines) {
-      print(json_of(line).dump() + "\n");
+      out.show(json_of(line).dump() + "\n");
       return;
     }
     if (workload != line.workload)
-      print((workload.empty() ? "" : "\n") + head_of(line.workload));
+      out.show((workload.empty() ? "" : "\n") + head_of(line.workload));
     workload = line.workload;
-    print(row_of(line));
+    out.show(row_of(line));
   });
   if (!done)
     return tl::make_unexpected(done.error());
-  return exit_code::done;
+  return out.end().map([] { return exit_code::done; });
 }
 
 } // namespace

@@ -3,9 +3,12 @@
 #include "cli/invocation.hpp"
 
 #include "bench/report_bench.hpp"
+#include "formats/shown.hpp"
 
 #include <spdlog/spdlog.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -24,7 +27,9 @@ expected<void> write(const std::filesystem::path& path, const std::string& text)
   file << text;
   file.close();
   if (!file)
-    return fail(errc::cannot_write, path.string() + " cannot be written");
+    return fail(errno == ENOSPC ? errc::disk_full : errc::cannot_write,
+                formats::shown(path) + ": cannot be written: " + std::strerror(errno)
+                    + "; name a place in an existing, writable folder");
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include "actors/known_answer.hpp"
 #include "bench/supervision_bench.hpp"
 #include "cli/invocation.hpp"
+#include "cli/lines.hpp"
 
 #include <memory>
 
@@ -10,13 +11,14 @@ namespace viva::cli {
 
 namespace {
 
-exit_code show_supervision(const bench::supervision_bench_options& options, bool json) {
+expected<exit_code> show_supervision(const bench::supervision_bench_options& options, bool json) {
+  lines out;
   if (!json)
-    print(bench::table_head());
-  bench::measure_supervision(options, [json](const bench::measurement& what) {
-    print(json ? bench::to_json_line(what) + '\n' : bench::to_table_line(what));
+    out.show(bench::table_head());
+  bench::measure_supervision(options, [&out, json](const bench::measurement& what) {
+    out.show(json ? bench::to_json_line(what) + '\n' : bench::to_table_line(what));
   });
-  return exit_code::done;
+  return out.end().map([] { return exit_code::done; });
 }
 
 } // namespace

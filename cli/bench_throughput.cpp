@@ -1,12 +1,12 @@
 // viva bench throughput: many small tensors through the pipeline, beside the bare kernel.
 
 #include "cli/invocation.hpp"
+#include "cli/lines.hpp"
 
 #include "bench/throughput_bench.hpp"
 
 #include <spdlog/spdlog.h>
 
-#include <fstream>
 #include <memory>
 
 namespace viva::cli {
@@ -39,24 +39,20 @@ expected<exit_code> run(throughput_flags flags) {
   if (!period)
     return tl::unexpected(period.error());
   flags.options.kill_ms = *period;
-  std::ofstream file;
-  if (!flags.file.empty()) {
-    file.open(flags.file);
-    if (!file)
-      return fail(errc::cannot_write, flags.file + " cannot be written");
-  }
+  lines out;
+  if (auto opened = out.open(flags.file); !opened)
+    return tl::unexpected(opened.error());
   if (*period != 0)
     spdlog::set_level(spdlog::level::off); // the deaths are ordered, and counted in the table
   const auto result = bench::measure_throughput(flags.options);
   if (!result)
     return tl::unexpected(result.error());
-  if (file.is_open())
-    file << bench::to_json_line(flags.options, *result) << std::endl;
-  print(bench::to_table(flags.options, *result));
+  out.keep(bench::to_json_line(flags.options, *result));
+  out.show(bench::to_table(flags.options, *result));
   if (result->results_wrong != 0)
     return fail(errc::job_failed, std::to_string(result->results_wrong)
                                     + " results are not the reference's");
-  return exit_code::done;
+  return out.end().map([] { return exit_code::done; });
 }
 
 } // namespace

@@ -52,8 +52,9 @@ expected<exit_code> run_job(const invocation&, const report_options&, verdict, c
                             const std::function<expected<job_report>(const job_observer&)>& job);
 
 /// To stdout. A reader that is gone or a full disk is an error like any other output's.
-expected<void> print(std::string_view text);
-expected<void> print_json(const nlohmann::ordered_json&); ///< The one document.
+[[nodiscard]] expected<void> print(std::string_view text);
+/// The one document.
+[[nodiscard]] expected<void> print_json(const nlohmann::ordered_json&);
 
 /// Says what went wrong, as one document on stdout where `json`, else as one line on stderr.
 /// Returns its exit code.

@@ -75,11 +75,9 @@ void add_status(CLI::App& root, invocation& call) {
       const auto status = status_of(*output);
       if (!status)
         return tl::unexpected(status.error());
-      if (call.json)
-        print_json(json_of(*output, *status));
-      else
-        print(text_of(*output, *status));
-      return exit_code::done;
+      const auto printed = call.json ? print_json(json_of(*output, *status))
+                                     : print(text_of(*output, *status));
+      return printed.map([] { return exit_code::done; });
     };
   });
 }

@@ -44,11 +44,8 @@ expected<exit_code> show(const std::string& asked, bool as_json) {
   if (all.empty() && !asked.empty())
     return fail(errc::unreadable, asked + ": no running job of this user and machine has this "
                                           "output or process id; see viva status");
-  if (as_json)
-    print_json(all);
-  else
-    print(text.empty() ? "no job runs\n" : text);
-  return exit_code::done;
+  const auto printed = as_json ? print_json(all) : print(text.empty() ? "no job runs\n" : text);
+  return printed.map([] { return exit_code::done; });
 }
 
 } // namespace

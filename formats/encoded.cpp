@@ -53,9 +53,16 @@ expected<void> claim_all(file_parts& parts) {
 expected<void> take_scales(file_parts& parts) {
   const auto& metadata = parts.file.header.metadata;
   const auto note = metadata.find(note_key), digits = metadata.find(scales_key);
-  if (note == metadata.end() || digits == metadata.end())
+  if (note == metadata.end() && digits == metadata.end())
     return {};
-  auto scales = read_scales(note->second, digits->second, parts.file.path);
+  if (note == metadata.end())
+    return fail(errc::malformed, shown(parts.file.path) + ": __metadata__ has " + scales_key
+                                     + ", but no viva that tells of them; quantize the source "
+                                       "again");
+  auto scales = read_scales(
+      note->second,
+      digits == metadata.end() ? std::nullopt : std::optional<std::string_view>(digits->second),
+      parts.file.path);
   if (!scales)
     return tl::unexpected(scales.error());
   for (auto& tensor : parts.found) {
@@ -63,6 +70,7 @@ expected<void> take_scales(file_parts& parts) {
     if (found == scales->end())
       continue;
     tensor.scales = std::move(found->second);
+    scales->erase(found);
     const auto& [columns, rows, plus] = tensor.scales;
     const bool fits = source_type(tensor.dtype) && !tensor.shape.empty() && tensor.shape.size() <= 2
                       && (!rows || rows->size() == tensor.shape[0])
@@ -73,6 +81,10 @@ expected<void> take_scales(file_parts& parts) {
                                        + "has another shape than the scales noted of it; write the "
                                          "checkpoint again");
   }
+  if (!scales->empty())
+    return fail(errc::malformed, parts.at(scales->begin()->first)
+                                     + "is noted as scaled, but is not in the file; write the "
+                                       "checkpoint again");
   return {};
 }
 

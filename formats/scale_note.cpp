@@ -95,7 +95,7 @@ std::size_t scales_place(std::string_view header) noexcept {
 }
 
 expected<std::map<std::string, tensor_scales>> read_scales(const std::string& note,
-                                                           std::string_view digits,
+                                                           std::optional<std::string_view> digits,
                                                            const std::filesystem::path& file) {
   const auto parsed = parse_object<json>(note, file);
   if (!parsed)
@@ -104,11 +104,16 @@ expected<std::map<std::string, tensor_scales>> read_scales(const std::string& no
     return fail(errc::malformed,
                 shown(file) + ": __metadata__ viva: " + why + "; quantize the source again");
   };
+  const bool noted = parsed->contains("scales") || parsed->contains("scaled");
+  if (!noted && !digits)
+    return std::map<std::string, tensor_scales>{};
+  if (!digits)
+    return refuse("has scales, but " + std::string(scales_key) + " with their digits is missing");
   const auto counts = counts_of(*parsed);
   const auto scaled = parsed->find("scaled");
-  if (!counts || scaled == parsed->end() || !scaled->is_object())
+  if (!counts || scaled == parsed->end() || !scaled->is_object() || scaled->empty())
     return refuse("has scales, but no array scales and object scaled that tell of them");
-  const auto sets = sets_of(*counts, digits);
+  const auto sets = sets_of(*counts, *digits);
   if (!sets)
     return refuse("its scales are not as many positive numbers as it says");
   std::map<std::string, tensor_scales> result;

@@ -56,10 +56,11 @@ std::string scales_text(std::span<const float> scales);
 /// Where the digits begin in a header that `lay_header` made of metadata with scales_key.
 std::size_t scales_place(std::string_view header) noexcept;
 
-/// Reads both members and the digits: by tensor. Refuses what is not there, of another length, or
-/// no positive number. `note` and `digits` are the two values; `file` is for the error's text.
+/// Reads both members and the digits: by tensor; nothing where there is neither. Refuses the one
+/// without the other, what is of another length, or no positive number. `note` and `digits` are the
+/// two values; `file` is for the error's text.
 expected<std::map<std::string, tensor_scales>> read_scales(const std::string& note,
-                                                           std::string_view digits,
+                                                           std::optional<std::string_view> digits,
                                                            const std::filesystem::path& file);
 
 } // namespace viva::formats

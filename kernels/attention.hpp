@@ -24,6 +24,7 @@
 #include "kernels/error.hpp"
 #include "kernels/scratch.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 
@@ -37,6 +38,11 @@ struct shape {
   float scale = 0; ///< 0: 1 / sqrt(head_size).
   bool causal = false;
   std::size_t window = 0; ///< 0: none.
+
+  /// The window, cut to a width that hides nothing more: differences to it cannot overflow.
+  constexpr std::size_t reach() const noexcept {
+    return std::min(window, keys_before + keys + keys_after + queries);
+  }
 };
 
 /// Where row i of head h of sequence b lies: at b * sequence + h * head + i * row.

@@ -58,7 +58,7 @@ struct piece {
     const auto all = static_cast<std::int64_t>(of->keys_before + of->keys + of->keys_after);
     const auto at =
         static_cast<std::int64_t>(query(row)) + all - static_cast<std::int64_t>(of->queries);
-    const auto window = static_cast<std::int64_t>(of->window);
+    const auto window = static_cast<std::int64_t>(of->reach());
     std::int64_t first = 0, last = of->causal ? at + 1 : all;
     if (window != 0) {
       first = at - window + 1;

@@ -57,8 +57,13 @@ struct episode {
   milliseconds delay{0};      // restart: between stopping and starting
   bool at_once = false;       // all stops in one wave
   bool wave_sent = false;
+  std::uint32_t retries = 0;  // boot, start_one: of starts that failed
   bool keep_on_failure = false; // start_one: restart_child leaves the spec, start_child does not
   caf::response_promise answer{};
+
+  bool starts_first() const noexcept {
+    return what == kind::boot || what == kind::start_one;
+  }
 };
 
 struct retry_now {

@@ -70,6 +70,9 @@ struct supervisor_options {
                                        ///< transient supervisor stays away (OTP: true).
   bool whole_seconds = false;          ///< Count the window in whole seconds (OTP: true).
   bool stop_in_parallel = false;       ///< Stop all at once instead of last to first.
+  std::uint32_t start_retries = 0;     ///< Failed first starts that are tried again, over a boot or
+                                       ///< one start_child; each counts as a restart. OTP: 0.
+                                       ///< Final: start_failed and misconfigured.
   milliseconds abandon_after{5'000};   ///< From kill to dropping a child that will not end.
   std::uint64_t seed = 0;              ///< Of the jitter; 0 takes one from the system.
   std::vector<subscriber> subscribers{};

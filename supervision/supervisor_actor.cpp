@@ -107,6 +107,7 @@ episode& supervisor_actor::begin(episode::kind what) {
   e.stops.clear();
   e.starts.clear();
   e.stopped = e.begun = 0;
+  e.retries = 0;
   e.culprit = 0;
   e.delay = milliseconds{0};
   e.at_once = e.wave_sent = e.keep_on_failure = false;
@@ -198,7 +199,8 @@ supervisor_actor::step supervisor_actor::starts_done() {
       ++e.begun;
       continue;
     }
-    if (who->second.state() == life::starting)
+    const bool delayed = who->second.state() == life::restarting && e.starts_first();
+    if (who->second.state() == life::starting || delayed)
       return step::waiting;
     if (const auto reached = start(id, who->second); reached != step::done)
       return reached;
@@ -364,6 +366,8 @@ void supervisor_actor::try_again(serial id) {
   const auto who = x_children.find(id);
   if (who == x_children.end() || who->second.state() != life::restarting)
     return; // stopped by hand meanwhile
+  if (x_episode.starts_first()) // it goes on where it waits
+    return enter(who->second, life::down);
   if (idle())
     begin_restart(id, milliseconds{0});
   else if (x_phase != phase::ending)

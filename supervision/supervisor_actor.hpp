@@ -72,6 +72,7 @@ private:
   void ignored(serial id);
   void refused(serial id, child& who, caf::error why);
   void start_failed(serial id, caf::error why);
+  bool starts_again(serial id, child& who, const caf::error& why);
   bool begin_stop(serial id, child& who, bool own_deadline);
   void kill(serial id, child& who);
   void abandon(serial id, child& who);

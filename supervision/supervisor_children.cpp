@@ -172,6 +172,8 @@ void supervisor_actor::start_failed(serial id, caf::error why) {
     entry.last_reason = why;
   });
   post(report_kind::supervisor, report_context::start_error, &who, why);
+  if (starts_again(id, who, why))
+    return;
   auto wrapped = make_error(fault::start_failed, who.entry->id + ": " + to_text(why));
   switch (x_episode.what) {
     case episode::kind::boot:
@@ -200,6 +202,21 @@ void supervisor_actor::start_failed(serial id, caf::error why) {
     default:
       return;
   }
+}
+
+// A first start that failed by an accident, as a kill is one, is tried again within the episode.
+// True also where the attempt was one too many, and the supervisor ends.
+bool supervisor_actor::starts_again(serial id, child& who, const caf::error& why) {
+  auto& e = x_episode;
+  if (!e.starts_first() || e.retries >= x_options.start_retries || is(why, fault::start_failed)
+      || is(why, fault::misconfigured))
+    return false;
+  ++e.retries;
+  if (const auto delay = admit(who)) {
+    enter(who, life::restarting);
+    set_deadline(id, who, alarm::retry, *delay);
+  }
+  return true;
 }
 
 // False: there is nothing to wait for.

@@ -1,4 +1,4 @@
-// A lane process that lies: twelve lives answer their first batch with receipts that are wrong,
+// A lane process that lies: fourteen lives answer their first batch with receipts that are wrong,
 // each in another way; the lives after them are honest. VIVA_TEST_LIES is a folder to count in.
 
 #include "actors/known_answer.hpp"
@@ -23,12 +23,16 @@ supervision::frame lie(int which, const work_order& order) {
   for (const auto& each : order.tasks)
     all.shards.push_back({{each.task.id, 1, {}, {}}, {}});
   auto kind = lane_kind::receipts;
-  switch (which % 6) {
+  switch (which % 7) {
     case 0: ++all.number; break;
     case 1: all.shards.push_back(all.shards.back()); break;
     case 2: all.shards.clear(); break;
     case 3: all.shards.front().receipt.id.shard += 1; break;
     case 4: kind = lane_kind::work; break;
+    case 5:
+      for (auto& each : all.shards) // a position beyond every number, no sums
+        each.receipt.findings = "99999999999999999999";
+      break;
     default: return {kind, "these are no receipts", {}};
   }
   return *pack(kind, encode(all));
@@ -50,7 +54,7 @@ void tell(int which) {
 
 int main() {
   const std::string folder = std::getenv("VIVA_TEST_LIES");
-  for (int i = 0; i < 12; ++i) {
+  for (int i = 0; i < 14; ++i) {
     const auto name = folder + "/" + std::to_string(i);
     if (const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600); fd >= 0) {
       ::close(fd);

@@ -1,10 +1,12 @@
 // Lanes that are processes: the same bytes as from threads, whatever they die of.
 
 #include "actors/assignment.hpp"
+#include "actors/findings.hpp"
 #include "actors/known_answer.hpp"
 #include "tests/actors/jobs.hpp"
 
 #include <cstdlib>
+#include <fstream>
 
 using namespace viva;
 using namespace viva::tests;
@@ -157,8 +159,28 @@ TEST_CASE("process lanes: lanes that lie about their work are replaced by honest
   const auto report = must(run_quantize(spec));
   ::unsetenv("VIVA_TEST_LIES");
   const auto told = std::distance(fs::directory_iterator(lies), {});
-  CHECK(told == 12);
+  CHECK(told == 14);
   CHECK(report.restarts >= static_cast<std::uint64_t>(told) - 1); // the spare may not have spoken
+  CHECK(bytes_of(spec.output) == truth);
+}
+
+TEST_CASE("process lanes: lanes that are killed while they start cost the job nothing") {
+  const temporary_folder folder;
+  const auto source = synthesized(folder);
+  auto spec = spec_for(source, folder / "whole", "nf4");
+  must(run_quantize(spec));
+  const auto truth = bytes_of(spec.output);
+  const auto program = folder / "lane.sh";
+  std::ofstream(program) << "#!/bin/sh\nfor i in 1 2 3 4 5; do\n  mkdir '"
+                         << (folder / "life").native()
+                         << "'$i 2>/dev/null && kill -9 $$\ndone\nexec '" << VIVA_PROGRAM
+                         << "' \"$@\"\n";
+  fs::permissions(program, fs::perms::owner_all);
+  spec = by_processes(spec);
+  spec.output = folder / "out";
+  spec.limits.lane_program = program;
+  must(run_quantize(spec));
+  CHECK(fs::exists(folder / "life5"));
   CHECK(bytes_of(spec.output) == truth);
 }
 
@@ -170,6 +192,27 @@ TEST_CASE("process lanes: a program that is no lane ends the job with words") {
   REQUIRE_FALSE(failed);
   INFO(failed.error().text);
   CHECK(failed.error().text.find("exit 1") != std::string::npos);
+  CHECK(failed.error().text.find("run the same command again") != std::string::npos);
+}
+
+TEST_CASE("process lanes: a position is digits of a place within its tensor") {
+  actors::plan work;
+  work.tensors.resize(1);
+  work.tensors[0].rows = 2;
+  work.tensors[0].cols = 3;
+  work.shards.push_back({actors::task::scan, 0, 0, 2, 24});
+  work.shards.push_back({actors::task::copy, 0, 0, 2, 24});
+  for (const auto* told : {"", "0", "5"})
+    CHECK(actors::findings_make_sense(work, 0, told));
+  for (const auto* told : {"6", "-1", "+1", " 1", "1 ", "0x1", "x", "99999999999999999999"})
+    CHECK_FALSE(actors::findings_make_sense(work, 0, told));
+  CHECK_FALSE(actors::findings_make_sense(work, 1, "1"));
+  actors::findings_book book{work, nullptr};
+  std::vector<std::uint32_t> released;
+  CHECK_FALSE(book.take(0, "99999999999999999999", released));
+  CHECK(book.take(0, "5", released));
+  CHECK(book.take(0, "4", released));
+  CHECK(book.not_finite_at()[0] == "4");
 }
 
 TEST_CASE("process lanes: references and fast paths give one known answer") {

@@ -79,6 +79,31 @@ TEST_CASE("program: a standard output that takes nothing is exit 5, whatever was
     }
 }
 
+TEST_CASE("program: status, tree and measurements that nobody can read end with exit 5, too") {
+  const temporary_folder folder;
+  const auto source = source_in(folder), out = (folder / "out").string();
+  REQUIRE(tests::viva({"quantize", source, "-m", "int8", "-o", out}).code == 0);
+  const words throughput{"bench", "throughput", "--tensors", "1000", "--rounds", "1"};
+  const words kernels{"bench",    "kernels", "-m",     "int8",          "--only", "decode",
+                      "--values", "4096",    "--repetitions", "1"};
+  for (const auto& arguments :
+       {words{"status", out}, words{"status", out, "--json"}, words{"tree"},
+        words{"tree", "--json"}, throughput, kernels, words{"bench", "quality", "-m", "int8"},
+        words{"bench", "attention", "--memory", "64"},
+        words{"bench", "supervision", "--samples", "100", "--only", "none"}}) {
+    INFO(arguments.front() << " " << arguments.back());
+    const auto done = tests::viva_into("/dev/full", arguments);
+    CHECK(done.code == 5);
+    CHECK(has(done.err, "standard output"));
+  }
+  for (auto arguments : {throughput, kernels}) {
+    arguments.insert(arguments.end(), {"--json", "/dev/full"});
+    const auto done = tests::viva(arguments);
+    CHECK(done.code == 5);
+    CHECK(has(done.err, "/dev/full': cannot be written: No space left"));
+  }
+}
+
 TEST_CASE("program: a job whose standard streams are closed does not print into its output") {
   const temporary_folder folder;
   const auto source = source_in(folder);

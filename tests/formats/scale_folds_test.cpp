@@ -138,6 +138,19 @@ TEST_CASE("scale folds: digits are noted where a part of a fold lies, and read b
   CHECK_FALSE(find("mlp.down_proj.weight").scales.rows);
   CHECK(find("mlp.down_proj.weight").scales.columns->size() == 128);
 
+  const auto refused = [&](const std::string& part, const std::string& by, const char* says) {
+    auto torn = bytes;
+    REQUIRE(torn.find(part) != std::string::npos);
+    put(folder / "t.safetensors", torn.replace(torn.find(part), part.size(), by));
+    const auto read = read_logical(open_checkpoint(folder / "t.safetensors").value());
+    REQUIRE_FALSE(read);
+    CHECK(read.error().code == errc::malformed);
+    INFO(read.error().text);
+    CHECK(read.error().text.find(says) != std::string::npos);
+  };
+  refused(R"("viva.scales")", R"("viva.scalez")", "digits is missing");
+  refused(R"("viva":)", R"("vivx":)", "no viva that tells");
+  refused(R"(\"scaled\":{\"model)", R"(\"scaled\":{\"nodel)", "nodel");
 }
 
 TEST_CASE("scale folds: a file that holds divided norms is not quantized anew", "[scales]") {
@@ -155,11 +168,15 @@ TEST_CASE("scale folds: a file that holds divided norms is not quantized anew", 
 }
 
 TEST_CASE("scale note: sets that are not what the note says are refused", "[scales]") {
-  const auto read = [](const std::string& note, const std::string& digits) {
+  const auto read = [](const std::string& note, std::optional<std::string_view> digits) {
     return read_scales(note, digits, "f.safetensors");
   };
   const std::string note =
       R"({"scales":[2],"scaled":{"a":{"columns":0},"b":{"rows":0,"plus":1.0}}})";
+  CHECK(read(R"({"tensors":{}})", std::nullopt).value().empty());
+  for (const std::string half : {R"({"scales":[2],"scaled":{"a":{"columns":0}}})",
+                                 R"({"scales":[]})", R"({"scaled":{}})"})
+    CHECK(read(half, std::nullopt).error().code == errc::malformed);
   const auto good = read(note, "3f80000040000000");
   REQUIRE(good);
   CHECK(*good->at("a").columns == std::vector{1.0f, 2.0f});
@@ -168,7 +185,8 @@ TEST_CASE("scale note: sets that are not what the note says are refused", "[scal
                                    "3f8000004000000g", "3f80000000000000", "3f8000007f800000"})
     CHECK(read(note, digits).error().code == errc::malformed);
   for (const std::string bad :
-       {R"({"scaled":{}})", R"({"scales":[2]})", R"({"scales":[-2],"scaled":{}})",
+       {R"({"scaled":{}})", R"({"scales":[2]})", R"({"scales":[2],"scaled":{}})",
+        R"({"scales":[-2],"scaled":{}})",
         R"({"scales":[2],"scaled":{"a":{"columns":1}}})",
         R"({"scales":[2],"scaled":{"a":{"columns":0,"plus":2}}})",
         R"({"scales":[2],"scaled":{"a":7}})"})

@@ -100,6 +100,19 @@ TEST_CASE("attention: a hidden key moves nothing, a visible one moves its rows",
   });
 }
 
+TEST_CASE("attention: a window wider than all keys and queries hides nothing", "[attention]") {
+  const shape plain{.queries = 70, .keys = 90, .head_size = 32};
+  const problem made(plain, dtype::f32, false, 5);
+  for (const auto window : {std::size_t{160}, ~std::size_t{0}, ~std::size_t{0} / 2}) {
+    auto wide = plain;
+    wide.window = window;
+    CHECK(wide.reach() == 160);
+    const problem same(wide, dtype::f32, false, 5);
+    require_close(wide, same.attend(), made.truth(), 2e-6);
+    require_close(wide, same.attend(), same.truth(), 2e-6);
+  }
+}
+
 TEST_CASE("attention: a row without a key is zeros with a log-sum-exp of -inf", "[attention]") {
   const shape of{.queries = 80, .keys = 30, .head_size = 64, .causal = true};
   problem hidden({.queries = 5, .keys = 70, .head_size = 64}, dtype::f32, true, 1);

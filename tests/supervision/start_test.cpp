@@ -133,6 +133,51 @@ TEST_CASE("S-05: a child that refuses or dies before it is up fails the start wi
   *handle = nullptr;
 }
 
+TEST_CASE("S-05: a first start that failed by accident is tried again, so many times", "[start]") {
+  world w;
+  auto starts = std::make_shared<int>(0);
+  const auto dies_until = [&](std::string id, int well, caf::error why) {
+    return child_spec{.id = std::move(id), .start = [=, &w](auto* sup) -> start_result {
+      if (++*starts < well)
+        return why;
+      w.book->push_back("+b");
+      return spawn(sup, obedient, w.book, "b");
+    }};
+  };
+  supervisor_options options;
+  options.intensity = 10;
+  options.start_retries = 3;
+  const auto killed = make_error(fault::killed, "SIGKILL");
+  SECTION("the boot goes on in order") {
+    w.rise(options, {member("a", w.book), dies_until("b", 4, killed), member("c", w.book)});
+    w.pass(1s);
+    CHECK_FALSE(w.ended);
+    CHECK(*starts == 4);
+    CHECK(w.told() == "+a +b +c");
+    CHECK(w.ask(await_up{}));
+  }
+  SECTION("one more is too many") {
+    w.rise(options, {member("a", w.book), dies_until("b", 5, killed)});
+    w.pass(1s);
+    REQUIRE(w.ended);
+    CHECK(*starts == 4);
+    CHECK(refused(*w.ended, fault::start_failed, "b: killed: SIGKILL"));
+  }
+  SECTION("they count as restarts") {
+    options.intensity = 2;
+    w.rise(options, {dies_until("b", 4, killed)});
+    w.pass(1s);
+    REQUIRE(w.ended);
+    CHECK(refused(*w.ended, fault::intensity, "b: killed: SIGKILL"));
+  }
+  SECTION("another build stays another build") {
+    w.rise(options, {dies_until("b", 2, make_error(fault::misconfigured, "old"))});
+    REQUIRE(w.ended);
+    CHECK(*starts == 1);
+    CHECK(refused(*w.ended, fault::start_failed, "misconfigured"));
+  }
+}
+
 TEST_CASE("S-06: a start function may return ok, ok with info, ignore, an error, or throw",
           "[start]") {
   world w;

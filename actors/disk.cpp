@@ -115,11 +115,6 @@ public:
 
 } // namespace
 
-descriptor::~descriptor() {
-  if (x_fd >= 0)
-    ::close(x_fd);
-}
-
 error system_error(const std::string& doing, const fs::path& file, bool writing) {
   const int reason = errno;
   const auto code = !writing ? errc::unreadable

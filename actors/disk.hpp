@@ -7,6 +7,7 @@
 // open_file, read and write may be called from any thread at once.
 
 #include "kernels/error.hpp"
+#include "supervision/descriptor.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -14,30 +15,10 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <utility>
 
 namespace viva::actors {
 
-/// A file descriptor that closes itself.
-class descriptor {
-public:
-  descriptor() = default;
-  explicit descriptor(int fd) noexcept : x_fd(fd) {
-  }
-  descriptor(descriptor&& other) noexcept : x_fd(std::exchange(other.x_fd, -1)) {
-  }
-  descriptor& operator=(descriptor&& other) noexcept {
-    std::swap(x_fd, other.x_fd);
-    return *this;
-  }
-  ~descriptor();
-  int get() const noexcept {
-    return x_fd;
-  }
-
-private:
-  int x_fd = -1;
-};
+using supervision::descriptor;
 
 /// The error of the last system call on `file`: unreadable, disk_full or cannot_write, with a
 /// remedy.

@@ -51,7 +51,7 @@ status check(const shape& of) noexcept {
   constexpr std::size_t keys_max = std::size_t{1} << 30; // positions are 32-bit lanes
   const bool heads = of.kv_heads != 0 && of.heads % of.kv_heads == 0;
   const bool size = of.head_size % 8 == 0 && of.head_size >= 32 && of.head_size <= 256;
-  const bool keys = of.keys <= keys_max && of.keys_before <= keys_max && of.keys_after <= keys_max;
+  const bool keys = of.keys <= keys_max && of.keys_after <= keys_max;
   return {heads && size && keys ? errc::ok : errc::bad_shape};
 }
 

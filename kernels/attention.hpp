@@ -33,15 +33,16 @@ namespace viva::kernels::attention {
 struct shape {
   std::size_t batch = 1, heads = 1, kv_heads = 1;
   std::size_t queries = 0, keys = 0, head_size = 0;
-  /// Keys of the sequence in front of and behind those that are given, where a part sees a range.
-  std::size_t keys_before = 0, keys_after = 0;
+  /// Keys of the sequence behind those that are given, where a part sees a range. Query i stands at
+  /// key i + keys + keys_after - queries of the range; keys in front of it change nothing.
+  std::size_t keys_after = 0;
   float scale = 0; ///< 0: 1 / sqrt(head_size).
   bool causal = false;
   std::size_t window = 0; ///< 0: none.
 
   /// The window, cut to a width that hides nothing more: differences to it cannot overflow.
   constexpr std::size_t reach() const noexcept {
-    return std::min(window, keys_before + keys + keys_after + queries);
+    return std::min(window, keys + keys_after + queries);
   }
 };
 

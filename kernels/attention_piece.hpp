@@ -55,7 +55,7 @@ struct piece {
                           : static_cast<float>(1 / std::sqrt(static_cast<double>(of->head_size)));
   }
   key_range keys(std::size_t row) const noexcept {
-    const auto all = static_cast<std::int64_t>(of->keys_before + of->keys + of->keys_after);
+    const auto all = static_cast<std::int64_t>(of->keys + of->keys_after);
     const auto at =
         static_cast<std::int64_t>(query(row)) + all - static_cast<std::int64_t>(of->queries);
     const auto window = static_cast<std::int64_t>(of->reach());
@@ -65,9 +65,8 @@ struct piece {
       last = std::min(last, at + window);
     }
     const auto given = [&](std::int64_t key) {
-      const auto before = static_cast<std::int64_t>(of->keys_before);
       const auto keys = static_cast<std::int64_t>(of->keys);
-      return static_cast<std::int32_t>(std::clamp<std::int64_t>(key - before, 0, keys));
+      return static_cast<std::int32_t>(std::clamp<std::int64_t>(key, 0, keys));
     };
     const key_range range{given(first), given(last)};
     return range.first < range.last ? range : key_range{};

@@ -14,9 +14,9 @@ namespace {
 constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 
 bool visible(const shape& of, std::size_t query, std::size_t key) {
-  const auto all = static_cast<std::ptrdiff_t>(of.keys_before + of.keys + of.keys_after);
+  const auto all = static_cast<std::ptrdiff_t>(of.keys + of.keys_after);
   const auto p = static_cast<std::ptrdiff_t>(query) + all - static_cast<std::ptrdiff_t>(of.queries);
-  const auto j = static_cast<std::ptrdiff_t>(of.keys_before + key);
+  const auto j = static_cast<std::ptrdiff_t>(key);
   const auto window = static_cast<std::ptrdiff_t>(of.reach());
   return (!of.causal || j <= p) && (window == 0 || (p - j < window && j - p < window));
 }

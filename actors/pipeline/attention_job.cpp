@@ -113,7 +113,6 @@ status attention_job::run_part(std::size_t shard) {
   const auto range = shard / x_pieces;
   const auto first = of.keys * range / x_ranges, end = of.keys * (range + 1) / x_ranges;
   of.keys_after += of.keys - end;
-  of.keys_before += first;
   of.keys = end - first;
   in.k.data += first * in.k.bytes.row;
   in.v.data += first * in.v.bytes.row;

@@ -88,7 +88,6 @@ struct problem {
     std::vector<result> results;
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
       auto part = of;
-      part.keys_before = cuts[i];
       part.keys = cuts[i + 1] - cuts[i];
       part.keys_after = of.keys - cuts[i + 1];
       auto given = in();

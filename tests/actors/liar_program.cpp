@@ -1,5 +1,6 @@
 // A lane process that lies: fourteen lives answer their first batch with receipts that are wrong,
-// each in another way; the lives after them are honest. VIVA_TEST_LIES is a folder to count in.
+// each in another way; the lives after them are honest. VIVA_TEST_LIES is a folder to count in: N
+// is there once life N began, said-N once it lied.
 
 #include "actors/known_answer.hpp"
 #include "actors/lane_frames.hpp"
@@ -38,15 +39,22 @@ supervision::frame lie(int which, const work_order& order) {
   return *pack(kind, encode(all));
 }
 
-void tell(int which) {
+void mark(const std::string& name) {
+  if (const int fd = ::open(name.c_str(), O_CREAT | O_WRONLY, 0600); fd >= 0)
+    ::close(fd);
+}
+
+void tell(int which, const std::string& folder) {
   auto me = supervision::ward::enter();
   if (!me)
     std::exit(2);
   (*me)->ready(ready_words(kernels::path::simd));
   while (const auto order = (*me)->next())
     if (const auto work = order->kind == lane_kind::work ? decode_order(*unpack(*order))
-                                                         : std::nullopt)
+                                                         : std::nullopt) {
+      mark(folder + "/said-" + std::to_string(which)); // first: a lie may be its last act
       (*me)->send(lie(which, *work));
+    }
   std::exit(0);
 }
 
@@ -58,7 +66,7 @@ int main() {
     const auto name = folder + "/" + std::to_string(i);
     if (const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600); fd >= 0) {
       ::close(fd);
-      tell(i);
+      tell(i, folder);
     }
   }
   return run_lane_process();

@@ -19,6 +19,25 @@ quantize_spec by_processes(quantize_spec spec) {
   return spec;
 }
 
+/// A job by threads that nothing disturbed, and the bytes that every other way must come to.
+struct undisturbed {
+  temporary_folder folder;
+  quantize_spec spec;
+  decltype(bytes_of(fs::path())) truth;
+
+  explicit undisturbed(const std::string& method) {
+    spec = spec_for(synthesized(folder), folder / "whole", method);
+    must(run_quantize(spec));
+    truth = bytes_of(spec.output);
+  }
+  /// The same by processes into another output.
+  quantize_spec processes_into(const std::string& name) const {
+    auto other = by_processes(spec);
+    other.output = folder / name;
+    return other;
+  }
+};
+
 } // namespace
 
 TEST_CASE("process lanes: every method gives the bytes and the errors of thread lanes") {
@@ -82,27 +101,22 @@ TEST_CASE("process lanes: dequantize, compare and the search for NaN run on them
 }
 
 TEST_CASE("process lanes: each way to die costs a lane and not a byte") {
-  const temporary_folder folder;
-  const auto source = synthesized(folder);
-  auto spec = spec_for(source, folder / "whole", "nf4");
-  must(run_quantize(spec));
-  const auto truth = bytes_of(spec.output);
+  const undisturbed whole("nf4");
   const std::pair<const char*, std::uint32_t fault_plan::*> ways[] = {
     {"crash", &fault_plan::crash_at},     {"abort", &fault_plan::abort_at},
     {"hang", &fault_plan::hang_at},       {"oom", &fault_plan::oom_at},
     {"garbage", &fault_plan::garbage_at}, {"exit", &fault_plan::exit_at}};
   for (const auto& [way, at] : ways) {
     CAPTURE(way);
-    auto broken = by_processes(spec);
-    broken.output = folder / way;
+    auto broken = whole.processes_into(way);
     broken.limits.stall_seconds = 1;
     broken.faults.*at = 5;
     const auto report = must(run_quantize(broken));
     CHECK(report.restarts == 1);
     CHECK(report.retries >= 1);
-    CHECK(bytes_of(broken.output) == truth);
+    CHECK(bytes_of(broken.output) == whole.truth);
     broken.limits.lanes_are = isolation::thread;
-    broken.output = folder / "refused";
+    broken.output = whole.folder / "refused";
     const auto refused = run_quantize(broken);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == errc::bad_option);
@@ -110,79 +124,62 @@ TEST_CASE("process lanes: each way to die costs a lane and not a byte") {
 }
 
 TEST_CASE("process lanes: a job whose lanes die all the time gives the same bytes") {
-  const temporary_folder folder;
-  const auto source = synthesized(folder);
-  auto spec = spec_for(source, folder / "whole", "int8");
+  const undisturbed whole("int8");
+  auto spec = whole.processes_into("broken");
   spec.limits.shard_bytes_max = 64 << 10;
-  must(run_quantize(spec));
-  const auto truth = bytes_of(spec.output);
-  spec = by_processes(spec);
-  spec.output = folder / "broken";
   spec.faults.throw_every = 7;
   const auto report = must(run_quantize(spec));
   CHECK(report.restarts > 5);
-  CHECK(bytes_of(spec.output) == truth);
+  CHECK(bytes_of(spec.output) == whole.truth);
 }
 
 TEST_CASE("process lanes: an interrupted job resumes on either kind of lane") {
-  const temporary_folder folder;
-  const auto source = synthesized(folder);
-  auto spec = spec_for(source, folder / "out", "nf4-dq");
-  must(run_quantize(spec));
-  const auto truth = bytes_of(spec.output);
+  const undisturbed whole("nf4-dq");
   for (const auto first : {isolation::thread, isolation::process}) {
-    spec.output = folder / (first == isolation::thread ? "t" : "p");
-    spec.limits.shard_bytes_max = 64 << 10;
-    auto stopped = by_processes(spec);
+    auto stopped = whole.processes_into(first == isolation::thread ? "t" : "p");
+    stopped.limits.shard_bytes_max = 64 << 10;
     stopped.limits.lanes_are = first;
     stop_early(stopped);
     auto resumed = stopped;
     resumed.limits.lanes_are
       = first == isolation::thread ? isolation::process : isolation::thread;
     CHECK(must(run_quantize(resumed)).shards_resumed > 0);
-    CHECK(bytes_of(spec.output) == truth);
+    CHECK(bytes_of(stopped.output) == whole.truth);
   }
 }
 
 TEST_CASE("process lanes: lanes that lie about their work are replaced by honest ones") {
-  const temporary_folder folder;
-  const auto source = synthesized(folder);
-  auto spec = spec_for(source, folder / "whole", "nf4");
-  must(run_quantize(spec));
-  const auto truth = bytes_of(spec.output);
-  spec = by_processes(spec);
-  spec.output = folder / "out";
+  const undisturbed whole("nf4");
+  auto spec = whole.processes_into("out");
   spec.limits.lane_program = VIVA_TEST_LIAR;
-  const auto lies = folder / "lies";
+  const auto lies = whole.folder / "lies";
   fs::create_directory(lies);
   ::setenv("VIVA_TEST_LIES", lies.c_str(), 1);
   const auto report = must(run_quantize(spec));
   ::unsetenv("VIVA_TEST_LIES");
-  const auto told = std::distance(fs::directory_iterator(lies), {});
-  CHECK(told == 14);
-  // The last liars, one a lane and a spare, may not have had their say when the job was done.
-  CHECK(report.restarts >= static_cast<std::uint64_t>(told) - 3);
-  CHECK(bytes_of(spec.output) == truth);
+  std::uint64_t said = 0; // a liar that got no work before the job was done has not lied
+  for (int i = 0; i < 14; ++i) {
+    CHECK(fs::exists(lies / std::to_string(i)));
+    said += fs::exists(lies / ("said-" + std::to_string(i)));
+  }
+  CHECK(said >= 11); // at most one a lane and a spare are left
+  CHECK(report.restarts + 1 >= said); // whoever held work and lied died; the last may have no heir
+  CHECK(bytes_of(spec.output) == whole.truth);
 }
 
 TEST_CASE("process lanes: lanes that are killed while they start cost the job nothing") {
-  const temporary_folder folder;
-  const auto source = synthesized(folder);
-  auto spec = spec_for(source, folder / "whole", "nf4");
-  must(run_quantize(spec));
-  const auto truth = bytes_of(spec.output);
-  const auto program = folder / "lane.sh";
+  const undisturbed whole("nf4");
+  const auto program = whole.folder / "lane.sh";
   std::ofstream(program) << "#!/bin/sh\nfor i in 1 2 3 4 5; do\n  mkdir '"
-                         << (folder / "life").native()
+                         << (whole.folder / "life").native()
                          << "'$i 2>/dev/null && kill -9 $$\ndone\nexec '" << VIVA_PROGRAM
                          << "' \"$@\"\n";
   fs::permissions(program, fs::perms::owner_all);
-  spec = by_processes(spec);
-  spec.output = folder / "out";
+  auto spec = whole.processes_into("out");
   spec.limits.lane_program = program;
   must(run_quantize(spec));
-  CHECK(fs::exists(folder / "life5"));
-  CHECK(bytes_of(spec.output) == truth);
+  CHECK(fs::exists(whole.folder / "life5"));
+  CHECK(bytes_of(spec.output) == whole.truth);
 }
 
 TEST_CASE("process lanes: a program that is no lane ends the job with words") {

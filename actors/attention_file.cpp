@@ -202,7 +202,8 @@ expected<void> check_source(const fs::path& source, const file_state& was,
 
 } // namespace
 
-expected<attention_report> run_attention(const attention_spec& spec) {
+expected<attention_report> run_attention(const attention_spec& spec,
+                                         const std::atomic<bool>* interrupted) {
   const auto was = state_of(spec.source);
   auto source = formats::open_checkpoint(spec.source);
   if (!source)
@@ -243,7 +244,11 @@ expected<attention_report> run_attention(const attention_spec& spec) {
                       {q.lies, k.lies, v.lies}};
   pipeline pipe{{.lanes = spec.lanes, .budget_bytes = ~0ull}};
   const auto began = std::chrono::steady_clock::now();
-  auto result = pipe.attention(what, {.name = formats::shown(spec.source)}).get();
+  auto answer = pipe.attention(what, {.name = formats::shown(spec.source)});
+  while (!answer.wait_for(std::chrono::milliseconds(50)))
+    if (interrupted != nullptr && *interrupted)
+      answer.cancel();
+  auto result = answer.get();
   if (!result)
     return tl::unexpected(result.error());
   if (auto same = check_source(spec.source, was, *mapped); !same)

@@ -13,6 +13,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/error.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 
@@ -36,6 +37,9 @@ struct attention_report {
   double seconds = 0; ///< From the first ticket to the last.
 };
 
-expected<attention_report> run_attention(const attention_spec&);
+/// Where `interrupted` becomes true before the answer is there, nothing is written and the error is
+/// errc::interrupted.
+expected<attention_report> run_attention(const attention_spec&,
+                                         const std::atomic<bool>* interrupted = nullptr);
 
 } // namespace viva

@@ -1,6 +1,7 @@
 // viva attention QKV.safetensors -o OUT: exact attention through supervised lanes.
 
 #include "cli/invocation.hpp"
+#include "cli/signals.hpp"
 
 #include "actors/attention_file.hpp"
 #include "formats/shown.hpp"
@@ -33,7 +34,7 @@ expected<exit_code> run(const invocation& call, const settings& in_force,
   spec.source = flags.source;
   spec.output = std::move(*output);
   spec.lanes = in_force.limits().lanes;
-  const auto done = run_attention(spec);
+  const auto done = run_attention(spec, &watch_signals());
   if (!done)
     return tl::make_unexpected(done.error());
   const auto& of = done->of;

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <random>
 
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -258,6 +259,20 @@ TEST_CASE("attention: --overwrite onto a folder or a pipe is refused before the 
   }
   CHECK(fs::exists(folder / "model" / "model.safetensors"));
   CHECK(fs::is_fifo(folder / "queue"));
+}
+
+TEST_CASE("attention: Ctrl-C ends it with 130 and leaves nothing") {
+  const temporary_folder folder;
+  const auto source = // seconds of work for one lane
+      put(folder / "qkv", made({16, 16, 8192, 8192, 64}, kernels::dtype::f32, false).file);
+  const auto output = folder / "out";
+  const auto child = tests::start_viva(attention(source, output, {"--lanes", "1"}), -1, -1);
+  for (int i = 0; i < 6'000 && !fs::exists(folder / "out.journal"); ++i)
+    ::poll(nullptr, 0, 10); // until its claim, which comes before the work
+  ::kill(child, SIGINT);
+  CHECK(tests::wait_for(child) == 130);
+  for (const std::string left : {"out", "out.partial", "out.journal"})
+    CHECK_FALSE(fs::exists(folder / left));
 }
 
 TEST_CASE("attention: a run killed while it writes is started over by the same command") {

@@ -298,7 +298,7 @@ TEST_CASE("program: synth stops at Ctrl-C, leaves nothing, and the same command 
   REQUIRE(::pipe2(pipe, O_CLOEXEC) == 0);
   const int nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
   const auto child =
-      tests::start_viva({"synth", out, "--size", "1GiB", "--json-progress"}, nowhere, pipe[1]);
+      tests::start_viva({"synth", out, "--size", "256MiB", "--json-progress"}, nowhere, pipe[1]);
   ::close(pipe[1]);
   ::close(nowhere);
   char first = 0;

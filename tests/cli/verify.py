@@ -76,6 +76,12 @@ def find_model():
     return package
 
 
+def remove(*paths):
+    """What has been judged goes at once: a run needs the room of one method's files, not of all."""
+    for path in paths:
+        shutil.rmtree(path)
+
+
 def sources(model):
     """The model as it is (f32) and, for a second dtype, rounded to f16 by numpy."""
     half = folder("source") / "minilm-f16"
@@ -141,10 +147,12 @@ def check_method(method, label, source):
     config = json.loads((out / "config.json").read_text()).get("quantization_config", {})
     check(config.get("quant_method") == wants_config, f"{name_of}: config.json says so", config)
     check((out / "vocab.txt").read_bytes() == (source / "vocab.txt").read_bytes(), f"{name_of}: other files come along")
+    written = digest(out)
+    remove(out, plain)
+    return written
 
 
-def check_same_bytes(method, model):
-    reference = digest(SCRATCH / f"f32-{method}")
+def check_same_bytes(method, model, reference):
     place = folder(f"same-{method}")
     for lanes, shard in ((1, "8MiB"), (2, "256KiB"), (7, "64KiB")):
         out = place / f"lanes{lanes}"
@@ -165,6 +173,7 @@ def check_same_bytes(method, model):
     check(done["totals"]["shards_resumed"] >= 20, f"{method}: the same command resumes", done["totals"])
     check(digest(out) == reference, f"{method}: killed and resumed gives the same bytes")
     check(remains(out) == ["killed"], f"{method}: nothing is left beside a finished output", remains(out))
+    remove(place)
 
 
 def check_pruned(sentence, source, out, report, importance=None):
@@ -216,6 +225,7 @@ def check_prune(label, source):
     save_file(stats, place / "short.safetensors")
     refused(3, "statistics that lack a module", "prune", source, "-o", place / "o", "--stats",
             place / "short.safetensors", says=["--exclude"])
+    remove(place)
 
 
 def check_prune_resumes(model):
@@ -232,6 +242,7 @@ def check_prune_resumes(model):
     refused(2, "a pattern that is none", "prune", model, "-o", place / "o", "--pattern", "4:8", says=["4:8"])
     refused(2, "metadata of a dense file", "prune", model, "-o", place / "o", "--metadata", "cutlass",
             says=["--compressed"])
+    remove(place)
 
 
 def refused(code, sentence, *arguments, says=()):
@@ -301,7 +312,8 @@ def check_usage(model):
             says=["max_memory", "much"])
     refused(2, "a fault without permission", "quantize", model, "-m", "nf4", "-o", place / "o", "--fault",
             "throw-every=2", says=["--allow-faults"])
-    refused(2, "an output that is there", "quantize", model, "-m", "nf4", "-o", SCRATCH / "f32-nf4",
+    must("quantize", model, "-m", "nf4", "-o", place / "there")
+    refused(2, "an output that is there", "quantize", model, "-m", "nf4", "-o", place / "there",
             says=["--overwrite"])
     copy = place / "copy"
     shutil.copytree(model, copy)
@@ -373,12 +385,12 @@ def main():
                if m["layouts"] != "dense"]  # what is dense needs no decoder: check_prune
     check(set(methods) == set(decoders.DECODERS), "every method has an independent decoder", methods)
     methods = [WORDS.get(method, method) for method in methods]
-    sources_made = sources(model)
+    sources_made, written = sources(model), {}
     for label, source in sources_made.items():
         for method in methods + OPTIONS:
-            check_method(method, label, source)
+            written[label, method] = check_method(method, label, source)
     for method in methods:
-        check_same_bytes(method, model)
+        check_same_bytes(method, model, written["f32", method])
     for label, source in sources_made.items():
         check_prune(label, source)
     check_prune_resumes(model)
@@ -387,6 +399,8 @@ def main():
     check_usage(model)
     check_disk_full(model)
     check_interrupt()
+    if not tally[False]:
+        remove(SCRATCH)
     print(f"{tally[True]} passed, {tally[False]} failed")
     return 0 if tally[False] == 0 else 1
 

@@ -8,8 +8,7 @@
 # (four minutes on two cores, once), then this project against them, and runs both test programs. The last line
 # is "N passed, N failed"; a report fails its program.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$root/build/caf-tsan
 jobs=${JOBS:-$(nproc)}
 mkdir -p "$work"
@@ -54,7 +53,7 @@ cmake --build "$work/viva" -j "$jobs" --target viva_supervision_tests viva_actor
 
 passed=0 failed=0
 for program in supervision actors; do
-  if TSAN_OPTIONS="halt_on_error=0:exitcode=66:suppressions=$here/tsan.supp" \
+  if TSAN_OPTIONS=halt_on_error=0:exitcode=66 \
       "$work/viva/tests/$program/viva_${program}_tests" ${1:+"$1"} >"$work/$program.log" 2>&1; then
     passed=$((passed + 1))
   else

@@ -21,11 +21,8 @@ std::size_t attention_bytes(std::size_t head_size) {
   return std::max(groups_bytes(head_size), few_bytes(head_size));
 }
 
-void attention_piece(const attention::piece& of, std::byte* memory) {
-  if (of.rows <= few_rows_max())
-    attend_few(of, memory);
-  else
-    attend_groups(of, memory);
+status attention_piece(const attention::piece& of, std::byte* memory) {
+  return of.rows <= few_rows_max() ? attend_few(of, memory) : attend_groups(of, memory);
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -63,8 +60,10 @@ status attend(const shape& of, const inputs& in, const outputs& to, std::size_t 
               std::size_t count, scratch& memory) noexcept {
   if (const auto fine = check(of); !fine)
     return fine;
-  if (in.k.type != in.v.type)
-    return {errc::unsupported};
+  for (const auto* side : {&in.k, &in.v})
+    if (side->encoded != nullptr)
+      if (const auto fine = check(of, *side->encoded); !fine)
+        return fine;
   constexpr std::size_t alignment = 64;
   const std::size_t bytes = HWY_DYNAMIC_DISPATCH(attention_bytes)(of.head_size);
   auto* at = memory.of<std::byte>(bytes + alignment);
@@ -76,8 +75,10 @@ status attend(const shape& of, const inputs& in, const outputs& to, std::size_t 
   for (std::size_t i = first; i < first + count; ++i) {
     const std::size_t kv = i / each, row = i % each * rows;
     const std::size_t all = of.heads / of.kv_heads * of.queries;
-    HWY_DYNAMIC_DISPATCH(attention_piece)
-    ({&of, &in, &to, kv / of.kv_heads, kv % of.kv_heads, row, std::min(rows, all - row)}, at);
+    const auto done = HWY_DYNAMIC_DISPATCH(attention_piece)(
+        {&of, &in, &to, kv / of.kv_heads, kv % of.kv_heads, row, std::min(rows, all - row)}, at);
+    if (!done)
+      return done;
   }
   return {};
 }

@@ -7,6 +7,8 @@
 // Shapes    q, out (batch, heads, queries, head_size); k, v (batch, kv_heads, keys, head_size),
 //           each at any strides; values of one row lie together. Head h meets kv head
 //           h / (heads / kv_heads). head_size is a multiple of 8 from 32 to 256.
+// Encoded   k and v may each lie as the planes of a method (q8_0, int8, fp8, nf4 and others); tiles
+//           are decoded as they are met. The bytes that come out are those of the decoded values.
 // Visible   Query i stands at position p = i + all keys - queries, so the last query meets the last
 //           key. causal: keys j <= p. window W: keys with |p - j| < W. No key at all: out is 0 and
 //           the log-sum-exp -inf.
@@ -18,13 +20,16 @@
 // Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of whether the
 //           processor has vdpbf16ps: not of how the work is cut into pieces or of threads. Merging
 //           adds parts in the order in which they are given.
-// Memory    What `scratch` grows to: below 1 MiB for a thread, whatever the lengths.
+// Memory    What `scratch` grows to: below 1 MiB for a thread, whatever the lengths. Decoders keep
+//           a few KiB of their own.
 
 #include "kernels/dtype.hpp"
 #include "kernels/error.hpp"
+#include "kernels/registry.hpp"
 #include "kernels/scratch.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <span>
 
@@ -60,11 +65,33 @@ struct strides {
   }
 };
 
+/// A tensor that a method has encoded, and where the rows of each head lie in it: row i of head h
+/// of sequence b is head_size values from column h * head_columns of row rows.at(b, h, i) on.
+struct encoded_tensor {
+  recipe how;
+  tensor_numbers numbers{};
+  std::size_t rows_count = 0, cols = 0;
+  std::array<const std::byte*, planes_max> planes{}; ///< As `geometry` has them for (rows, cols).
+  strides rows{};                                    ///< In rows.
+  std::size_t head_columns = 0; ///< head_size, or 0 where a row of the tensor is a row of one head.
+
+  /// (batch, heads, rows, head_size): every row is a row of one head. Its planes are to be set.
+  static encoded_tensor packed(const recipe&, std::size_t batch, std::size_t heads,
+                               std::size_t rows, std::size_t head_size);
+};
+
 /// Rows of head_size values; any alignment.
 struct source_rows {
   const std::byte* data = nullptr;
   dtype type = dtype::f32;
   strides bytes{};
+  std::size_t skipped = 0; ///< Row i is row skipped + i of what lies there.
+  /// Set: k or v as a method's planes; `data` and `bytes` mean nothing then, and `type` is f32.
+  const encoded_tensor* encoded = nullptr;
+
+  constexpr const std::byte* at(std::size_t b, std::size_t h, std::size_t i) const noexcept {
+    return data + bytes.at(b, h, skipped + i);
+  }
 };
 
 /// f32 added to scaled scores: value (b, h, i, j) at data[values.at(b, h, i) + j]. A stride of 0
@@ -89,17 +116,23 @@ struct outputs {
 /// Whether the shape is one that `attend` takes; `bad_shape` otherwise.
 status check(const shape&) noexcept;
 
+/// Whether tiles of the tensor can be decoded for the shape's heads. `bad_shape`: a block of the
+/// method would reach over the end of a head or of its row; `unsupported`: runs of rows that the
+/// method encodes together are longer than 16.
+status check(const shape&, const encoded_tensor&) noexcept;
+
 /// Pieces into which the work falls, each a run of queries that may go to a thread of its own.
 std::size_t pieces(const shape&) noexcept;
 
-/// Computes pieces [first, first + count). `unsupported` where k and v differ in type,
-/// `over_budget` where `memory` cannot grow.
+/// Computes pieces [first, first + count). `over_budget` where `memory` cannot grow, `malformed`
+/// where k or v has bytes that its method cannot have written; out is then of no use. q is never
+/// encoded.
 status attend(const shape&, const inputs&, const outputs&, std::size_t first, std::size_t count,
               scratch& memory) noexcept;
 
 /// All of it, in double, score by score. Slow and obvious; out as doubles (batch, heads, queries,
-/// head_size) and lse (batch, heads, queries), which may be null.
-void attend_reference(const shape&, const inputs&, double* out, double* lse);
+/// head_size) and lse (batch, heads, queries), which may be null. `malformed` as `attend`.
+status attend_reference(const shape&, inputs, double* out, double* lse);
 
 /// What came of one range of keys: out (rows, head_size), lse (rows).
 struct part {

@@ -26,17 +26,19 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-/// Rows of one side of a tile.
+/// Rows of one side of a tile; or why there are none.
 struct side {
   const std::byte* data;
   std::size_t pitch;
+  status done{};
 };
 
 /// Whether a piece is computed by pairs: all of it is bf16, and the processor has the instruction.
 HWY_INLINE bool takes_pairs(const attention::piece& of) {
 #if VIVA_BF16_PRODUCTS
   return __builtin_cpu_supports("avx512bf16") && of.in->q.type == dtype::bf16
-         && of.in->k.type == dtype::bf16 && of.in->v.type == dtype::bf16;
+         && of.in->k.type == dtype::bf16 && of.in->v.type == dtype::bf16
+         && of.in->k.encoded == nullptr && of.in->v.encoded == nullptr;
 #else
   static_cast<void>(of);
   return false;

@@ -2,7 +2,8 @@
 //
 // Columns lie in lanes; each row of k and v is read once from memory for up to four queries. Rows
 // are read one after the other, first to last column, in long runs: what the processor fetches by
-// itself then keeps up, which it does not where four rows are read side by side.
+// itself then keeps up, which it does not where four rows are read side by side. Encoded rows
+// are decoded in short runs, which stay in the first cache.
 
 #include "kernels/attention_groups-inl.hpp"
 #include "kernels/attention_piece.hpp"
@@ -54,10 +55,15 @@ struct few_queries {
 };
 
 struct few_tile {
-  const std::byte *k, *v;
-  std::size_t k_pitch, v_pitch; ///< Bytes between rows.
   std::int32_t key;
   std::size_t keys;
+};
+
+/// Rows of k or of v, of keys [at, at + keys) of the tile.
+struct few_run {
+  const std::byte* rows;
+  std::size_t pitch; ///< Bytes between rows.
+  std::size_t at, keys;
 };
 
 /// Four partial sums a 128-bit block, added over the blocks.
@@ -99,14 +105,14 @@ HWY_INLINE void few_step(const few_queries& q, std::size_t row, const std::byte*
 
 /// Scores of rows [row, row + Rows), four keys at a time; the last key again past the end.
 template <class Reader, std::size_t Rows>
-HWY_INLINE void few_scores(const few_queries& q, const few_tile& tile, std::size_t row) {
+HWY_INLINE void few_scores(const few_queries& q, const few_run& run, std::size_t row) {
   const df32 d;
   const std::size_t whole = q.cols / lanes() * lanes();
-  for (std::size_t key = 0; key < tile.keys; key += 4) {
+  for (std::size_t key = 0; key < run.keys; key += 4) {
     few_block<Rows> s;
     VIVA_UNROLL(4)
     for (std::size_t i = 0; i < 4; ++i) {
-      const std::byte* k = tile.k + std::min(key + i, tile.keys - 1) * tile.k_pitch;
+      const std::byte* k = run.rows + std::min(key + i, run.keys - 1) * run.pitch;
       VIVA_UNROLL(4)
       for (auto& each : s.of[i])
         each = hn::Zero(d);
@@ -118,13 +124,13 @@ HWY_INLINE void few_scores(const few_queries& q, const few_tile& tile, std::size
     VIVA_UNROLL(4)
     for (std::size_t r = 0; r < Rows; ++r)
       hn::StoreU(sums_of(s.of[0][r], s.of[1][r], s.of[2][r], s.of[3][r]), quad(),
-                 q.weights + (row + r) * few_tile_keys + key);
+                 q.weights + (row + r) * few_tile_keys + run.at + key);
   }
 }
 
 /// out += weights times values for Vectors vectors of columns from `col` on.
 template <class Reader, std::size_t Rows, std::size_t Vectors, bool Tail = false>
-HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::size_t row,
+HWY_INLINE void few_columns(const few_queries& q, const few_run& run, std::size_t row,
                             std::size_t col) {
   const df32 d;
   vf32 s[Rows][Vectors];
@@ -133,14 +139,14 @@ HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::siz
     VIVA_UNROLL(8)
   for (std::size_t c = 0; c < Vectors; ++c)
     s[r][c] = hn::Load(d, q.out + (row + r) * q.pitch + col + c * lanes());
-  for (std::size_t key = 0; key < tile.keys; ++key) {
-    const std::byte* v = tile.v + key * tile.v_pitch;
+  for (std::size_t key = 0; key < run.keys; ++key) {
+    const std::byte* v = run.rows + key * run.pitch;
     VIVA_UNROLL(8)
     for (std::size_t c = 0; c < Vectors; ++c) {
       const auto values = Reader::template at<Tail>(v, col + c * lanes());
       VIVA_UNROLL(4)
       for (std::size_t r = 0; r < Rows; ++r) {
-        const auto weight = hn::Set(d, q.weights[(row + r) * few_tile_keys + key]);
+        const auto weight = hn::Set(d, q.weights[(row + r) * few_tile_keys + run.at + key]);
         s[r][c] = hn::MulAdd(values, weight, s[r][c]);
       }
     }
@@ -153,18 +159,18 @@ HWY_INLINE void few_columns(const few_queries& q, const few_tile& tile, std::siz
 }
 
 template <class Reader, std::size_t Rows>
-HWY_INLINE void few_sums(const few_queries& q, const few_tile& tile, std::size_t row) {
+HWY_INLINE void few_sums(const few_queries& q, const few_run& run, std::size_t row) {
   // Sums in half the registers, and no more passes over the tile than that takes.
   constexpr std::size_t wide = Rows == 1 || (block_keys == 8 && Rows == 2) ? 8 : 4;
   std::size_t col = 0;
   for (; col + wide * lanes() <= q.cols; col += wide * lanes())
-    few_columns<Reader, Rows, wide>(q, tile, row, col);
+    few_columns<Reader, Rows, wide>(q, run, row, col);
   for (; col + 4 * lanes() <= q.cols; col += 4 * lanes())
-    few_columns<Reader, Rows, 4>(q, tile, row, col);
+    few_columns<Reader, Rows, 4>(q, run, row, col);
   for (; col + lanes() <= q.cols; col += lanes())
-    few_columns<Reader, Rows, 1>(q, tile, row, col);
+    few_columns<Reader, Rows, 1>(q, run, row, col);
   if (col < q.cols)
-    few_columns<Reader, Rows, 1, true>(q, tile, row, col);
+    few_columns<Reader, Rows, 1, true>(q, run, row, col);
 }
 
 /// Scores of the tile to weights; out and sum to the row's new maximum.
@@ -227,23 +233,56 @@ HWY_INLINE void over_rows(std::size_t rows, const Body& body) {
     body(std::integral_constant<std::size_t, 1>(), row);
 }
 
-template <class Reader>
-inline void attend_few_rows(const piece& of, const few_queries& q,
-                            const attention::key_range& keys) {
-  const auto& in = *of.in;
+/// Keys that are decoded at a time: 32 KiB of them.
+HWY_INLINE constexpr std::size_t few_decoded_keys(std::size_t cols) {
+  return (std::size_t{32} << 10) / sizeof(float) / cols / 4 * 4;
+}
+
+/// Calls body(source, run) for runs of the tile's rows of one side: one where they lie, or short
+/// ones decoded into `decoded`.
+template <class Body>
+HWY_INLINE status over_runs(const piece& of, const attention::source_rows& side,
+                            const few_tile& tile, float* decoded, const Body& body) {
+  const auto first = static_cast<std::size_t>(tile.key);
+  if (side.encoded == nullptr) {
+    const few_run run{side.at(of.sequence, of.kv_head, first), side.bytes.row, 0, tile.keys};
+    with_source(side.type, [&](auto source) { body(source, run); });
+    return {};
+  }
+  const std::size_t cols = of.of->head_size;
+  for (std::size_t at = 0; at < tile.keys; at += few_decoded_keys(cols)) {
+    const std::size_t keys = std::min(few_decoded_keys(cols), tile.keys - at);
+    const auto made = attention::decode_rows(*side.encoded, cols, of.sequence, of.kv_head,
+                                             side.skipped + first + at, keys, decoded);
+    if (!made.done)
+      return made.done;
+    const auto* rows = reinterpret_cast<const std::byte*>(made.first);
+    body(source<dtype::f32>(), few_run{rows, cols * sizeof(float), at, keys});
+  }
+  return {};
+}
+
+inline status attend_few_rows(const piece& of, const few_queries& q, float* decoded,
+                              const attention::key_range& keys) {
   few_tile tile{};
-  tile.k_pitch = in.k.bytes.row;
-  tile.v_pitch = in.v.bytes.row;
   for (tile.key = keys.first; tile.key < keys.last; tile.key += few_tile_keys) {
-    const auto at = static_cast<std::size_t>(tile.key);
     tile.keys = std::min(few_tile_keys, static_cast<std::size_t>(keys.last - tile.key));
-    tile.k = of.key(at);
-    tile.v = of.value(at);
-    over_rows(q.rows, [&](auto rows, std::size_t row) { few_scores<Reader, rows>(q, tile, row); });
+    const auto scored = over_runs(of, of.in->k, tile, decoded, [&](auto source, const auto& run) {
+      using reader = typed_reader<decltype(source)>;
+      over_rows(q.rows, [&](auto rows, std::size_t row) { few_scores<reader, rows>(q, run, row); });
+    });
+    if (!scored)
+      return scored;
     for (std::size_t row = 0; row < q.rows; ++row)
       weigh_few(of, q, tile, row);
-    over_rows(q.rows, [&](auto rows, std::size_t row) { few_sums<Reader, rows>(q, tile, row); });
+    const auto added = over_runs(of, of.in->v, tile, decoded, [&](auto source, const auto& run) {
+      using reader = typed_reader<decltype(source)>;
+      over_rows(q.rows, [&](auto rows, std::size_t row) { few_sums<reader, rows>(q, run, row); });
+    });
+    if (!added)
+      return added;
   }
+  return {};
 }
 
 HWY_INLINE std::size_t few_pitch(std::size_t cols) {
@@ -253,11 +292,12 @@ HWY_INLINE std::size_t few_pitch(std::size_t cols) {
 /// What `attend_few` takes.
 HWY_INLINE std::size_t few_bytes(std::size_t head_size) {
   return 2 * array_bytes(few_rows_max() * few_pitch(head_size)) + 2 * array_bytes(few_rows_max())
-         + array_bytes(few_rows_max() * few_tile_keys);
+         + array_bytes(few_rows_max() * few_tile_keys)
+         + array_bytes(attention::decoded_rows_max(few_decoded_keys(head_size)) * head_size);
 }
 
 /// A piece of at most few_rows_max() rows. `memory` holds few_bytes(head_size), aligned.
-inline void attend_few(const piece& of, std::byte* memory) {
+inline status attend_few(const piece& of, std::byte* memory) {
   const df32 d;
   few_queries q{};
   q.rows = of.rows;
@@ -269,6 +309,8 @@ inline void attend_few(const piece& of, std::byte* memory) {
   q.max = carve.take<float>(q.rows);
   q.sum = carve.take<float>(q.rows);
   q.weights = carve.take<float>(q.rows * few_tile_keys);
+  const std::size_t decoded_keys = attention::decoded_rows_max(few_decoded_keys(q.cols));
+  float* decoded = carve.take<float>(decoded_keys * q.cols);
   std::fill_n(q.queries, q.rows * q.pitch, 0.0f);
   std::fill_n(q.out, q.rows * q.pitch, 0.0f);
   std::fill_n(q.max, q.rows, -std::numeric_limits<float>::infinity());
@@ -286,8 +328,8 @@ inline void attend_few(const piece& of, std::byte* memory) {
     if (seen[row].first < seen[row].last)
       keys = {std::min(keys.first, seen[row].first), std::max(keys.last, seen[row].last)};
   }
-  with_source(of.in->k.type,
-              [&](auto source) { attend_few_rows<typed_reader<decltype(source)>>(of, q, keys); });
+  if (const auto done = attend_few_rows(of, q, decoded, keys); !done)
+    return done;
   for (std::size_t row = 0; row < q.rows; ++row) {
     float* out = q.out + row * q.pitch;
     const float inverse = q.sum[row] == 0 ? 0 : 1 / q.sum[row];
@@ -297,6 +339,7 @@ inline void attend_few(const piece& of, std::byte* memory) {
     if (float* lse = of.lse(row))
       *lse = natural_lse(q.max[row], q.sum[row]);
   }
+  return {};
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

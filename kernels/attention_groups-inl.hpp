@@ -41,7 +41,7 @@ HWY_INLINE std::size_t groups_bytes(std::size_t head_size) {
   const std::size_t group =
       2 * array_bytes(head_size * group_rows()) + 4 * array_bytes(group_rows());
   return piece_groups * group + 2 * array_bytes(tile_keys * group_rows())
-         + 2 * array_bytes(tile_keys * head_size);
+         + 2 * array_bytes(attention::decoded_rows_max(tile_keys) * head_size);
 }
 
 using quad = hn::CappedTag<float, 4>;
@@ -149,9 +149,16 @@ inline void close_group(const piece& of, std::size_t first, const query_group& g
   }
 }
 
-/// Rows of one side as f32: where they lie, or decoded into `to`.
-HWY_INLINE side tile_side(const attention::source_rows& rows, const std::byte* first,
-                          std::size_t count, std::size_t cols, float* to) {
+/// Rows [at, at + count) of one side as f32: where they lie, or widened or decoded into `to`.
+HWY_INLINE side tile_side(const piece& of, const attention::source_rows& rows, std::size_t at,
+                          std::size_t count, float* to) {
+  const std::size_t cols = of.of->head_size;
+  if (rows.encoded != nullptr) {
+    const auto made = attention::decode_rows(*rows.encoded, cols, of.sequence, of.kv_head,
+                                             rows.skipped + at, count, to);
+    return {reinterpret_cast<const std::byte*>(made.first), cols * sizeof(float), made.done};
+  }
+  const std::byte* first = rows.at(of.sequence, of.kv_head, at);
   if (rows.type == dtype::f32)
     return {first, rows.bytes.row};
   for (std::size_t i = 0; i < count; ++i)
@@ -195,7 +202,7 @@ inline void meet(const piece& of, std::size_t first_row, query_group& g, key_til
 }
 
 /// `memory` holds groups_bytes(head_size), aligned.
-inline void attend_groups(const piece& of, std::byte* memory) {
+inline status attend_groups(const piece& of, std::byte* memory) {
   const std::size_t cols = of.of->head_size;
   const bool paired = takes_pairs(of);
   carver carve{memory};
@@ -220,15 +227,18 @@ inline void attend_groups(const piece& of, std::byte* memory) {
   tile.biased = of.in->bias.data != nullptr;
   float* pairs = carve.take<float>(tile_keys / 2 * group_rows());
   tile.paired = paired ? pairs : nullptr;
-  float* k = carve.take<float>(tile_keys * cols);
-  float* v = carve.take<float>(tile_keys * cols);
+  float* k = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
+  float* v = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
   for (tile.key = first; tile.key < last; tile.key += tile_keys) {
     const auto at = static_cast<std::size_t>(tile.key);
     tile.keys = std::min<std::size_t>(tile_keys, static_cast<std::size_t>(last - tile.key));
     const auto keys = paired ? side{of.key(at), of.in->k.bytes.row}
-                             : tile_side(of.in->k, of.key(at), tile.keys, cols, k);
+                             : tile_side(of, of.in->k, at, tile.keys, k);
     const auto values = paired ? pair_values(of, at, tile.keys, v)
-                               : tile_side(of.in->v, of.value(at), tile.keys, cols, v);
+                               : tile_side(of, of.in->v, at, tile.keys, v);
+    for (const auto& each : {keys.done, values.done})
+      if (!each)
+        return each;
     tile.k = keys.data;
     tile.k_pitch = keys.pitch;
     tile.v = values.data;
@@ -238,6 +248,7 @@ inline void attend_groups(const piece& of, std::byte* memory) {
   }
   for (std::size_t i = 0; i < count; ++i)
     close_group(of, i * group_rows(), groups[i]);
+  return {};
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

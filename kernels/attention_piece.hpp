@@ -1,6 +1,7 @@
 #pragma once
 
-// A piece of attention: rows that share one kv head, and the keys that each may see.
+// A piece of attention: rows that share one kv head, the keys that each may see, and rows of keys
+// and values that are decoded for it.
 //
 // Row r of a kv head is query r % queries of its head r / queries, so all heads of a group meet the
 // same keys while these lie in cache.
@@ -12,6 +13,24 @@
 #include <cstdint>
 
 namespace viva::kernels::attention {
+
+/// Rows that a method may encode together where they are decoded tile by tile.
+inline constexpr std::size_t encoded_grain_max = 16;
+
+/// Rows for which `decode_rows` needs room: those wanted, and others of their runs.
+constexpr std::size_t decoded_rows_max(std::size_t count) noexcept {
+  return count + 2 * (encoded_grain_max - 1);
+}
+
+struct decoded_rows {
+  status done;
+  const float* first = nullptr; ///< (count, head_size)
+};
+
+/// Rows [first, first + count) of a head, decoded into `to`, which holds decoded_rows_max(count).
+/// `malformed` where bytes cannot be the method's.
+decoded_rows decode_rows(const encoded_tensor&, std::size_t head_size, std::size_t b,
+                         std::size_t h, std::size_t first, std::size_t count, float* to) noexcept;
 
 /// Keys [first, last) of those given.
 struct key_range {
@@ -32,13 +51,13 @@ struct piece {
     return (first_row + row) % of->queries;
   }
   const std::byte* q(std::size_t row) const noexcept {
-    return in->q.data + in->q.bytes.at(sequence, head(row), query(row));
+    return in->q.at(sequence, head(row), query(row));
   }
   const std::byte* key(std::size_t at) const noexcept {
-    return in->k.data + in->k.bytes.at(sequence, kv_head, at);
+    return in->k.at(sequence, kv_head, at);
   }
   const std::byte* value(std::size_t at) const noexcept {
-    return in->v.data + in->v.bytes.at(sequence, kv_head, at);
+    return in->v.at(sequence, kv_head, at);
   }
   std::byte* out(std::size_t row) const noexcept {
     return to->out + to->bytes.at(sequence, head(row), query(row));

@@ -22,7 +22,23 @@ bool visible(const shape& of, std::size_t query, std::size_t key) {
 }
 
 double value(const source_rows& rows, std::size_t b, std::size_t h, std::size_t i, std::size_t c) {
-  return static_cast<double>(value_of(rows.data + rows.bytes.at(b, h, i), rows.type, c));
+  return static_cast<double>(value_of(rows.at(b, h, i), rows.type, c));
+}
+
+/// k or v as numbers: itself, or all of it decoded into `values`.
+status decode_all(source_rows& side, std::vector<float>& values) {
+  if (side.encoded == nullptr)
+    return {};
+  const auto& from = *side.encoded;
+  values.resize(from.rows_count * from.cols);
+  const auto planes = from.how.row->shape(from.how, from.cols).planes_count;
+  const std::size_t row = from.cols * sizeof(float), skipped = side.skipped;
+  side = {reinterpret_cast<const std::byte*>(values.data()), dtype::f32,
+          strides{from.rows.sequence * row,
+                  from.rows.head * row + from.head_columns * sizeof(float), from.rows.row * row}};
+  side.skipped = skipped;
+  return from.how.row->decode_reference(from.how, from.rows_count, from.cols, from.numbers,
+                                        {from.planes.data(), planes}, values.data());
 }
 
 /// The scores of one query, hidden ones -inf.
@@ -47,7 +63,12 @@ std::vector<double> scores_of(const shape& of, const inputs& in, std::size_t b, 
 
 } // namespace
 
-void attend_reference(const shape& of, const inputs& in, double* out, double* lse) {
+status attend_reference(const shape& of, inputs in, double* out, double* lse) {
+  std::vector<float> keys, values;
+  if (const auto done = decode_all(in.k, keys); !done)
+    return done;
+  if (const auto done = decode_all(in.v, values); !done)
+    return done;
   for (std::size_t b = 0; b < of.batch; ++b)
     for (std::size_t h = 0; h < of.heads; ++h)
       for (std::size_t i = 0; i < of.queries; ++i) {
@@ -69,6 +90,7 @@ void attend_reference(const shape& of, const inputs& in, double* out, double* ls
         if (lse != nullptr)
           lse[row] = sum == 0 ? minus_infinity : max + std::log(sum);
       }
+  return {};
 }
 
 } // namespace viva::kernels::attention

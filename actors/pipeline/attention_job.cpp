@@ -32,11 +32,39 @@ std::size_t shards_of(const shape& of) {
   return std::max<std::size_t>(1, ranges_of(of) * kernels::attention::pieces(of));
 }
 
+/// Of k or v, as they lie.
+std::uint64_t side_bytes(const shape& of, const kernels::attention::source_rows& side) {
+  if (side.encoded == nullptr)
+    return of.batch * of.kv_heads * of.keys * of.head_size * kernels::bytes_of(side.type);
+  const auto& whole = *side.encoded;
+  std::uint64_t bytes = 0;
+  const auto planes = whole.how.row->shape(whole.how, whole.cols);
+  for (const auto& each : planes.all())
+    bytes += each.bytes(0, whole.rows_count, whole.cols);
+  return bytes;
+}
+
 std::size_t row_bytes(const attention_view& view) {
   return view.of.head_size * kernels::bytes_of(view.in.q.type);
 }
 
 } // namespace
+
+expected<void> check_encoded(const shape& of, const kernels::attention::encoded_tensor& side) {
+  const auto method = side.how.name();
+  switch (kernels::attention::check(of, side).code) {
+  case errc::ok:
+    return {};
+  case errc::unsupported:
+    return fail(errc::unsupported,
+                method + " encodes more rows together than attention decodes at a time; take a "
+                         "method whose blocks lie within rows");
+  default:
+    return fail(errc::bad_shape, method + "'s blocks reach over the end of a head of "
+                                   + std::to_string(of.head_size)
+                                   + " columns; take a smaller block, or one that divides a head");
+  }
+}
 
 expected<void> check_attention(const attention_view& what, const std::string& name) {
   const auto& of = what.of;
@@ -49,13 +77,18 @@ expected<void> check_attention(const attention_view& what, const std::string& na
                    + " kv heads, head size " + std::to_string(of.head_size)
                    + ": kv heads must divide heads, and a head size be a multiple of 8 from 32 to "
                      "256");
-  if (what.in.k.type != what.in.v.type)
-    return wrong(errc::unsupported, "k and v must have one type");
+  if (what.in.q.encoded != nullptr)
+    return wrong(errc::unsupported, "q is encoded; only k and v may be");
   const bool empty = rows_of(of) == 0;
-  if (!empty && (what.in.q.data == nullptr
-                 || (of.keys != 0 && (what.in.k.data == nullptr || what.in.v.data == nullptr))))
-    return wrong(errc::bad_shape, "q, k or v has fewer bytes than its shape");
-  return {};
+  bool there = empty || what.in.q.data != nullptr;
+  for (const auto* side : {&what.in.k, &what.in.v}) {
+    if (side->encoded != nullptr)
+      if (auto fine = check_encoded(of, *side->encoded); !fine)
+        return wrong(fine.error().code, fine.error().text);
+    there = there && (empty || of.keys == 0 || side->encoded != nullptr || side->data != nullptr);
+  }
+  return there ? expected<void>{}
+               : wrong(errc::bad_shape, "q, k or v has fewer bytes than its shape");
 }
 
 attention_job::attention_job(order what, const attention_view& view, std::shared_ptr<desk> work,
@@ -97,12 +130,15 @@ expected<unit_tally> attention_job::run(unsigned round, std::size_t shard,
     return unit_tally{};
   }
   if (const auto done = run_part(shard); !done)
-    return fail(done.code, name() + ": no memory for a tile of attention");
+    return fail(done.code,
+                name()
+                  + (done.code == errc::malformed
+                       ? ": k or v has bytes that its method cannot have written; encode it again"
+                       : ": no memory for a tile of attention"));
   floor.step();
   const auto& of = x_view.of;
-  const auto values = 2 * of.batch * of.kv_heads * of.keys * of.head_size;
-  return unit_tally{shard == 0 ? 1u : 0u,
-                    values * kernels::bytes_of(x_view.in.k.type) / (x_ranges * x_pieces)};
+  const auto bytes = side_bytes(of, x_view.in.k) + side_bytes(of, x_view.in.v);
+  return unit_tally{shard == 0 ? 1u : 0u, bytes / (x_ranges * x_pieces)};
 }
 
 // Piece shard % pieces of range shard / pieces, into the range's place, or into the result where
@@ -114,8 +150,8 @@ status attention_job::run_part(std::size_t shard) {
   const auto first = of.keys * range / x_ranges, end = of.keys * (range + 1) / x_ranges;
   of.keys_after += of.keys - end;
   of.keys = end - first;
-  in.k.data += first * in.k.bytes.row;
-  in.v.data += first * in.v.bytes.row;
+  in.k.skipped += first;
+  in.v.skipped += first;
   if (in.bias.data != nullptr)
     in.bias.data += first;
   const auto packed = [&](dtype type) {

@@ -48,7 +48,11 @@ private:
   budget::lease x_lease; // until the answer is taken
 };
 
-/// Whether a pipeline takes it: the shape, types, and rows that have data. Names what is wrong.
+/// Whether attention decodes what a method has encoded, for these heads. Names method and remedy.
+expected<void> check_encoded(const kernels::attention::shape&,
+                             const kernels::attention::encoded_tensor&);
+
+/// Whether a pipeline takes it: the shape, encodings, and rows that have data. Names what is wrong.
 expected<void> check_attention(const attention_view&, const std::string& name);
 
 } // namespace viva::actors

@@ -101,8 +101,13 @@ TEST_CASE("attention: what does not fit is refused by name") {
   view.of.head_size = 33;
   CHECK(code_of(view) == errc::bad_shape);
   view = {made.of, made.in()};
-  view.in.k.type = kernels::dtype::bf16;
-  CHECK(code_of(view) == errc::unsupported);
+  const auto nf4 = kernels::parse_recipe("nf4", kernels::dtype::f32);
+  auto lies = kernels::attention::encoded_tensor::packed(*nf4, 1, 1, 3, 32);
+  view.in.q.encoded = view.in.k.encoded = &lies;
+  CHECK(code_of(view) == errc::unsupported); // q is never encoded
+  view.in.q.encoded = nullptr;
+  lies.rows.row = 2; // blocks of two rows that are not neighbours
+  CHECK(code_of(view) == errc::bad_shape);
   view = {made.of, made.in()};
   view.in.v.data = nullptr;
   CHECK(code_of(view) == errc::bad_shape);

@@ -1,8 +1,8 @@
 #include "actors/attention_file.hpp"
 
+#include "actors/attention_sides.hpp"
 #include "actors/output_claim.hpp"
 #include "actors/pipeline.hpp"
-#include "actors/plan.hpp"
 #include "actors/workplace.hpp"
 #include "formats/checkpoint.hpp"
 #include "formats/shown.hpp"
@@ -22,91 +22,10 @@ namespace {
 using namespace actors;
 namespace fs = std::filesystem;
 using formats::tensor_entry;
-using kernels::attention::strides;
-
-/// A tensor as (batch, heads, rows, head_size).
-struct side {
-  const tensor_entry* entry = nullptr;
-  std::size_t batch = 1, heads = 1, rows = 0, head_size = 0;
-  kernels::attention::source_rows lies;
-};
-
-std::string spelled(const std::vector<std::uint64_t>& shape) {
-  std::string text = "[";
-  for (const auto n : shape)
-    text += (text.size() > 1 ? ", " : "") + std::to_string(n);
-  return text + "]";
-}
-
-expected<side> side_of(const formats::checkpoint_file& file, std::span<const std::byte> bytes,
-                       const std::string& name, std::size_t heads) {
-  const auto wrong = [&](errc code, const std::string& why) {
-    return fail(code, formats::shown(file.path) + ": " + name + ": " + why);
-  };
-  const auto found = std::ranges::find(file.header.tensors, name, &tensor_entry::name);
-  if (found == file.header.tensors.end())
-    return wrong(errc::malformed, "is missing; attention takes the tensors q, k and v");
-  const auto type = dtype_of(found->dtype);
-  if (!type)
-    return wrong(errc::unsupported, "is " + found->dtype + ", not F32, F16 or BF16");
-  const auto& shape = found->shape;
-  if (shape.size() < 2 || shape.size() > 4)
-    return wrong(errc::bad_shape, "has the shape " + spelled(shape)
-                                    + ", not (batch, heads, rows, head size) or fewer");
-  side it;
-  it.entry = &*found;
-  it.head_size = shape.back();
-  it.rows = shape[shape.size() - 2];
-  if (shape.size() == 2) {
-    if (heads == 0 || it.head_size % heads != 0)
-      return wrong(errc::bad_option, "has " + std::to_string(it.head_size)
-                                       + " columns; say by --heads (and --kv-heads) how many heads "
-                                         "share them");
-    it.heads = heads;
-    it.head_size /= heads;
-  } else {
-    it.heads = shape[shape.size() - 3];
-    it.batch = shape.size() == 4 ? shape[0] : 1;
-  }
-  const auto width = it.head_size * kernels::bytes_of(*type);
-  it.lies = {bytes.data() + found->begin, *type, strides::packed(it.heads, it.rows, width)};
-  if (shape.size() == 2)
-    it.lies.bytes = {0, width, it.heads * width};
-  return it;
-}
-
-struct sides {
-  side q, k, v;
-};
-
-expected<sides> sides_of(const attention_spec& spec, const formats::checkpoint_file& file,
-                         std::span<const std::byte> bytes) {
-  const auto kv_heads = spec.kv_heads != 0 ? spec.kv_heads : spec.heads;
-  auto q = side_of(file, bytes, "q", spec.heads);
-  auto k = side_of(file, bytes, "k", kv_heads);
-  auto v = side_of(file, bytes, "v", kv_heads);
-  for (const auto* each : {&q, &k, &v})
-    if (!*each)
-      return tl::unexpected(each->error());
-  const auto shape_of = [](const side& s) { return spelled(s.entry->shape); };
-  const bool fit = k->entry->shape == v->entry->shape && q->batch == k->batch
-                   && q->head_size == k->head_size
-                   && q->entry->shape.size() == k->entry->shape.size();
-  if (!fit)
-    return fail(errc::bad_shape, formats::shown(file.path) + ": q " + shape_of(*q) + ", k "
-                                   + shape_of(*k) + " and v " + shape_of(*v)
-                                   + " do not fit together: batch, head size and k's and v's shape "
-                                     "must be equal");
-  if (q->lies.type != k->lies.type || q->lies.type != v->lies.type)
-    return fail(errc::unsupported, formats::shown(file.path) + ": q is " + q->entry->dtype + ", k "
-                                     + k->entry->dtype + " and v " + v->entry->dtype
-                                     + "; attention takes one type");
-  return sides{*q, *k, *v};
-}
 
 /// out as q lies: (queries, heads * head_size) has its heads beside each other.
-std::vector<std::byte> as_q(const side& q, std::vector<std::byte> out) {
-  if (q.entry->shape.size() != 2)
+std::vector<std::byte> as_q(const attention_side& q, std::vector<std::byte> out) {
+  if (q.shape.size() != 2)
     return out;
   std::vector<std::byte> turned(out.size());
   const auto width = q.head_size * kernels::bytes_of(q.lies.type);
@@ -161,11 +80,12 @@ expected<void> clear_partial(const attention_spec& spec, bool own) {
 }
 
 /// Header, then the tensors in the order that the header gave them; durable before it has its name.
-expected<void> write_output(const attention_spec& spec, const side& q, const attended& result) {
+expected<void> write_output(const attention_spec& spec, const attention_side& q,
+                            const attended& result) {
   std::vector<std::uint64_t> rows{q.heads, q.rows};
-  if (q.entry->shape.size() == 4)
+  if (q.shape.size() == 4)
     rows.insert(rows.begin(), q.batch);
-  std::vector<tensor_entry> entries{{"out", q.entry->dtype, q.entry->shape, 0, 0},
+  std::vector<tensor_entry> entries{{"out", q.dtype, q.shape, 0, 0},
                                     {"lse", "F32", rows, 0, 0}};
   const auto header = formats::lay_header(entries, {{"format", "pt"}});
   const auto out = as_q(q, result.out);
@@ -228,9 +148,13 @@ expected<attention_report> run_attention(const attention_spec& spec,
     return tl::unexpected(mapped.error());
   if (auto same = check_source(spec.source, was, *mapped); !same) // offsets reach no further
     return tl::unexpected(same.error());
-  const auto found = sides_of(spec, source->files.front(), mapped->bytes());
+  const auto found = find_sides(spec, *source, mapped->bytes());
   if (!found)
     return tl::unexpected(found.error());
+  if (auto numbers = check_numbers(spec, *found, interrupted); !numbers) {
+    const auto same = check_source(spec.source, was, *mapped); // what it read may be no more
+    return tl::unexpected(same ? numbers.error() : same.error());
+  }
   const auto& [q, k, v] = *found;
   attention_view what{{.batch = q.batch,
                        .heads = q.heads,
@@ -253,7 +177,9 @@ expected<attention_report> run_attention(const attention_spec& spec,
     return tl::unexpected(result.error());
   if (auto same = check_source(spec.source, was, *mapped); !same)
     return tl::unexpected(same.error());
-  attention_report report{what.of, q.lies.type, pipe.lanes(), result->key_ranges};
+  attention_report report{what.of, q.lies.type, k.encoded ? k.encoded->how.name() : "",
+                          v.encoded ? v.encoded->how.name() : "", pipe.lanes(),
+                          result->key_ranges};
   report.seconds =
     std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   const auto did = pipe.metrics();

@@ -5,17 +5,21 @@
 //
 //   q         (batch, heads, queries, head_size), (heads, queries, head_size), or
 //             (queries, heads * head_size) with `heads` said
-//   k, v      the same with kv heads and keys; F32, F16 or BF16, all of one type
+//   k, v      the same with kv heads and keys; each F32, F16 or BF16, or encoded by a method
+//   names     q, k, v, or q.weight and so on: `viva quantize` encodes k.weight and v.weight of two
+//             dimensions, and a compressed cache is read as it lies
 //   out       as q;  lse  f32, (batch, heads, queries) or (heads, queries), natural logarithms
 //
 // The output appears in one rename when it is durable. A job takes seconds and is not resumed.
 
+#include "actors/job.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/error.hpp"
 
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 namespace viva {
 
@@ -25,6 +29,7 @@ struct attention_spec {
   bool causal = false;
   std::size_t window = 0; ///< 0: none.
   float scale = 0;        ///< 0: 1 / sqrt(head_size).
+  nan_policy on_nan = nan_policy::fail; ///< keep: out has NaN where it meets one.
   bool overwrite = false;
   std::uint32_t lanes = 0; ///< 0: one for each core.
 };
@@ -32,6 +37,7 @@ struct attention_spec {
 struct attention_report {
   kernels::attention::shape of;
   kernels::dtype type = kernels::dtype::f32;
+  std::string k_method, v_method; ///< Empty: plain.
   std::uint32_t lanes = 0, key_ranges = 1;
   std::uint64_t tickets = 0, tickets_lost = 0, restarts = 0;
   double seconds = 0; ///< From the first ticket to the last.

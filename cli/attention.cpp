@@ -34,6 +34,7 @@ expected<exit_code> run(const invocation& call, const settings& in_force,
   spec.source = flags.source;
   spec.output = std::move(*output);
   spec.lanes = in_force.limits().lanes;
+  spec.on_nan = in_force.on_nan();
   const auto done = run_attention(spec, &watch_signals());
   if (!done)
     return tl::make_unexpected(done.error());
@@ -43,6 +44,8 @@ expected<exit_code> run(const invocation& call, const settings& in_force,
           ? print_json({{"job", "attention"},
                         {"output", spec.output.string()},
                         {"dtype", kernels::name_of(done->type)},
+                        {"k_method", done->k_method},
+                        {"v_method", done->v_method},
                         {"batch", of.batch},
                         {"heads", of.heads},
                         {"kv_heads", of.kv_heads},
@@ -74,7 +77,7 @@ void add_attention(CLI::App& root, invocation& call) {
   auto& spec = flags->spec;
   app->add_option("QKV", flags->source,
                   "safetensors file with q, k, v: (batch, heads, rows, head size), (heads, rows, "
-                  "head size) or (rows, heads * head size)")
+                  "head size) or (rows, heads * head size); k and v may be quantized")
       ->required();
   app->add_option("-o,--output", flags->output, "file to make, with the tensors out and lse")
       ->required()
@@ -92,7 +95,7 @@ void add_attention(CLI::App& root, invocation& call) {
   app->add_option("--scale", spec.scale, "of scores (default: 1 / sqrt(head size))")
       ->type_name("X");
   app->add_flag("--overwrite", spec.overwrite, "replace an output that is there");
-  add_setting_flags(*app, call, {"lanes"});
+  add_setting_flags(*app, call, {"lanes", "on_nan"});
   add_common_flags(*app, call);
   app->callback([&call, flags] {
     call.run = [&call, flags](const settings& in_force) { return run(call, in_force, *flags); };

@@ -243,6 +243,100 @@ TEST_CASE("attention: what cannot be is refused by name and exit code, and nothi
   }
 }
 
+TEST_CASE("attention: k and v that viva quantize wrote give what their decoded values give") {
+  const temporary_folder folder;
+  const sizes of{4, 2, 40, 300, 64, true};
+  auto text = made(of, kernels::dtype::f32, true).file;
+  const auto header = formats::read_header(put(folder / "plain", text));
+  REQUIRE(header.has_value());
+  std::vector<formats::tensor_entry> entries;
+  std::string values;
+  for (const char* name : {"q", "k", "v"}) {
+    const auto at = std::ranges::find(header->tensors, name, &formats::tensor_entry::name);
+    entries.push_back(tensor(*name == 'q' ? "q" : name + std::string(".weight"), "F32", at->shape));
+  }
+  const auto named = formats::lay_header(entries, {});
+  for (const auto& entry : entries) {
+    const auto at = std::ranges::find(header->tensors, entry.name.substr(0, 1),
+                                      &formats::tensor_entry::name);
+    values += text.substr(at->begin, at->bytes());
+  }
+  const auto source = put(folder / "source.safetensors", named + values);
+  const words heads{"--heads", "4", "--kv-heads", "2", "--causal", "--overwrite"};
+  const auto output_of = [&](const fs::path& file) {
+    auto with = heads;
+    with.emplace_back("--json");
+    const auto done = tests::viva(attention(file, folder / "out", with));
+    INFO(done.err);
+    REQUIRE(done.code == 0);
+    return std::pair{text_in(folder / "out"),
+                     nlohmann::json::parse(done.out).at("k_method").get<std::string>()};
+  };
+  const auto exact = output_of(source);
+  CHECK(exact.second.empty());
+  for (const std::string method : {"q8_0", "int8", "fp8", "nf4"}) {
+    INFO(method);
+    const auto small = folder / (method + ".safetensors"), back = folder / (method + "-back");
+    for (const auto& command :
+         {words{"quantize", source.string(), "-o", small.string(), "-m", method},
+          words{"dequantize", small.string(), "-o", back.string()}})
+      REQUIRE(tests::viva(command).code == 0);
+    const auto compressed = output_of(small);
+    CHECK(compressed.second == method);
+    CHECK((compressed.first == output_of(back).first));
+    CHECK((compressed.first != exact.first));
+  }
+  // In bitsandbytes' layout the scales are f32: one that is NaN.
+  auto bytes = text_in(folder / "nf4.safetensors");
+  const auto small = formats::read_header(folder / "nf4.safetensors");
+  const auto absmax =
+      std::ranges::find(small->tensors, "k.weight.absmax", &formats::tensor_entry::name);
+  REQUIRE(absmax != small->tensors.end());
+  bytes.replace(absmax->begin, 4, 4, '\xFF');
+  const auto bad = put(folder / "bad.safetensors", bytes);
+  const auto done = tests::viva(attention(bad, folder / "none", heads));
+  INFO(done.err);
+  CHECK(done.code == 3);
+  CHECK(done.err.find("k.weight: has bytes in rows 0 to") != std::string::npos);
+  CHECK_FALSE(fs::exists(folder / "none"));
+}
+
+TEST_CASE("attention: NaN and infinity are refused with tensor and first place, or kept") {
+  const temporary_folder folder;
+  const sizes of{2, 1, 30, 50, 32, true};
+  const made whole(of, kernels::dtype::f32, false);
+  const auto header = formats::read_header(put(folder / "whole", whole.file));
+  for (const auto& [name, row, says] :
+       {std::tuple{"q", 35, "q: has NaN or infinity at [35, 3]"},
+        std::tuple{"k", 47, "k: has NaN or infinity at [47, 3]"},
+        std::tuple{"v", 49, "v: has NaN or infinity at [49, 3]"}}) {
+    auto bytes = whole.file;
+    const auto at = std::ranges::find(header->tensors, name, &formats::tensor_entry::name);
+    const auto place = at->begin + (static_cast<std::size_t>(row) * of.width + 3) * sizeof(float);
+    const float bad = *name == 'v' ? INFINITY : NAN;
+    std::memcpy(bytes.data() + place, &bad, sizeof bad);
+    const auto source = put(folder / "source", bytes);
+    const auto refused = tests::viva(attention(source, folder / "out", {"--causal"}));
+    INFO(refused.err);
+    CHECK(refused.code == 3);
+    CHECK(refused.err.find(says) != std::string::npos);
+    for (const auto& each : fs::directory_iterator(folder.path()))
+      CHECK_FALSE(each.path().filename().string().starts_with("out"));
+    const auto kept = tests::viva(
+        attention(source, folder / "kept", {"--causal", "--on-nan", "keep", "--overwrite"}));
+    INFO(kept.err);
+    REQUIRE(kept.code == 0);
+    const auto out = values_in(folder / "kept", "out");
+    const auto numbers = [&](std::size_t head, std::size_t query) {
+      const auto* first = &out[(head * of.queries + query) * of.width];
+      return std::all_of(first, first + of.width, [](double x) { return std::isfinite(x); });
+    };
+    CHECK(numbers(1, 4) == (*name != 'v')); // what is hidden in v may show
+    CHECK(numbers(1, 5) == (*name == 'k')); // query 5 of head 1 is row 35 of q
+    CHECK(numbers(0, 29) == (*name == 'q')); // sees every key
+  }
+}
+
 TEST_CASE("attention: --overwrite onto a folder or a pipe is refused before the work") {
   const temporary_folder folder;
   const auto source =

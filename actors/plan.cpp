@@ -1,5 +1,6 @@
 #include "actors/plan.hpp"
 
+#include "actors/plan_size.hpp"
 #include "actors/version.hpp"
 #include "formats/shown.hpp"
 #include "kernels/awq_search.hpp"
@@ -55,6 +56,8 @@ namespace {
 constexpr std::uint64_t base_bytes = 24 << 20;
 constexpr std::uint64_t bytes_per_tensor = 12 << 10;
 constexpr std::uint64_t bytes_per_lane = 512 << 10;
+// What the book, its checksums and the journal's groups keep of a shard; 340 were measured.
+constexpr std::uint64_t bytes_per_shard = 384;
 // A lane holds one run of rows: its encoded bytes, and in f32 the run itself and its decoded image.
 constexpr std::uint64_t bytes_per_value = 12;
 constexpr std::uint64_t run_values_min = 4096;
@@ -65,9 +68,10 @@ constexpr std::uint64_t bytes_per_scale = 48;
 constexpr std::uint64_t bytes_per_candidate_scale = 16 + 8 * kernels::awq::candidates;
 
 // A lane that is a process: its stacks and what the C library keeps; its own copy of the plan. A
-// spare has the first alone.
+// spare and the nursery have the first alone.
 constexpr std::uint64_t bytes_per_process = 2 << 20;
 constexpr std::uint64_t bytes_per_tensor_again = 4 << 10;
+constexpr std::uint64_t bytes_per_shard_again = 2 * sizeof(shard); // as a vector grows
 
 std::uint64_t inputs_bytes(const plan& p) {
   std::uint64_t known = 0;
@@ -80,8 +84,9 @@ std::uint64_t inputs_bytes(const plan& p) {
 std::uint64_t processes_bytes(const plan& p, const job_limits& limits, std::uint32_t lanes) {
   if (limits.lanes_are == isolation::thread)
     return 0;
-  return (lanes + 1) * bytes_per_process
-         + lanes * (p.tensors.size() * bytes_per_tensor_again + inputs_bytes(p));
+  return (lanes + 2) * bytes_per_process
+         + lanes * (p.tensors.size() * bytes_per_tensor_again
+                    + p.shards.size() * bytes_per_shard_again + inputs_bytes(p));
 }
 
 /// What is known of inputs, and what the search for scales keeps besides the lanes' runs.
@@ -123,18 +128,50 @@ expected<void> fit_collected(const plan& p, std::uint64_t bytes_max) {
   return {};
 }
 
+std::string mib(std::uint64_t bytes) {
+  return std::to_string((bytes >> 20) + 1) + " MiB";
+}
+
+tl::unexpected<error> too_many(std::size_t tensors, std::uint64_t shards, std::uint32_t lanes,
+                               std::uint64_t need) {
+  return fail(errc::over_budget,
+              std::to_string(tensors) + " tensors in " + std::to_string(shards) + " shards on "
+                + std::to_string(lanes) + " lanes need " + mib(need)
+                + ", more than --max-memory; raise it, use fewer --lanes or larger --shard-bytes");
+}
+
+/// Of a matrix, whose rows stay whole; of anything else by its bytes.
+std::uint64_t shards_of(const formats::tensor_entry& t, std::uint64_t shard_bytes_max) {
+  const auto bytes = t.bytes();
+  const bool rows_stay = t.shape.size() == 2 && t.shape[0] > 0;
+  const auto row = rows_stay ? bytes / t.shape[0] : 1;
+  return bytes / std::max<std::uint64_t>({row, shard_bytes_max, 1});
+}
+
 } // namespace
 
+expected<void> fit_plan(const formats::checkpoint& source, const job_limits& limits,
+                        std::uint32_t lanes) {
+  std::uint64_t shards = 0;
+  std::size_t tensors = 0;
+  for (const auto& file : source.files) {
+    tensors += file.header.tensors.size();
+    for (const auto& t : file.header.tensors)
+      shards += shards_of(t, limits.shard_bytes_max);
+  }
+  const auto need = base_bytes + tensors * bytes_per_tensor + shards * sizeof(shard);
+  if (need > limits.memory_bytes_max)
+    return too_many(tensors, shards, lanes, need);
+  return {};
+}
+
 expected<void> fit_memory(plan& p, const job_limits& limits, std::uint32_t lanes) {
-  const auto mib = [](std::uint64_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; };
-  const auto fixed = base_bytes + p.tensors.size() * bytes_per_tensor + lanes * bytes_per_lane
+  const auto fixed = base_bytes + p.tensors.size() * bytes_per_tensor
+                     + p.shards.size() * bytes_per_shard + lanes * bytes_per_lane
                      + statistics_bytes(p, lanes) + processes_bytes(p, limits, lanes);
   const auto smallest = fixed + run_values_min * bytes_per_value * lanes;
   if (smallest > limits.memory_bytes_max)
-    return fail(errc::over_budget,
-                std::to_string(p.tensors.size()) + " tensors on " + std::to_string(lanes)
-                  + " lanes need " + mib(smallest)
-                  + ", more than --max-memory; raise it or use fewer --lanes");
+    return too_many(p.tensors.size(), p.shards.size(), lanes, smallest);
   const auto each = (limits.memory_bytes_max - fixed) / lanes / bytes_per_value;
   for (const auto& tensor : p.tensors)
     if (const auto need = grain_values(tensor); need > each)

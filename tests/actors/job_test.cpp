@@ -1,5 +1,6 @@
 // Whole jobs on checkpoints made on the spot: real files, real actors, real faults.
 
+#include "actors/plan_size.hpp"
 #include "tests/actors/jobs.hpp"
 
 #include <thread>
@@ -289,6 +290,42 @@ TEST_CASE("quantize: a budget that no lane can keep is refused before any work")
   REQUIRE_FALSE(report);
   CHECK(report.error().code == errc::over_budget);
   CHECK_FALSE(fs::exists(actors::partial_path(spec.output)));
+}
+
+TEST_CASE("quantize: more tensors or shards than there is memory to plan are refused before that") {
+  formats::checkpoint many;
+  many.files.resize(1);
+  auto& tensors = many.files.front().header.tensors;
+  tensors.push_back({"w", "BF16", {1 << 20, 4096}, 0, 8ull << 30});
+  job_limits limits;
+  limits.memory_bytes_max = 48 << 20;
+  CHECK(actors::fit_plan(many, limits, 2));
+  limits.shard_bytes_max = 4096; // rows of 8 KiB stay whole: 1 Mi shards
+  const auto shards = actors::fit_plan(many, limits, 2);
+  REQUIRE_FALSE(shards);
+  CHECK(shards.error().code == errc::over_budget);
+  CHECK(shards.error().text.find("1048576 shards") != std::string::npos);
+  CHECK(shards.error().text.find("--shard-bytes") != std::string::npos);
+  limits.shard_bytes_max = 8 << 20;
+  tensors.resize(4000, tensors.front());
+  const auto refused = actors::fit_plan(many, limits, 2);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().text.find("4000 tensors") != std::string::npos);
+}
+
+TEST_CASE("quantize: a job of very many shards counts what it keeps of each") {
+  const temporary_folder folder;
+  auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
+  const auto c = formats::open_checkpoint(spec.source);
+  REQUIRE(c);
+  auto few = actors::plan_quantize(*c, spec, {});
+  REQUIRE(few);
+  auto many = *few;
+  while (many.shards.size() < 120'000)
+    many.shards.push_back(many.shards.front());
+  spec.limits.memory_bytes_max = 64 << 20;
+  CHECK(actors::fit_memory(*few, spec.limits, 2));
+  CHECK_FALSE(actors::fit_memory(many, spec.limits, 2)); // 44 MiB more
 }
 
 TEST_CASE("quantize: a healthy job costs two messages a batch and two a commit") {

@@ -234,7 +234,8 @@ TEST_CASE("process lanes: what each needs counts in the memory that a job may us
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == errc::over_budget);
   spec.limits.memory_bytes_max
-    += (lanes + 1) * (2ull << 20) + lanes * threads.tensors.size() * (4 << 10);
+    += (lanes + 2) * (2ull << 20) + lanes * threads.tensors.size() * (4 << 10)
+       + lanes * threads.shards.size() * 2 * sizeof(actors::shard);
   REQUIRE(actors::fit_memory(processes, spec.limits, lanes));
   CHECK(processes.run_values_max == threads.run_values_max);
 }

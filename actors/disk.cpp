@@ -40,7 +40,9 @@ public:
         continue;
       if (n == 0)
         return fail(errc::unreadable, x_name.string() + ": ends at byte " + std::to_string(at)
-                                        + ", before what should be read there");
+                                        + ", before what should be read there; say --overwrite, or "
+                                          "remove the .partial output and its journal, to start "
+                                          "anew");
       if (n < 0)
         return failed("read back", x_name, false);
       at += static_cast<std::uint64_t>(n);
@@ -115,15 +117,51 @@ public:
 
 } // namespace
 
+namespace {
+
+/// What to do about it, in words that continue the error's.
+std::string_view remedy_of(int reason, bool writing) {
+  switch (reason) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some space and run the same command again";
+    case EACCES:
+    case EPERM:
+      return "check the permissions";
+    case EROFS:
+      return "the file system is read-only; choose another place";
+    case EIO:
+      return "the disk or its connection fails; look at the system's log, mend it, and run the "
+             "same command again";
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return "raise the limit (ulimit -n, memory) or stop other programs, and run it again";
+    case EFBIG:
+      return "the file system or ulimit -f forbids files of that size; choose another place";
+    case ENAMETOOLONG:
+      return "choose a shorter name";
+    case EXDEV:
+    case EBUSY:
+    case EINVAL:
+    case EOPNOTSUPP:
+      return "the file system cannot do it, or something else is mounted there; choose another "
+             "place";
+    default:
+      return writing ? "check that the folder is there and may be written to"
+                     : "check that it is there and may be read";
+  }
+}
+
+} // namespace
+
 error system_error(const std::string& doing, const fs::path& file, bool writing) {
   const int reason = errno;
   const auto code = !writing ? errc::unreadable
                     : reason == ENOSPC || reason == EDQUOT ? errc::disk_full
                                                            : errc::cannot_write;
-  const char* remedy = code == errc::disk_full ? "; free some space and run the same command again"
-                       : reason == EACCES || reason == EPERM ? "; check the permissions"
-                                                             : "";
-  return {code, file.string() + ": cannot " + doing + ": " + std::strerror(reason) + remedy};
+  return {code, file.string() + ": cannot " + doing + ": " + std::strerror(reason) + "; "
+                  + std::string(remedy_of(reason, writing))};
 }
 
 disk& real_disk() {

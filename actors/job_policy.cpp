@@ -244,7 +244,8 @@ void job_policy::take_one(const shard_receipt& receipt) {
     return;
   x_stopping |= ++x_shards_home == x_options.interrupt_after;
   if (!count_done(s, receipt.findings))
-    return note_problem(s, {errc::job_failed, "a lane told findings that make no sense"});
+    return note_problem(s, {errc::job_failed, "a lane told findings that make no sense; run the "
+                                             "same command again to resume"});
   if (x_work->writes())
     x_unsaved_bytes += receipt.findings.size();
   remember(done_record{s, receipt.checksum, receipt.findings});

@@ -2,6 +2,8 @@
 
 #include "tests/actors/jobs.hpp"
 
+#include <cerrno>
+#include <cstring>
 #include <sys/stat.h>
 
 using namespace viva;
@@ -138,4 +140,21 @@ TEST_CASE("quantize: --overwrite replaces a checkpoint and nothing else") {
   spec.output = folder / "queue";
   CHECK(run_quantize(spec).error().code == errc::output_exists);
   CHECK(fs::is_fifo(spec.output));
+}
+
+TEST_CASE("disk: every error of the system comes with something to do about it") {
+  for (const int reason : {ENOSPC, EDQUOT, EACCES, EPERM, EROFS, EIO, EMFILE, ENFILE, ENOMEM, EFBIG,
+                           ENAMETOOLONG, EBUSY, EINVAL, ENOENT, ENOTDIR, ELOOP})
+    for (const bool writing : {false, true}) {
+      errno = reason;
+      const auto said = actors::system_error("sync", "out.journal", writing);
+      CAPTURE(said.text);
+      CHECK(said.text.find("out.journal: cannot sync: " + std::string(std::strerror(reason)) + "; ")
+            == 0);
+      CHECK(said.text.size() > said.text.find("; ") + 15);
+    }
+  errno = EIO;
+  CHECK(actors::system_error("sync", "f", true).text.find("system's log") != std::string::npos);
+  errno = EROFS;
+  CHECK(actors::system_error("open", "f", true).text.find("read-only") != std::string::npos);
 }

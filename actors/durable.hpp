@@ -6,6 +6,8 @@
 #include "actors/journal_file.hpp"
 #include "actors/workplace.hpp"
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,9 +19,16 @@ namespace viva::actors {
 expected<void> make_durable(const workplace& place, journal_file& file,
                             const std::vector<journal_record>& records);
 
-/// Writes the late texts, makes everything durable, gives the output its name.
-expected<void> publish_output(const workplace& place,
+/// The steps of giving the output its name, each after it is done. Stopped after any of them, the
+/// same command goes on from there.
+enum class naming_step : std::uint32_t { recorded = 1, named = 2, replaced_removed = 3 };
+
+/// Writes the late texts, makes everything durable, notes in the journal that the name is given,
+/// gives it, removes what it replaced and the journal. Where an earlier life came as far as the
+/// name, only the rest. `reached` is told each step.
+expected<void> publish_output(const workplace& place, journal_file& file,
                               const std::vector<std::pair<placement, std::string>>& late,
-                              bool overwrite);
+                              bool overwrite,
+                              const std::function<void(naming_step)>& reached);
 
 } // namespace viva::actors

@@ -4,6 +4,7 @@
 #include "actors/collector.hpp"
 #include "actors/job_door.hpp"
 #include "actors/output_claim.hpp"
+#include "actors/plan_size.hpp"
 #include "actors/resume.hpp"
 #include "actors/shard_work.hpp"
 #include "actors/tree.hpp"
@@ -125,8 +126,9 @@ expected<void> begin_output(const plan& work, const run_options& options,
   if (!found)
     return tl::unexpected(found.error());
   earlier = std::move(*found);
-  if (auto space = check_space(work, options.output); !space)
-    return space;
+  if (!earlier.named)
+    if (auto space = check_space(work, options.output); !space)
+      return space;
   auto opened =
     journal_file::open(journal_path(options.output), work.fingerprint, earlier.journal);
   if (!opened)
@@ -177,7 +179,8 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
       claim->discard(); // nothing durable stands in it
     return tl::unexpected<error>(std::move(why));
   };
-  auto place = workplace::open(work, options.output, observer.interrupted);
+  auto place = earlier.named ? workplace::revisit(work, options.output, *earlier.named)
+                             : workplace::open(work, options.output, observer.interrupted);
   if (!place)
     return give_up(place.error());
   const auto site = make_site(std::move(work), std::move(*place), options, lanes);
@@ -336,6 +339,8 @@ expected<job_report> run_quantize(const quantize_spec& spec, const job_observer&
   if (!spec.dry_run)
     if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
       return tl::unexpected(free.error());
+  if (auto fits = fit_plan(*source, spec.limits, lanes_of(spec.limits)); !fits)
+    return tl::unexpected(fits.error());
   std::map<std::string, std::string> kept;
   if (spec.on_nan == nan_policy::keep) {
     auto found = find_kept(*source, spec, observer);
@@ -363,6 +368,8 @@ expected<job_report> run_dequantize(const dequantize_spec& spec, const job_obser
     return tl::unexpected(source.error());
   if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
     return tl::unexpected(free.error());
+  if (auto fits = fit_plan(*source, spec.limits, lanes_of(spec.limits)); !fits)
+    return tl::unexpected(fits.error());
   auto work = plan_dequantize(*source, spec);
   if (!work)
     return tl::unexpected(work.error());
@@ -378,6 +385,9 @@ expected<job_report> run_compare(const compare_spec& spec, const job_observer& o
   auto b = formats::open_checkpoint(spec.b);
   if (!b)
     return tl::unexpected(b.error());
+  for (const auto* side : {&*a, &*b})
+    if (auto fits = fit_plan(*side, spec.limits, lanes_of(spec.limits)); !fits)
+      return tl::unexpected(fits.error());
   auto work = plan_compare(*a, *b, spec);
   if (!work)
     return tl::unexpected(work.error());

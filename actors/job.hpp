@@ -50,6 +50,8 @@ struct fault_plan {
   std::uint32_t throw_every = 0; ///< A lane throws on every n-th ticket it starts; 0: never.
   std::uint32_t poison = 0;      ///< Every lane throws on the n-th shard of the plan; 0: none.
   std::uint32_t stop_after = 0; ///< The process ends itself (SIGKILL) after so many durable shards.
+  /// The same at a step of giving the output its name: 1 noted, 2 named, 3 the old one removed.
+  std::uint32_t stop_at_naming = 0;
   /// The first run of the n-th shard ends its lane process so; 0: never. Not for threads.
   std::uint32_t crash_at = 0, abort_at = 0, hang_at = 0, oom_at = 0, garbage_at = 0, exit_at = 0;
   std::uint32_t interrupt_after = 0; ///< As Ctrl-C, once so many shards of this run came home.

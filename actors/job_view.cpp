@@ -1,6 +1,6 @@
 #include "actors/job_view.hpp"
 
-#include "actors/journal_file.hpp"
+#include "actors/output_claim.hpp"
 #include "actors/workplace.hpp"
 
 #include <algorithm>
@@ -79,9 +79,8 @@ expected<job_status> status_of(const fs::path& output) {
   std::error_code why;
   const auto name = journal_path(output);
   const bool partial = fs::exists(partial_path(output), why);
-  const bool whole = fs::exists(output, why);
   if (!fs::exists(name, why)) {
-    if (!partial && !whole)
+    if (!partial && !fs::exists(output, why))
       return fail(errc::unreadable, output.string()
                                       + ": no output, no partial output and no journal; name the "
                                         "output as it was given to the job");
@@ -90,6 +89,7 @@ expected<job_status> status_of(const fs::path& output) {
   auto journal = read_journal(name);
   if (!journal)
     return tl::unexpected(journal.error());
+  const bool named = is_named(real_disk(), output, *journal);
   job_status status;
   status.lives = journal->end.life;
   status.struck = struck_in(*journal);
@@ -103,9 +103,12 @@ expected<job_status> status_of(const fs::path& output) {
   }
   const auto bytes = fs::file_size(name, why);
   status.torn_bytes = why || bytes < journal->end.bytes ? 0 : bytes - journal->end.bytes;
-  if (whole && !partial) { // it was killed between giving the name and removing its journal
+  if (named) { // it was killed between giving the name and removing its journal
     status.state = job_state::done;
-    status.next = "nothing to do; " + name.string() + " is of no more use and may be removed";
+    status.next = "nothing to do; the same command, or you, may remove " + name.string()
+                  + (partial && journal->naming->replaces
+                       ? " and the output that was replaced, " + partial_path(output).string()
+                       : "");
     return status;
   }
   if (std::ranges::any_of(status.struck, &struck_shard::quarantined))

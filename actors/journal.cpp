@@ -26,8 +26,13 @@ caf::behavior journal(caf::event_based_actor*, std::shared_ptr<journal_file> fil
         std::raise(SIGKILL); // a crash put in on purpose: nothing gets a chance to tidy up
       return result;
     },
-    [](const publish& what) {
-      return answer(publish_output(what.site->place, what.late, what.site->overwrite));
+    [file](const publish& what) {
+      const auto stop_at = what.site->faults.stop_at_naming;
+      return answer(publish_output(what.site->place, *file, what.late, what.site->overwrite,
+                                   [stop_at](naming_step reached) {
+                                     if (static_cast<std::uint32_t>(reached) == stop_at)
+                                       std::raise(SIGKILL);
+                                   }));
     },
   };
 }

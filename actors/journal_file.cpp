@@ -16,7 +16,9 @@ constexpr std::size_t head_bytes = 4 + 4 + 8 + 4 + 8;
 constexpr std::size_t check_at = 4 + 4 + 8 + 4;
 constexpr std::size_t frame_bytes_max = 256u << 20;
 constexpr std::size_t frame_bytes_wanted = 16u << 20; // a group that is larger takes several
-enum kind : std::uint8_t { opening = 1, done = 2, strike = 3, quarantine = 4, pardon = 5 };
+enum kind : std::uint8_t {
+  opening = 1, done = 2, strike = 3, quarantine = 4, pardon = 5, naming = 6
+};
 
 template <class T>
 void put(std::string& out, T v) {
@@ -69,8 +71,9 @@ std::string encoded(const journal_record& record) {
   std::visit(
     [&](const auto& r) {
       using type = std::decay_t<decltype(r)>;
-      put(body, r.shard);
       kind what = pardon;
+      if constexpr (!std::is_same_v<type, naming_record>)
+        put(body, r.shard);
       if constexpr (std::is_same_v<type, done_record>) {
         what = done;
         put(body, r.checksum);
@@ -81,6 +84,11 @@ std::string encoded(const journal_record& record) {
       } else if constexpr (std::is_same_v<type, quarantine_record>) {
         what = quarantine;
         put(body, r.place);
+      } else if constexpr (std::is_same_v<type, naming_record>) {
+        what = naming;
+        put(body, r.device);
+        put(body, r.inode);
+        put(body, std::uint8_t{r.replaces});
       }
       put(out, static_cast<std::uint8_t>(what));
     },
@@ -148,6 +156,8 @@ private:
   bool add(std::uint8_t what, std::string_view body) {
     if (what == opening)
       return add_opening(body);
+    if (what == naming)
+      return add_naming(body);
     std::uint32_t shard = 0;
     std::uint64_t checksum = 0;
     std::string text;
@@ -180,6 +190,16 @@ private:
         return false;
       x_into.fingerprint[key] = value;
     }
+    return true;
+  }
+  bool add_naming(std::string_view body) {
+    naming_record record;
+    std::uint8_t replaces = 0;
+    if (!take(body, record.device) || !take(body, record.inode) || !take(body, replaces)
+        || replaces > 1 || !body.empty())
+      return false;
+    record.replaces = replaces == 1;
+    x_into.naming = record;
     return true;
   }
   void forget(std::uint32_t shard) {

@@ -8,7 +8,8 @@
 //              check = xxh3-64 of bytes, seq, life and payload; seq counts up from 0; life is 1 for
 //              the first process that worked on the job, one more for each that resumed it
 //   payload := record*
-//   record  := kind:u8 bytes:u32 body                opening, done, strike, quarantine, pardon
+//   record  := kind:u8 bytes:u32 body                opening, done, strike, quarantine, pardon,
+//                                                   naming
 //
 // The first frame holds the opening alone: the fingerprint of the job, key by key. A frame is
 // synced before the next is written, so a crash can only tear the last; a torn tail (also zeros or
@@ -39,6 +40,7 @@ struct journal_content {
   std::vector<done_record> done;              ///< One for each shard; its last.
   std::vector<strike_record> strikes;         ///< Of shards neither done since nor pardoned.
   std::vector<quarantine_record> quarantined; ///< As above.
+  std::optional<naming_record> naming;        ///< The last.
   journal_end end;                            ///< Where a torn tail begins.
 };
 

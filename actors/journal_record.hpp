@@ -3,6 +3,7 @@
 // Journal records: what a job remembers, as plain values.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -33,7 +34,15 @@ struct pardon_record {
   std::uint32_t shard = 0;
 };
 
-using journal_record = std::variant<done_record, strike_record, quarantine_record, pardon_record>;
+/// The output is whole and gets its name now: where OUT is this very file or folder it has it, and
+/// only tidying up is left.
+struct naming_record {
+  std::uint64_t device = 0, inode = 0; ///< Of OUT.partial.
+  bool replaces = false; ///< OUT.partial is then the older output, to be removed.
+};
+
+using journal_record
+  = std::variant<done_record, strike_record, quarantine_record, pardon_record, naming_record>;
 
 /// Where the whole frames of a journal end, and what the next one continues.
 struct journal_end {
@@ -48,6 +57,7 @@ struct earlier_run {
   std::vector<strike_record> strikes;         ///< Of shards that are not done, in order.
   std::vector<quarantine_record> quarantined; ///< Not done, not pardoned.
   std::vector<done_record> damaged; ///< Journaled as done, but their bytes are not there.
+  std::optional<naming_record> named; ///< OUT is this job's whole output already.
   journal_end journal;
 };
 

@@ -113,7 +113,17 @@ expected<descriptor> lock_journal(const fs::path& name) {
   }
 }
 
+tl::unexpected<error> is_there(const fs::path& output) {
+  return fail(errc::output_exists,
+              shown(output) + ": is there already; choose another output or say --overwrite");
+}
+
 } // namespace
+
+bool is_named(disk& on, const fs::path& output, const journal_content& journal) {
+  return journal.naming
+         && on.identity(output) == file_identity{journal.naming->device, journal.naming->inode};
+}
 
 expected<void> check_output(const formats::checkpoint& source, const fs::path& output,
                             bool overwrite) {
@@ -129,10 +139,13 @@ expected<void> check_output(const formats::checkpoint& source, const fs::path& o
   }
   if (!fs::exists(status))
     return {};
-  if (!overwrite)
-    return fail(errc::output_exists,
-                shown(output) + ": is there already; choose another output or say --overwrite");
-  return check_replaceable(output);
+  if (overwrite)
+    return check_replaceable(output);
+  if (fs::is_regular_file(journal_path(output), why))
+    if (const auto journal = read_journal(journal_path(output));
+        journal && is_named(real_disk(), output, *journal))
+      return {};
+  return is_there(output);
 }
 
 expected<output_claim> output_claim::take(const fs::path& output) {
@@ -156,11 +169,15 @@ expected<earlier_run> find_earlier(disk& on, const fs::path& output,
                                    const fingerprint_map& fingerprint, bool overwrite) {
   const auto partial = partial_path(output);
   const bool grown = on.identity(partial) != file_identity{};
+  const bool there = on.identity(output) != file_identity{};
   if (on.identity(journal_path(output)) == file_identity{} && !grown)
-    return earlier_run{};
+    return there && !overwrite ? is_there(output) : expected<earlier_run>{};
   auto journal = read_journal(on, journal_path(output));
   if (!journal && !overwrite)
     return tl::unexpected(journal.error());
+  const bool named = journal && is_named(on, output, *journal);
+  if (there && !named && !overwrite)
+    return is_there(output);
   if (journal && journal->fingerprint.empty()) { // new, or torn before anything was durable
     if (grown) // the opening is durable before a partial output is made
       return fail(errc::output_exists,
@@ -174,12 +191,13 @@ expected<earlier_run> find_earlier(disk& on, const fs::path& output,
                 shown(journal_path(output)) + ": belongs to another job (" + differs
                   + "); repeat that job's command to resume it, choose another output, or say "
                     "--overwrite to start anew");
-  if (!differs.empty() || !grown) {
+  if (!differs.empty() || (!grown && !named)) {
     on.remove_all(partial);
     return earlier_run{};
   }
   return earlier_run{std::move(journal->done), std::move(journal->strikes),
-                     std::move(journal->quarantined), {}, journal->end};
+                     std::move(journal->quarantined), {},
+                     named ? journal->naming : std::nullopt, journal->end};
 }
 
 void output_claim::discard() const {

@@ -17,14 +17,20 @@
 
 namespace viva::actors {
 
-/// Refuses an output that is there already, or whose names reach any file of a source: by the same
-/// inode, inside or around its folder. With `overwrite`, only a checkpoint may be replaced.
+/// True where OUT is the whole output of the job that this journal is of: it was stopped between
+/// giving the name and removing what it leaves.
+bool is_named(disk& on, const std::filesystem::path& output, const journal_content& journal);
+
+/// Refuses an output that is there already (but lets pass what `is_named`: its job ends it), or
+/// whose names reach any file of a source: by the same inode, inside or around its folder. With
+/// `overwrite`, only a checkpoint may be replaced.
 expected<void> check_output(const formats::checkpoint& source, const std::filesystem::path& output,
                             bool overwrite);
 
 /// What an earlier life of this very job left; a new one where nothing is there. Leftovers of
 /// another job are refused, or removed where `overwrite` is said; a partial output without a
-/// journal is never trusted and never removed.
+/// journal is never trusted and never removed. Refuses once more what `check_output` does, as it
+/// is now that the claim is held.
 expected<earlier_run> find_earlier(disk& on, const std::filesystem::path& output,
                                    const fingerprint_map& fingerprint, bool overwrite);
 

@@ -82,6 +82,11 @@ expected<void> verify_earlier(earlier_run& earlier, const plan& work, const work
     (record.checksum == (*found)[i] ? good : earlier.damaged).push_back(std::move(record));
   }
   earlier.done = std::move(good);
+  if (earlier.named && earlier.done.size() != work.shards.size())
+    return fail(errc::output_exists,
+                place.output().string()
+                  + ": is the output of this job, and was changed since; move it away and remove "
+                    + journal_path(place.output()).string() + " to run the job again");
   return {};
 }
 

@@ -12,7 +12,8 @@
 namespace viva::actors {
 
 /// Moves shards whose bytes are not what the journal says from `done` to `damaged`, and forgets
-/// records of shards that the plan does not have. `interrupted` may be null.
+/// records of shards that the plan does not have. Refuses an output that has its name and is not
+/// all of what the journal says. `interrupted` may be null.
 expected<void> verify_earlier(earlier_run& earlier, const plan& work, const workplace& place,
                               std::uint32_t threads, const std::atomic<bool>* interrupted);
 

@@ -173,6 +173,24 @@ expected<workplace> workplace::join(const plan& p, const fs::path& output,
   return result;
 }
 
+expected<workplace> workplace::revisit(const plan& p, const fs::path& output,
+                                       const naming_record& named, disk& on) {
+  workplace result;
+  result.x_disk = &on;
+  if (auto mapped = result.map_sources(p); !mapped)
+    return tl::unexpected(mapped.error());
+  result.x_output = output;
+  result.x_partial = {named.device, named.inode};
+  result.x_named = named;
+  for (const auto& file : p.output.files) {
+    auto opened = on.open(p.output.folder ? output / file.name : output, disk::mode::read);
+    if (!opened)
+      return tl::unexpected(opened.error());
+    result.x_outputs.push_back(std::move(*opened));
+  }
+  return result;
+}
+
 expected<workplace> workplace::open(const plan& p, const fs::path& output,
                                     const std::atomic<bool>* interrupted, disk& on) {
   workplace result;
@@ -279,27 +297,35 @@ expected<void> workplace::check_partial() const {
   return {};
 }
 
-expected<void> workplace::publish(bool overwrite) const {
-  const auto partial = partial_path(x_output);
+expected<naming_record> workplace::finish(bool overwrite) const {
   for (const auto& good : {check_sources(), check_partial()})
     if (!good)
-      return good;
+      return tl::unexpected(good.error());
   if (auto done = sync(); !done)
-    return done;
+    return tl::unexpected(done.error());
   if (x_folder)
-    if (auto done = sync_tree(*x_disk, partial); !done)
+    if (auto done = sync_tree(*x_disk, partial_path(x_output)); !done)
+      return tl::unexpected(done.error());
+  return naming_record{x_partial.device, x_partial.inode,
+                       overwrite && x_disk->identity(x_output) != file_identity{}};
+}
+
+// Without --overwrite the rename refuses to replace what appeared meanwhile; with it the two names
+// are exchanged in one step and only then is the old output removed.
+expected<void> workplace::give_name(const naming_record& how) const {
+  if (!x_named)
+    if (auto done = x_disk->rename(partial_path(x_output), x_output, how.replaces); !done)
       return done;
-  // Without --overwrite the rename refuses to replace what appeared meanwhile; with it the two
-  // names are exchanged in one step and only then is the old output removed.
-  const bool exchange = overwrite && x_disk->identity(x_output) != file_identity{};
-  if (auto done = x_disk->rename(partial, x_output, exchange); !done)
-    return done;
-  if (auto done = x_disk->sync_folder(x_output.parent_path()); !done)
-    return done;
-  if (exchange)
-    x_disk->remove_all(partial);
+  return x_disk->sync_folder(x_output.parent_path());
+}
+
+void workplace::remove_replaced(const naming_record& how) const {
+  if (how.replaces)
+    x_disk->remove_all(partial_path(x_output));
+}
+
+void workplace::remove_journal() const {
   x_disk->remove_all(journal_path(x_output));
-  return {};
 }
 
 } // namespace viva::actors

@@ -8,12 +8,14 @@
 // Lanes call `source` and `write` from any thread at once; the rest is for one thread.
 
 #include "actors/disk.hpp"
+#include "actors/journal_record.hpp"
 #include "actors/plan.hpp"
 #include "actors/source_guard.hpp"
 
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -75,6 +77,10 @@ public:
   static expected<workplace> join(const plan& p, const std::filesystem::path& output,
                                   file_identity partial,
                                   std::atomic<std::uint64_t>& steps);
+  /// The same place where an earlier life gave the output its name already: sources are mapped, the
+  /// output is read, nothing is made or written.
+  static expected<workplace> revisit(const plan& p, const std::filesystem::path& output,
+                                     const naming_record& named, disk& on = real_disk());
   /// Device and inode of OUT.partial; zeros where the plan writes nothing.
   file_identity partial_identity() const noexcept {
     return x_partial;
@@ -92,9 +98,22 @@ public:
   /// Makes every byte written so far durable.
   expected<void> sync() const;
 
-  /// Gives the output its final name; `sync` must have succeeded after the last write. Refuses
-  /// where a source file changed while the job ran, or OUT.partial is not the one it wrote.
-  expected<void> publish(bool overwrite) const;
+  const std::filesystem::path& output() const noexcept {
+    return x_output;
+  }
+  /// Set where the output was found under its name.
+  const std::optional<naming_record>& named() const noexcept {
+    return x_named;
+  }
+  /// Makes everything durable under its partial name; `sync` must have succeeded after the last
+  /// write. Refuses where a source file changed while the job ran, or OUT.partial is not the one it
+  /// wrote. What it returns is for the journal, before `give_name`.
+  expected<naming_record> finish(bool overwrite) const;
+  /// OUT.partial becomes OUT, in one step; durable when it returns.
+  expected<void> give_name(const naming_record& how) const;
+  /// Removes the output that was replaced, then the journal. Again, if need be.
+  void remove_replaced(const naming_record& how) const;
+  void remove_journal() const;
 
 private:
   expected<void> map_sources(const plan& p);
@@ -111,6 +130,7 @@ private:
   std::vector<std::unique_ptr<open_file>> x_outputs;
   std::filesystem::path x_output;
   bool x_folder = false;
+  std::optional<naming_record> x_named;
   std::atomic<std::uint64_t>* x_steps = nullptr;
 };
 

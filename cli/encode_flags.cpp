@@ -38,6 +38,7 @@ constexpr fault_name fault_names[] = {
     {"throw-every", &fault_plan::throw_every},
     {"poison", &fault_plan::poison},
     {"stop-after", &fault_plan::stop_after},
+    {"stop-at-naming", &fault_plan::stop_at_naming},
     {"interrupt-after", &fault_plan::interrupt_after},
     {"crash-at", &fault_plan::crash_at},
     {"abort-at", &fault_plan::abort_at},
@@ -62,8 +63,8 @@ expected<void> read_faults(encode_flags& flags) {
       return fail(
           errc::bad_option,
           fmt::format("--fault '{}' is none of throw-every=N, poison=N, stop-after=N, "
-                      "interrupt-after=N, crash-at=N, abort-at=N, hang-at=N, oom-at=N, "
-                      "garbage-at=N, exit-at=N",
+                      "stop-at-naming=N, interrupt-after=N, crash-at=N, abort-at=N, hang-at=N, "
+                      "oom-at=N, garbage-at=N, exit-at=N",
                       text));
     flags.spec.faults.*fault->count = value;
   }

@@ -100,12 +100,19 @@ TEST_CASE("status: shards in quarantine are named with every reason, and what to
 
 TEST_CASE("status: a journal that outlived its output's naming is of no more use", "[status]") {
   const temporary_folder folder;
-  leave_journal(folder / "out");
   write(folder / "out", "x");
-  const auto status = status_of(folder / "out");
-  REQUIRE(status);
-  CHECK(status->state == job_state::done);
-  CHECK(status->next.find("may be removed") != std::string::npos);
+  for (const bool ours : {false, true}) {
+    auto named = actors::real_disk().identity(folder / "out");
+    if (!ours)
+      ++named.inode;
+    auto journal = journal_file::open(actors::journal_path(folder / "out"), {{"job", "x"}}, {});
+    REQUIRE(journal);
+    REQUIRE(journal->append({actors::naming_record{named.device, named.inode, false}}));
+    const auto status = status_of(folder / "out");
+    REQUIRE(status);
+    CHECK(status->state == (ours ? job_state::done : job_state::interrupted));
+    CHECK((status->next.find("may remove") != std::string::npos) == ours);
+  }
 }
 
 TEST_CASE("status: a claimed output belongs to a job that runs, and asking takes no claim",

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
                             {"frames", found.frames},
                             {"done", found.done.size()},
                             {"quarantined", found.quarantined},
+                            {"named", found.named},
                             {"broken", found.broken}};
   std::puts(said.dump().c_str());
   return damaged || !found.broken.empty() ? 1 : 0;

@@ -100,6 +100,11 @@ private:
       }
       return in.good;
     }
+    if (kind == 6) {
+      in.number(8), in.number(8), in.number(1);
+      named();
+      return in.good && in.at == in.end;
+    }
     const auto shard = static_cast<std::uint32_t>(in.number(4));
     const auto name = "shard " + std::to_string(shard);
     if (kind == 2) {
@@ -127,6 +132,13 @@ private:
       return false;
     }
     return in.good && in.at == in.end;
+  }
+  void named() {
+    x_into.named = true;
+    const auto all = x_into.fingerprint.find("shards");
+    if (all != x_into.fingerprint.end() && all->second != std::to_string(x_into.done.size()))
+      x_into.broken.push_back("the output gets its name with " + std::to_string(x_into.done.size())
+                              + " of " + all->second + " shards done");
   }
   void forget(std::uint32_t shard) {
     x_into.strikes.erase(shard);

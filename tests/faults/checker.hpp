@@ -26,8 +26,9 @@ struct journal_findings {
   std::map<std::uint32_t, std::uint64_t> done; ///< Shard to checksum.
   std::map<std::uint32_t, std::vector<std::string>> strikes; ///< Since done or pardoned.
   std::set<std::uint32_t> quarantined;
+  bool named = false; ///< The output got its name, or was about to.
   /// Laws that the records break: a shard done twice with different bytes, or in quarantine without
-  /// `strikes_max + 1` lanes dead on it, or with more than those.
+  /// `strikes_max + 1` lanes dead on it, or with more than those; a name for less than all shards.
   std::vector<std::string> broken;
 };
 

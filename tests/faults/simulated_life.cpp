@@ -58,7 +58,9 @@ bool simulated_life::begin() {
       return refuse(pardoned.error());
     x_past.strikes.clear();
   }
-  auto place = workplace::open(x_ground.work, output_name, nullptr, x_disk);
+  auto place = earlier->named
+                 ? workplace::revisit(x_ground.work, output_name, *earlier->named, x_disk)
+                 : workplace::open(x_ground.work, output_name, nullptr, x_disk);
   if (!place)
     return refuse(place.error());
   x_place.emplace(std::move(*place));
@@ -228,7 +230,7 @@ void simulated_life::carry_out(save& what) {
 
 void simulated_life::carry_out(give_name& what) {
   x_for_journal.push_back([this, late = std::move(what.late)] {
-    const auto done = publish_output(*x_place, late, false);
+    const auto done = publish_output(*x_place, *x_journal, late, false, [](naming_step) {});
     if (done && !x_disk.durable(output_name))
       x_past.accuse("the output has its name and is not durable");
     later(message_us, [this, problem = done ? error{} : done.error()] {
@@ -287,7 +289,8 @@ void simulated_life::carry_out(give_answer& what) {
 
 void simulated_life::check_answer() {
   const bool good = x_outcome.problem.code == errc::ok;
-  if (good != (x_disk.look(output_name) != nullptr))
+  const bool before = x_place->named().has_value(); // an earlier life gave the name
+  if (good != (x_disk.look(output_name) != nullptr) && (good || !before))
     x_past.accuse(good ? "the job said done and there is no output"
                        : "the job said failed and left an output");
   if (x_journal->sound() && x_outcome.problem.code != errc::cannot_write

@@ -34,9 +34,10 @@ public:
     x_poison.clear();
     auto last = calm();
     last.pardons = true;
-    if (!over())
+    // A power cut may bring the journal back that was removed: once more, until it stays away.
+    for (int i = 0; i < 50 && !over() && (i == 0 || x_published); ++i)
       one_life(last);
-    if (x_past.broken.empty() && !x_published)
+    if (x_past.broken.empty() && !x_done)
       x_past.accuse("without faults the job did not come to its end: " + x_last_problem);
     x_story.broken = x_past.broken;
     x_story.lane_deaths = x_past.lane_deaths;
@@ -50,7 +51,7 @@ private:
     return x_random() % of;
   }
   bool over() const {
-    return x_published || !x_past.broken.empty();
+    return x_done || !x_past.broken.empty();
   }
 
   hardship calm() const {
@@ -92,9 +93,9 @@ private:
     const bool done = end == life_end::answered && life.outcome().problem.code == errc::ok;
     x_quarantined = life.outcome().shards_quarantined;
     afterwards(end, done);
-    if (!over() && !x_calm && chance(6) == 0)
+    if (!over() && !x_published && !x_calm && chance(6) == 0)
       rot_output();
-    if (!over() && !x_calm && chance(6) == 0)
+    if (!over() && !x_published && !x_calm && chance(6) == 0)
       rot_journal();
   }
 
@@ -114,6 +115,9 @@ private:
     x_published = output != nullptr;
     if (!x_published)
       check_survivors();
+    // With its journal still there the next life has to see that all is done, and tidy up.
+    x_done = x_published && x_disk.look(actors::journal_path(output_name)) == nullptr;
+    x_story.named_only += x_published && !x_done ? 1 : 0;
   }
 
   std::string journal_bytes() {
@@ -238,7 +242,7 @@ private:
   memory x_past;
   std::set<std::uint32_t> x_poison, x_rotten;
   std::uint64_t x_quarantined = 0;
-  bool x_calm = false, x_published = false, x_early_quarantine = false;
+  bool x_calm = false, x_published = false, x_done = false, x_early_quarantine = false;
   std::string x_last_problem;
   story x_story;
 };

@@ -21,6 +21,7 @@ namespace viva::faults {
 struct story {
   std::string broken; ///< The first law that was broken; empty where all held.
   std::uint64_t lives = 0, kills = 0, power_cuts = 0, lane_deaths = 0, rotten = 0, quarantined = 0;
+  std::uint64_t named_only = 0; ///< Lives that ended between the name and the journal's removal.
   std::uint64_t shards_run = 0, events = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 namespace viva::supervision {
 namespace {
@@ -142,11 +143,13 @@ void reporter::write(const report& what, report_counts& counts) {
     return;
   }
   ++counts.written;
-  x_options.log->log(level, to_line(what));
+  // When it was, not when the writer came to it.
+  x_options.log->log(what.when, spdlog::source_loc{}, level, to_line(what));
 }
 
 void reporter::run() {
   std::vector<report> batch;
+  std::uint64_t dropped_told = 0;
   std::unique_lock lock{x_guard};
   for (;;) {
     if (x_waiting.empty()) {
@@ -158,7 +161,10 @@ void reporter::run() {
     }
     batch.swap(x_waiting);
     const auto listeners = x_listeners;
+    const auto dropped = x_counts.dropped - std::exchange(dropped_told, x_counts.dropped);
     lock.unlock();
+    if (dropped > 0)
+      x_options.log->warn("{} reports dropped: who reads the log is too slow", dropped);
     report_counts written;
     for (const auto& what : batch) {
       write(what, written);

@@ -100,6 +100,55 @@ TEST_CASE("a full ring drops and counts, and posting never waits for the log", "
   CHECK(counts.dropped + static_cast<std::uint64_t>(heard.load()) == counts.posted);
 }
 
+TEST_CASE("a report in the log carries the time of its event, not of its writing", "[report]") {
+  std::ostringstream text;
+  auto log = std::make_shared<spdlog::logger>(
+    "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text));
+  log->set_pattern("%E%F");
+  reporter reports{{.log = log}};
+  std::vector<std::chrono::nanoseconds> moments;
+  const auto note = [&] {
+    moments.emplace_back(std::chrono::system_clock::now().time_since_epoch());
+  };
+  note();
+  for (int i = 0; i < 3; ++i) { // the second and third wait for a writer that rests
+    reports.post(sample());
+    note();
+  }
+  reports.flush();
+  std::istringstream lines{text.str()};
+  for (std::size_t i = 0; i < 3; ++i) {
+    std::string line;
+    REQUIRE(std::getline(lines, line));
+    const std::chrono::nanoseconds stamp{std::stoll(line)};
+    CHECK(moments[i] <= stamp);
+    CHECK(stamp <= moments[i + 1]);
+  }
+}
+
+TEST_CASE("reports that a slow log made us drop are told in it", "[report]") {
+  std::ostringstream text;
+  auto log = std::make_shared<spdlog::logger>(
+    "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text));
+  std::mutex gate;
+  std::unique_lock closed{gate};
+  reporter reports{{.capacity = 10, .log = log}};
+  reports.subscribe([&](const report&) { std::lock_guard pass{gate}; });
+  for (int i = 0; i < 1000; ++i)
+    reports.post(sample());
+  closed.unlock();
+  reports.flush();
+  reports.post(sample());
+  reports.flush();
+  std::uint64_t told = 0; // in one line for each batch behind which there were any
+  std::istringstream lines{text.str()};
+  for (std::string line; std::getline(lines, line);)
+    if (const auto words = line.find(" reports dropped"); words != std::string::npos)
+      told += std::stoull(line.substr(line.rfind(' ', words - 1) + 1));
+  CHECK(told > 900);
+  CHECK(told == reports.counts().dropped);
+}
+
 TEST_CASE("a burst is cut in the log and counted, subscribers still hear it", "[report]") {
   std::ostringstream text;
   auto log = std::make_shared<spdlog::logger>(

@@ -4,6 +4,7 @@
 
 #include <caf/all.hpp>
 
+#include <ctime>
 #include <stdexcept>
 
 namespace viva::actors {
@@ -11,10 +12,10 @@ namespace {
 
 void fault_hook(const job_site& site, std::uint32_t shard) {
   if (site.faults.poison == shard + 1)
-    throw std::runtime_error("fault put in on purpose: poison=" + std::to_string(shard + 1));
+    throw std::runtime_error(fault_put_in() + ": poison=" + std::to_string(shard + 1));
   const auto every = site.faults.throw_every;
   if (every != 0 && (site.tickets_started.fetch_add(1) + 1) % every == 0)
-    throw std::runtime_error("fault put in on purpose: throw-every=" + std::to_string(every));
+    throw std::runtime_error(fault_put_in() + ": throw-every=" + std::to_string(every));
 }
 
 shard_receipt work_on(const job_site& site, const shard_task& task, lane_meter& meter) {
@@ -38,6 +39,14 @@ shard_receipt work_on(const job_site& site, const shard_task& task, lane_meter& 
 }
 
 } // namespace
+
+std::string fault_put_in() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const auto nanoseconds = std::to_string(now.tv_nsec);
+  return "fault put in on purpose at " + std::to_string(now.tv_sec) + '.'
+         + std::string(9 - nanoseconds.size(), '0') + nanoseconds;
+}
 
 caf::behavior lane(caf::event_based_actor* self, std::string id,
                    std::shared_ptr<lane_meter> meter) {

@@ -11,9 +11,15 @@
 
 #include <caf/event_based_actor.hpp>
 
+#include <string>
+
 namespace viva::actors {
 
 caf::behavior lane(caf::event_based_actor* self, std::string id,
                    std::shared_ptr<lane_meter> meter);
+
+/// "fault put in on purpose at SECONDS", by the wall clock: for whoever measures how soon it is
+/// noticed.
+std::string fault_put_in();
 
 } // namespace viva::actors

@@ -2,6 +2,7 @@
 
 #include "actors/assignment.hpp"
 #include "actors/known_answer.hpp"
+#include "actors/lane.hpp"
 #include "actors/lane_frames.hpp"
 #include "actors/shard_work.hpp"
 #include "supervision/death.hpp"
@@ -53,11 +54,13 @@ expected<workbench> set_up(const supervision::frame& order, ward& me) {
 
 /// Faults put in on purpose; the guardian sends none unless it was allowed to.
 void end_by(lane_fault how) {
+  if (how != lane_fault::none && how != lane_fault::raise)
+    std::fputs((fault_put_in() + "\n").c_str(), stderr);
   switch (how) {
     case lane_fault::none:
       return;
     case lane_fault::raise:
-      throw std::runtime_error("fault put in on purpose");
+      throw std::runtime_error(fault_put_in());
     case lane_fault::crash:
       ::raise(SIGSEGV);
       break;
@@ -139,6 +142,13 @@ bool answer(const supervision::frame& order, const expected<workbench>& bench, w
 }
 
 } // namespace
+
+int run_lane_nursery() {
+  // Once here, and each lane's own answer comes without loading a page or looking a symbol up.
+  ready_words(kernels::path::simd);
+  ward::nurse(); // where nobody guards us, `enter` says so
+  return run_lane_process();
+}
 
 int run_lane_process() {
   auto me = ward::enter();

@@ -204,6 +204,9 @@ supervision::process_options lane_process_options(const std::filesystem::path& p
   static const auto words = ready_words(kernels::path::reference);
   supervision::process_options options;
   options.command = {program.native(), "lane"};
+#ifndef __SANITIZE_ADDRESS__ // whose leak check counts on a process that was started by exec
+  options.nursery = {program.native(), "lane", "nursery"};
+#endif
   options.ready_words = words;
   return options;
 }

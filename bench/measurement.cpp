@@ -17,6 +17,8 @@ const std::vector<goal>& supervision_goals() {
     {.metric = "restart.kill_window_10000", .median_us = 10.0},
     {.metric = "give_up.window_10000", .median_us = 10.0},
     {.metric = "restart.one_for_all_64", .median_us = 348.0},
+    {.metric = "process.kill", .p99_us = 2000.0},
+    {.metric = "process.kill_spare", .median_us = 1000.0},
     {.metric = "start_child", .per_s = 200'000.0},
     {.metric = "stop.instances_100000", .median_us = 1.5e6},
   };

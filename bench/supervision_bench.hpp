@@ -14,8 +14,8 @@
 //   start_child, start_instance  one after the other, each answered (one_for_one, simple)
 //   stop.instances_100000        stop ordered -> supervisor and all children down (simple)
 //   stop.children_100000         the same one after the other, last first (one_for_one)
-//   process.kill, _spare         a lane process is killed -> its successor is ready, started then
-//                                or waiting as a spare
+//   process.kill, _spare, _exec  a lane process is killed -> its successor is ready: forked then
+//                                from the nursery, waiting as a spare, or started then by exec
 //   monitor.kill                 a process is killed -> its monitor knows
 //   messages.1_1, messages.4_1   an integer, sent until the receiver has counted all
 //   call                         request and answer between two actors
@@ -48,6 +48,7 @@ struct supervision_bench_options {
   std::uint32_t rounds = 5;        ///< Of a rate and of a stop.
   std::string only{};              ///< Metrics that begin so; empty: all.
   std::vector<std::string> ward_command{}; ///< Of process.kill; empty: not measured.
+  std::vector<std::string> ward_nursery{};
   std::string ward_ready_words{};
 };
 

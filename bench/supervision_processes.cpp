@@ -12,6 +12,8 @@ namespace {
 
 using namespace supervision;
 
+constexpr std::uint32_t before = 20; // kills that are not timed: until the nursery is up
+
 /// Readiness of one process, as a future.
 std::future<bool> readiness(process& of) {
   auto told = empty_parcel<bool>();
@@ -36,7 +38,7 @@ samples kill_to_ready(const process_options& how, bool spare, std::uint32_t coun
   auto now = source.take();
   if (!readiness(*now).get())
     return {};
-  for (std::uint32_t i = 0; i < count; ++i) {
+  for (std::uint32_t i = 0; i < before + count; ++i) {
     while (spare && !source.has_spare())
       std::this_thread::yield();
     auto ended = empty_parcel<bool>();
@@ -50,7 +52,8 @@ samples kill_to_ready(const process_options& how, bool spare, std::uint32_t coun
     auto next = source.take();
     if (!readiness(*next).get())
       return {};
-    all.push_back(us_since(began));
+    if (i >= before)
+      all.push_back(us_since(began));
     now = std::move(next);
   }
   return all;
@@ -63,11 +66,15 @@ void measure_processes(const supervision_bench_options& options, const metric_ru
   how.command = options.ward_command;
   how.ready_words = options.ward_ready_words;
   const auto count = std::max(options.samples / 50, 10u);
-  for (const auto& [metric, spare] :
-       {std::pair{"process.kill", false}, {"process.kill_spare", true}})
+  const auto tell = [&](const char* metric, bool spare) {
     if (!how.command.empty() && to.wanted(metric))
       if (const auto all = kill_to_ready(how, spare, count); !all.empty())
         to.tell(latency(metric, all));
+  };
+  tell("process.kill_exec", false);
+  how.nursery = options.ward_nursery;
+  tell("process.kill", false);
+  tell("process.kill_spare", true);
 }
 
 } // namespace viva::bench

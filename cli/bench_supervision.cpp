@@ -1,6 +1,6 @@
 // viva bench supervision: restarts, starts, stops and messages of supervised actors.
 
-#include "actors/known_answer.hpp"
+#include "actors/port.hpp"
 #include "bench/supervision_bench.hpp"
 #include "cli/invocation.hpp"
 #include "cli/lines.hpp"
@@ -35,8 +35,10 @@ void add_bench_supervision(CLI::App& group, invocation& call) {
   add_common_flags(*app, call);
   app->callback([&call, options] {
     call.run = [&call, options](const settings&) -> expected<exit_code> {
-      options->ward_command = {"/proc/self/exe", "lane"};
-      options->ward_ready_words = actors::ready_words(kernels::path::reference);
+      const auto lane = actors::lane_process_options("/proc/self/exe");
+      options->ward_command = lane.command;
+      options->ward_nursery = lane.nursery;
+      options->ward_ready_words = lane.ready_words;
       return show_supervision(*options, call.json);
     };
   });

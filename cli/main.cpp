@@ -44,8 +44,8 @@ void set_log(const settings& in_force) {
   auto logger =
       std::make_shared<spdlog::logger>("viva", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   // On a terminal a line of the log wipes the progress bar, which is then drawn anew below it.
-  logger->set_pattern(::isatty(STDERR_FILENO) == 1 ? "\r\033[K%Y-%m-%d %H:%M:%S.%e %l %v"
-                                                   : "%Y-%m-%d %H:%M:%S.%e %l %v");
+  logger->set_pattern(::isatty(STDERR_FILENO) == 1 ? "\r\033[K%Y-%m-%d %H:%M:%S.%f %l %v"
+                                                   : "%Y-%m-%d %H:%M:%S.%f %l %v");
   logger->set_level(spdlog::level::from_str(in_force.at("log_level").text));
   spdlog::set_default_logger(std::move(logger));
 }
@@ -91,8 +91,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   // Not for people: a running viva starts its lanes so, often, and they need no command line.
-  if (argc == 2 && argv[1] == std::string_view("lane"))
-    return viva::actors::run_lane_process();
+  if (argc >= 2 && argv[1] == std::string_view("lane"))
+    return argc == 2 ? viva::actors::run_lane_process() : viva::actors::run_lane_nursery();
   viva::cli::hold_standard_streams();
   return viva::cli::guarded(viva::cli::asks_for_json(argc, argv),
                             [&] { return viva::cli::run(argc, argv); });

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <map>
 #include <optional>
 #include <set>
 #include <thread>
@@ -26,6 +27,7 @@ struct guardian::house {
     io.get_executor()};
   boost::asio::steady_timer clock{io};
   std::set<std::shared_ptr<process::life>> lives; // from spawn to burial
+  std::map<std::vector<std::string>, std::shared_ptr<process::life>> nurseries; // by command
   time_point last_tick{};
   std::uint64_t oom_kills_seen = 0;
   bool ticking = false, closing = false;
@@ -45,6 +47,10 @@ struct guardian::house {
 
 struct process::life : std::enable_shared_from_this<process::life> {
   using stream = boost::asio::posix::stream_descriptor;
+  /// What a ward begins with.
+  struct gifts {
+    std::shared_ptr<const descriptor> talk, page;
+  };
   enum class phase : std::uint8_t { starting, ready, ended };
 
   life(std::shared_ptr<guardian::house> where, process_options how)
@@ -73,6 +79,8 @@ struct process::life : std::enable_shared_from_this<process::life> {
 
   void start();
   caf::error spawn();
+  pid_t born(const gifts& with); // nursery.cpp: forked from a nursery; 0 where there is none
+  pid_t bear(const gifts& with); // of a nursery: a ward, or 0
   void hear();           // waits for frames
   void listen();         // takes all that are there
   void take(frame&& what);

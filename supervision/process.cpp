@@ -44,6 +44,7 @@ void guardian::house::close() {
   closing = true;
   for (const auto& each : std::set{lives})
     each->kill(fault::shutdown, {});
+  nurseries.clear();
   open.reset();
   clock.cancel();
   if (lives.empty())
@@ -77,6 +78,7 @@ guardian::~guardian() {
   x_house->thread.join();
   x_house->shut = true;
   x_house->lives.clear();
+  x_house->nurseries.clear();
 }
 
 std::unique_ptr<process> guardian::start(process_options options) {

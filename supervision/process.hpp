@@ -28,6 +28,9 @@ namespace viva::supervision {
 struct process_options {
   std::vector<std::string> command{}; ///< [0] is the path of the program.
   std::string ready_words{};          ///< What its `ready` must carry, to the letter.
+  /// Of a program that calls `ward::nurse` and goes on as `command` would. Once it is up wards come
+  /// from it by fork; while there is none they are spawned. Empty: always spawned.
+  std::vector<std::string> nursery{};
   milliseconds start_limit{10'000};   ///< From spawn to ready.
   milliseconds heartbeat_limit{5'000};
   milliseconds grace{2'000};          ///< From `leave` to SIGKILL.

@@ -70,8 +70,12 @@ private:
   posix_spawnattr_t x_how;
 };
 
+/// What the system has too little of may come back: such a start is tried again.
 caf::error cannot_start(const std::string& doing, int reason) {
-  return make_error(fault::start_failed, doing + ": " + std::strerror(reason));
+  const bool passes
+    = reason == EAGAIN || reason == ENOMEM || reason == EMFILE || reason == ENFILE;
+  return make_error(passes ? fault::temporary : fault::start_failed,
+                    doing + ": " + std::strerror(reason));
 }
 
 } // namespace
@@ -84,13 +88,17 @@ caf::error process::life::spawn() {
   if (!heart)
     return cannot_start("no memory to share", errno);
   // Above all that the ward gets, so that no dup2 hits the source of the next.
-  const descriptor theirs{::fcntl(ends->second.native(), F_DUPFD_CLOEXEC, ward_pulse_fd + 1)};
-  const descriptor page{::fcntl(heart->native(), F_DUPFD_CLOEXEC, ward_pulse_fd + 1)};
-  if (!theirs || !page)
+  const auto copied = [](int fd) {
+    return std::make_shared<const descriptor>(::fcntl(fd, F_DUPFD_CLOEXEC, ward_pulse_fd + 1));
+  };
+  const gifts given{copied(ends->second.native()), copied(heart->native())};
+  if (!*given.talk || !*given.page)
     return cannot_start("no descriptor", errno);
-  pid_t made = 0;
-  if (const int reason = spawn_plan{theirs.get(), page.get()}.run(made, options.command))
-    return cannot_start(options.command.front(), reason);
+  pid_t made = born(given);
+  if (made == 0)
+    if (const int reason
+        = spawn_plan{given.talk->get(), given.page->get()}.run(made, options.command))
+      return cannot_start(options.command.front(), reason);
   const int pidfd = pidfd_of(made);
   if (pidfd < 0) {
     const int reason = errno;

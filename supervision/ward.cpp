@@ -36,12 +36,6 @@ std::string text_of(const std::exception_ptr& thrown) noexcept {
   std::abort();
 }
 
-bool is_channel(int fd) {
-  int type = 0;
-  socklen_t bytes = sizeof type;
-  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_SEQPACKET;
-}
-
 /// Where memory runs out the system takes ours first: the guardian survives and starts another.
 void volunteer_for_oom() {
   const descriptor score{::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)};
@@ -51,13 +45,20 @@ void volunteer_for_oom() {
 
 } // namespace
 
+bool ward::is_guarded() {
+  int type = 0;
+  socklen_t bytes = sizeof type;
+  return ::getsockopt(ward_channel_fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0
+         && type == SOCK_SEQPACKET;
+}
+
 tl::expected<std::unique_ptr<ward>, std::string> ward::enter() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const auto alone = [] {
     return tl::unexpected<std::string>(
       "this command works for a running viva, which starts it itself");
   };
-  if (!is_channel(ward_channel_fd))
+  if (!is_guarded())
     return alone();
   channel link{descriptor{ward_channel_fd}};
   auto page = pulse::join(descriptor{ward_pulse_fd});

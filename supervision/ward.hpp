@@ -30,6 +30,11 @@ class ward {
 public:
   /// The error says that nobody guards this process.
   static tl::expected<std::unique_ptr<ward>, std::string> enter();
+  /// Makes this process a nursery: it sleeps, and whenever the guardian needs a ward it is copied.
+  /// Returns true in each copy, which goes on with `enter` as a program does that was just started;
+  /// what it made before (loaded libraries, tables) the copies have. Before any thread. False where
+  /// nobody guards this process.
+  static bool nurse();
   ward(const ward&) = delete;
   ~ward();
 
@@ -55,6 +60,7 @@ public:
   void hold_breath();
 
 private:
+  static bool is_guarded();
   ward(channel link, pulse page);
   void beat();
 

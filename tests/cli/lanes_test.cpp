@@ -91,9 +91,10 @@ TEST_CASE("lanes: a killed program leaves no lane behind, hung or not, and its j
   const auto output = (folder / "out").string();
   const auto parent = tests::start_viva(
     quantize(source, output, {"--allow-faults", "--fault", "hang-at=9"}), -1, -1);
-  // Two lanes and a spare; one lane hangs, the other has done all else once the job is still.
+  // Two lanes, a spare and the nursery; one lane hangs, the other has done all else once the job is
+  // still.
   std::set<pid_t> lanes;
-  CHECK(comes_true([&] { return (lanes = children_of(parent)).size() == 3; }));
+  CHECK(comes_true([&] { return (lanes = children_of(parent)).size() == 4; }));
   CHECK(comes_true([&] {
     std::error_code none;
     return fs::exists(output + ".journal", none);
@@ -119,7 +120,7 @@ TEST_CASE("lanes: Ctrl-C of a whole terminal reaches the program alone, which st
     quantize(source, output, {"--stall-seconds", "2", "--allow-faults", "--fault", "hang-at=9"}),
     -1, -1);
   std::set<pid_t> lanes;
-  CHECK(comes_true([&] { return (lanes = children_of(parent)).size() == 3; }));
+  CHECK(comes_true([&] { return (lanes = children_of(parent)).size() == 4; }));
   for (const auto lane : lanes)
     CHECK(comes_true([&] { return ::getpgid(lane) == lane; })); // not in the terminal's group
   ::kill(parent, SIGINT);

@@ -7,7 +7,10 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
+
+#include <sys/resource.h>
 
 using namespace viva::supervision;
 using namespace viva::supervision::testing;
@@ -52,9 +55,30 @@ caf::error end_of(guardian& keeper, const std::string& order,
   return who.end().reason;
 }
 
-void die_often(int deaths) {
+process_options from_nursery() {
+  auto options = ward_options();
+  options.nursery = {VIVA_TEST_WARD, "nursery"};
+  return options;
+}
+
+/// Processes of ours that were started as nursery, or forked from one.
+std::set<pid_t> of_nursery() {
+  std::set<pid_t> all;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream in{task.path() / "children"};
+    for (pid_t child = 0; in >> child;) {
+      std::ifstream line{"/proc/" + std::to_string(child) + "/cmdline"};
+      const std::string words{std::istreambuf_iterator<char>(line), {}};
+      if (words.find("nursery") != std::string::npos)
+        all.insert(child);
+    }
+  }
+  return all;
+}
+
+void die_often(int deaths, const process_options& options = ward_options()) {
   auto keeper = std::make_shared<guardian>();
-  standby source{keeper, ward_options(), true};
+  standby source{keeper, options, true};
   const std::string orders[] = {"raise 11", "raise 9", "exit 3", "nonsense 2", "quit", "echo x"};
   const auto live_once = [&](int i) {
     witness who{source.take()};
@@ -174,6 +198,21 @@ TEST_CASE("process: one that is not ready in time, or is another, never starts")
   CHECK(is(nobody.end().reason, fault::start_failed));
 }
 
+TEST_CASE("process: one for which the system has no room now may be tried again") {
+  guardian keeper;
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  witness who{keeper.start(ward_options())};
+  const auto how = who.end();
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(to_text(how.reason) == "temporary: no socket: Too many open files");
+  witness next{keeper.start(ward_options())};
+  CHECK(next.ready());
+}
+
 TEST_CASE("process: one that will not leave is killed after the grace") {
   guardian keeper;
   auto options = ward_options();
@@ -232,6 +271,53 @@ TEST_CASE("process: a spare is ready at once, and one that died is replaced") {
     ::kill(next.whom().pid(), SIGKILL);
     CHECK(is(next.end().reason, fault::killed));
   }
+}
+
+TEST_CASE("process: wards are forked from a nursery, and spawned while there is none") {
+  auto keeper = std::make_unique<guardian>();
+  // Starts wards until one comes from a nursery; each is ready and ends as it is told.
+  const auto until_born = [&] {
+    for (int i = 0; i < 1000; ++i) {
+      witness who{keeper->start(from_nursery())};
+      REQUIRE(who.ready());
+      const bool born = of_nursery().contains(who.whom().pid());
+      CHECK(::getpgid(who.whom().pid()) == who.whom().pid()); // or Ctrl-C would be for it, too
+      who.order(born ? "raise 11" : "exit 3");
+      CHECK(to_text(who.end().reason) == (born ? "crash: SIGSEGV" : "exit_code: exit 3"));
+      if (born)
+        return true;
+    }
+    return false;
+  };
+  REQUIRE(until_born());
+  for (int i = 0; i < 3; ++i) { // the nursery itself dies
+    const auto nursery = of_nursery();
+    REQUIRE(nursery.size() == 1);
+    ::kill(*nursery.begin(), i == 0 ? SIGKILL : i == 1 ? SIGSEGV : SIGSTOP);
+    REQUIRE(until_born());
+    CHECK_FALSE(of_nursery().contains(*nursery.begin()));
+  }
+  witness last{keeper->start(from_nursery())};
+  REQUIRE(last.ready());
+  CHECK(of_nursery().size() == 2);
+  keeper.reset();
+  CHECK(of_nursery().empty());
+}
+
+TEST_CASE("process: where the nursery is none, wards are spawned all the same") {
+  guardian keeper;
+  auto options = ward_options();
+  options.nursery = {VIVA_TEST_WARD, "stranger"};
+  for (int i = 0; i < 20; ++i) {
+    witness who{keeper.start(options)};
+    REQUIRE(who.ready());
+    who.order("exit 3");
+    CHECK(to_text(who.end().reason) == "exit_code: exit 3");
+  }
+}
+
+TEST_CASE("process: nothing is left of 120 deaths of wards from a nursery") {
+  die_often(120, from_nursery());
 }
 
 TEST_CASE("process: nothing is left of 120 deaths") {

@@ -88,6 +88,8 @@ void obey(ward& me, const std::string& order) {
 } // namespace
 
 int main(int count, char** words) {
+  if (count > 1 && words[1] == std::string("nursery") && !ward::nurse())
+    return 2;
   auto me = ward::enter();
   if (!me) {
     std::fputs(me.error().c_str(), stderr);

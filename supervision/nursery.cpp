@@ -1,0 +1,110 @@
+// Nurseries: programs that are loaded once, and forked whenever a ward is needed.
+//
+// Loading takes milliseconds (exec, symbols of the libraries), a fork of what is loaded a tenth of
+// that. The guardian is never forked itself: its memory is large. CLONE_PARENT makes the new ward
+// the guardian's child like any other: the guardian reaps it, and its end is the ward's, too.
+
+#include "supervision/house.hpp"
+#include "supervision/ward.hpp"
+
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace viva::supervision {
+namespace {
+
+constexpr const char* nursery_words = "nursery";
+constexpr std::uint16_t take_channel = frame_kind::first_free, take_page = take_channel + 1,
+                        ward_made = take_channel + 2;
+constexpr milliseconds nursery_delay{5}; // first the ward that was asked for gets to work
+constexpr int answer_limit_ms = 100;     // it holds the guardian's thread; a fork takes a hundredth
+// It has no heart: it sleeps until it is asked, and is found dead or deaf when it is.
+constexpr std::chrono::hours nursery_heartbeat_limit{24 * 365};
+
+/// A child of this process's parent, with all that this process has but its threads.
+pid_t fork_sibling() {
+  return static_cast<pid_t>(::syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0));
+}
+
+/// The descriptor of a frame of this kind; nothing where another came, or none.
+std::shared_ptr<const descriptor> attached(const arrival& got, std::uint16_t kind) {
+  const bool right = got.what == arrival::kind::frame && got.got.kind == kind;
+  return right ? got.got.attached : nullptr;
+}
+
+} // namespace
+
+bool ward::nurse() {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (!is_guarded())
+    return false;
+  channel asked{descriptor{ward_channel_fd}};
+  asked.send({frame_kind::ready, nursery_words, {}});
+  for (;;) {
+    const auto first = asked.receive();
+    if (first.what == arrival::kind::frame && first.got.kind == frame_kind::leave)
+      asked.send({frame_kind::goodbye, {}, {}});
+    const auto talk = attached(first, take_channel);
+    const auto page = talk ? attached(asked.receive(), take_page) : nullptr;
+    if (!page)
+      std::_Exit(0); // gone, told to leave, or spoken to in another language
+    const pid_t made = fork_sibling();
+    if (made == 0) {
+      ::setpgid(0, 0);
+      asked.release();
+      ::dup2(talk->get(), ward_channel_fd);
+      ::dup2(page->get(), ward_pulse_fd);
+      return true;
+    }
+    asked.send({ward_made, std::string(reinterpret_cast<const char*>(&made), sizeof made), {}});
+  }
+}
+
+/// The number of a new process; 0 where there is no nursery that makes one.
+pid_t process::life::born(const gifts& with) {
+  const auto& command = options.nursery;
+  if (command.empty())
+    return 0;
+  auto& nursery = home->nurseries[command];
+  if (nursery && is(nursery->ending.reason, fault::misconfigured))
+    return 0; // that program is no nursery
+  if (!nursery || nursery->now == phase::ended) {
+    nursery = std::make_shared<life>(
+      home, process_options{.command = command, .ready_words = nursery_words,
+                            .heartbeat_limit = nursery_heartbeat_limit});
+    nursery->delay.expires_after(nursery_delay);
+    nursery->delay.async_wait([who = nursery](const boost::system::error_code&) { who->start(); });
+    return 0;
+  }
+  if (nursery->now != phase::ready || nursery->deaf || nursery->known.killed_for)
+    return 0;
+  return nursery->bear(with);
+}
+
+/// Asks this nursery for a ward.
+pid_t process::life::bear(const gifts& with) {
+  const auto sent = [&](std::uint16_t kind, const std::shared_ptr<const descriptor>& what) {
+    return link.send({kind, {}, what}) == channel::sent::yes;
+  };
+  pollfd answer{link.native(), POLLIN, 0};
+  if (sent(take_channel, with.talk) && sent(take_page, with.page)
+      && ::poll(&answer, 1, answer_limit_ms) == 1) {
+    const auto got = link.receive();
+    pid_t made = 0;
+    if (got.what == arrival::kind::frame && got.got.kind == ward_made
+        && got.got.payload.size() == sizeof made)
+      std::memcpy(&made, got.got.payload.data(), sizeof made);
+    if (made > 0)
+      return made;
+  }
+  kill(fault::protocol, "a nursery that makes no ward");
+  return 0;
+}
+
+} // namespace viva::supervision

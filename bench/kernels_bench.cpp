@@ -9,6 +9,10 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <random>
+#include <span>
+
+#include <unistd.h>
 
 namespace viva::bench {
 
@@ -17,15 +21,36 @@ namespace {
 using kernels::path;
 
 constexpr std::uint64_t cache_values = std::uint64_t{256} << 10;
-constexpr std::uint64_t memory_values = std::uint64_t{64} << 20;
 /// Bytes beyond which a plain store would fetch what it overwrites from memory.
 constexpr std::size_t past_cache_bytes = std::size_t{64} << 20;
 constexpr double sample_seconds_min = 0.002; ///< Shorter cases are repeated within a sample.
 constexpr double sample_seconds_max = 0.25;  ///< Longer ones take fewer rows.
 
+/// Values out of cache: 64 Mi, and more where their source would not be beyond the last level.
+std::uint64_t memory_values(kernels::dtype type) {
+  const long found = sysconf(_SC_LEVEL3_CACHE_SIZE); // 0 or -1 where nobody knows
+  const auto cache = static_cast<std::uint64_t>(std::max(found, 0L));
+  std::uint64_t values = std::uint64_t{64} << 20;
+  while (3 * values * kernels::bytes_of(type) < 4 * cache)
+    values *= 2;
+  return values;
+}
+
 /// Bytes per second of the three ways of moving a buffer, one entry for each repetition.
 struct machine_samples {
   std::vector<double> read, write, copy;
+};
+
+/// Searches besides each method's default: options, and columns that weigh differently.
+constexpr const char* searches[] = {"int4:search", "int4:asym:search"};
+constexpr const char* weighed_searches[] = {
+    "q4_0", "q4_1",    "q5_0", "q5_1", "int4:search", "int4:asym:search", "nvfp4-four-or-six",
+    "awq",  "sparse24"};
+
+/// A method with its options, and its name in lines.
+struct subject {
+  kernels::recipe with;
+  std::string name;
 };
 
 /// One operation on one instruction set and its samples.
@@ -61,7 +86,7 @@ public:
       : x_options(options), x_place(values, options.type), x_team(options.threads),
         x_references(references), x_each(each) {}
 
-  expected<void> run(const kernels::recipe& with);
+  expected<void> run(const subject& what);
   void report_machine();
 
 private:
@@ -184,9 +209,9 @@ void bench_run::report(const std::string& method, const workbench& bench, const 
   x_each(line);
 }
 
-expected<void> bench_run::run(const kernels::recipe& with) {
-  const auto name = with.name();
-  workbench bench(with, x_place);
+expected<void> bench_run::run(const subject& what) {
+  const auto& name = what.name;
+  workbench bench(what.with, x_place);
   if (const auto done = bench.prepare(); !done)
     return fail(done.code, name + " refuses rows of " + std::to_string(bench_cols) + " values");
   std::vector<bench_case> cases;
@@ -243,17 +268,42 @@ void bench_run::report_machine() {
     }
 }
 
-expected<std::vector<kernels::recipe>> recipes_of(const kernels_bench_options& options) {
-  std::vector<kernels::recipe> found;
+/// What goes into the columns, as far apart as in a model: exp of N(0, 1.5).
+std::vector<float> uneven_columns() {
+  std::vector<float> made(bench_cols);
+  std::mt19937 random(1);
+  std::lognormal_distribution<float> draw(0, 1.5f);
+  std::ranges::generate(made, [&] { return draw(random); });
+  return made;
+}
+
+/// `text` as a subject. `channels`, unless empty, weigh its columns.
+expected<subject> subject_of(const std::string& text, kernels::dtype type,
+                             std::span<const float> channels) {
+  auto with = kernels::parse_recipe(text, type);
+  if (!with)
+    return tl::make_unexpected(with.error());
+  with->channels = channels;
+  return subject{*with, with->name() + (channels.empty() ? "" : " weighed")};
+}
+
+expected<std::vector<subject>> subjects_of(const kernels_bench_options& options,
+                                           std::span<const float> channels) {
+  std::vector<subject> found;
   if (!options.method.empty()) {
-    auto one = kernels::parse_recipe(options.method, options.type);
+    auto one = subject_of(options.method, options.type,
+                          options.weighed ? channels : std::span<const float>());
     if (!one)
       return tl::make_unexpected(one.error());
     found.push_back(*one);
     return found;
   }
   for (const auto& row : kernels::methods())
-    found.push_back(kernels::parse_recipe(row.name, options.type).value());
+    found.push_back(subject_of(std::string(row.name), options.type, {}).value());
+  for (const auto* text : searches)
+    found.push_back(subject_of(text, options.type, {}).value());
+  for (const auto* text : weighed_searches)
+    found.push_back(subject_of(text, options.type, channels).value());
   return found;
 }
 
@@ -261,17 +311,18 @@ expected<std::vector<kernels::recipe>> recipes_of(const kernels_bench_options& o
 
 expected<void> run_kernels_bench(const kernels_bench_options& options,
                                  const std::function<void(const bench_line&)>& each) {
-  const auto recipes = recipes_of(options);
-  if (!recipes)
-    return tl::make_unexpected(recipes.error());
-  std::vector<std::uint64_t> sizes{cache_values, memory_values};
+  const auto channels = uneven_columns();
+  const auto subjects = subjects_of(options, channels);
+  if (!subjects)
+    return tl::make_unexpected(subjects.error());
+  std::vector<std::uint64_t> sizes{cache_values, memory_values(options.type)};
   if (options.values != 0)
     sizes = {std::max<std::uint64_t>(options.values / bench_cols, 1) * bench_cols};
   std::map<std::string, double> references;
   for (const auto values : sizes) {
     bench_run here(options, values, references, each);
-    for (const auto& with : *recipes)
-      if (auto done = here.run(with); !done)
+    for (const auto& what : *subjects)
+      if (auto done = here.run(what); !done)
         return done;
     here.report_machine();
   }

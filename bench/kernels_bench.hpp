@@ -19,9 +19,10 @@
 namespace viva::bench {
 
 struct kernels_bench_options {
-  std::string method;       ///< With its options; empty: every method.
+  std::string method;       ///< With its options; empty: every method, and every search.
+  bool weighed = false;     ///< Of `method`: columns weigh differently, as with --stats.
   std::string only;         ///< encode, measure, decode or survey; empty: all of them.
-  std::uint64_t values = 0; ///< 0: 256 Ki (in cache), then 64 Mi (out of cache).
+  std::uint64_t values = 0; ///< 0: 256 Ki (in cache), then 64 Mi or more, out of it.
   kernels::dtype type = kernels::dtype::f32;
   unsigned threads = 1;
   unsigned repetitions = 9;
@@ -29,7 +30,7 @@ struct kernels_bench_options {
 
 /// One case. A line of --json.
 struct bench_line {
-  std::string method; ///< "machine" for read, write and copy.
+  std::string method; ///< "machine" for read, write and copy; "NAME weighed" where columns weigh.
   std::string op;   ///< encode, measure (encode and error sums), decode, survey; read, write, copy
   std::string path; ///< reference or simd
   std::string isa;  ///< Highway's name of the instruction set.

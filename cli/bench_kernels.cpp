@@ -52,7 +52,7 @@ std::string row_of(const bench::bench_line& line) {
   const auto ratio = [](const std::optional<double>& r, int digits) {
     return r ? fmt::format("{:.{}f}", *r, digits) : std::string();
   };
-  return fmt::format("{:<16} {:<8} {:<9} {:<8} {:>10} {:>9.3f} {:>7.3f} {:>8.2f} {:>9} {:>10}\n",
+  return fmt::format("{:<25} {:<8} {:<9} {:<8} {:>10} {:>9.3f} {:>7.3f} {:>8.2f} {:>9} {:>10}\n",
                      line.method, line.op, line.path, line.isa, line.values,
                      line.values_per_s / 1e9, line.mad / 1e9, line.bytes_per_s / 1e9,
                      ratio(line.ratio_to_limit, 3), ratio(line.ratio_to_reference, 1));
@@ -68,7 +68,7 @@ expected<exit_code> run(const kernels_flags& flags) {
   lines out;
   if (auto opened = out.open(flags.file); !opened)
     return tl::make_unexpected(opened.error());
-  out.show(fmt::format("{:<16} {:<8} {:<9} {:<8} {:>10} {:>9} {:>7} {:>8} {:>9} {:>10}\n", "method",
+  out.show(fmt::format("{:<25} {:<8} {:<9} {:<8} {:>10} {:>9} {:>7} {:>8} {:>9} {:>10}\n", "method",
                        "op", "path", "isa", "values", "Gvalues/s", "mad", "GB/s", "x limit",
                        "x reference"));
   const auto done = bench::run_kernels_bench(options, [&](const bench::bench_line& line) {
@@ -89,10 +89,13 @@ void add_bench_kernels(CLI::App& group, invocation& call) {
   auto& options = flags->options;
   app->add_option("-m,--method", options.method, "one method with its options (default: all)")
       ->type_name("METHOD");
+  app->add_flag("--weighed", options.weighed, "columns of that method weigh differently (--stats)")
+      ->needs("--method");
   app->add_option("--only", options.only, "one operation (default: all)")
       ->check(CLI::IsMember({"encode", "measure", "decode", "survey"}))
       ->type_name("OP");
-  app->add_option("--values", options.values, "one size (default: 262144, then 67108864)")
+  app->add_option("--values", options.values,
+                  "one size (default: 262144, then 67108864, or more where caches are larger)")
       ->type_name("N");
   app->add_option("--dtype", flags->dtype, "of the source: f32 (default), bf16 or f16")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))

@@ -15,11 +15,10 @@ namespace viva::kernels::HWY_NAMESPACE {
 
 inline constexpr std::size_t awq_parts = awq::sum_lanes / hn::MaxLanes(df32());
 
-/// rint(f16(x / scale)).
-HWY_INLINE vf32 awq_quotient(vf32 x, vf32 scale) {
+/// rint(f16(q)), for |q| <= 64.
+HWY_INLINE vf32 awq_rounded(vf32 q) {
   const df32 d;
   const du32 du;
-  const auto q = hn::Min(hn::Max(hn::Div(x, scale), hn::Set(d, -64.0f)), hn::Set(d, 64.0f));
   const auto u = hn::BitCast(du, q);
   const auto odd = hn::And(hn::ShiftRight<13>(u), hn::Set(du, 1u));
   const auto rounded =
@@ -27,6 +26,15 @@ HWY_INLINE vf32 awq_quotient(vf32 x, vf32 scale) {
   const auto magic =
       hn::Set(d, 12582912.0f); // 1.5 2^23: adding it rounds to integers, ties to even
   return hn::Sub(hn::Add(hn::BitCast(d, rounded), magic), magic);
+}
+
+HWY_INLINE vf32 awq_within_64(vf32 q) {
+  return hn::Min(hn::Max(q, hn::Set(df32(), -64.0f)), hn::Set(df32(), 64.0f));
+}
+
+/// rint(f16(x / scale)).
+HWY_INLINE vf32 awq_quotient(vf32 x, vf32 scale) {
+  return awq_rounded(awq_within_64(hn::Div(x, scale)));
 }
 
 /// Codes, 0 to 15.
@@ -55,18 +63,29 @@ HWY_INLINE awq::group_range awq_range(const float* HWY_RESTRICT x, std::size_t c
           float_of(static_cast<std::uint32_t>(bits))};
 }
 
-/// awq::group_loss_reference, the same additions in the same order.
-HWY_INLINE float awq_loss(const float* HWY_RESTRICT x, const float* HWY_RESTRICT weights,
-                          std::size_t count, awq::group_code with) {
+/// awq::group_loss_reference, the same additions in the same order. Without `Divides`, products by
+/// the reciprocal stand for quotients, two units of the last place off at most; false where one is
+/// so near the middle of two f16 that its quotient might be on the other side.
+template <bool Divides>
+HWY_INLINE bool awq_loss_by(const float* HWY_RESTRICT x, const float* HWY_RESTRICT weights,
+                            std::size_t count, awq::group_code with, float& loss) {
   const df32 d;
-  const auto scale = hn::Set(d, with.scale), zero = hn::Set(d, with.zero);
+  const di32 di;
+  const auto scale = hn::Set(d, with.scale), inverse = hn::Set(d, 1.0f / with.scale);
+  // A code's integer, from its zero point on.
+  const auto low = hn::Set(d, 0.0f - with.zero), high = hn::Set(d, 15.0f - with.zero);
+  auto beside = hn::Set(di, 0x1FFF); // least distance from two units below a middle on
   HWY_ALIGN float sums[awq::sum_lanes];
   for (std::size_t part = 0; part < awq_parts; ++part) {
     auto sum = hn::Zero(d);
     for (std::size_t i = part * lanes(); i < count; i += awq::sum_lanes) {
       const auto v = hn::LoadU(d, x + i);
-      const auto decoded = hn::Mul(hn::Sub(awq_codes(v, scale, zero), zero), scale);
-      const auto error = hn::Sub(decoded, v);
+      const auto q = awq_within_64(Divides ? hn::Div(v, scale) : hn::Mul(v, inverse));
+      if constexpr (!Divides)
+        beside = hn::Min(beside, hn::And(hn::Sub(hn::BitCast(di, q), hn::Set(di, 0x1000 - 2)),
+                                         hn::Set(di, 0x1FFF)));
+      const auto integer = hn::Min(hn::Max(awq_rounded(q), low), high);
+      const auto error = hn::Sub(hn::Mul(integer, scale), v);
       sum = hn::Add(sum, hn::Mul(hn::LoadU(d, weights + i), hn::Mul(error, error)));
     }
     hn::Store(sum, d, sums + part * lanes());
@@ -74,7 +93,17 @@ HWY_INLINE float awq_loss(const float* HWY_RESTRICT x, const float* HWY_RESTRICT
   for (std::size_t half = awq::sum_lanes / 2; half > 0; half /= 2)
     for (std::size_t i = 0; i < half; ++i)
       sums[i] += sums[i + half];
-  return sums[0];
+  loss = sums[0];
+  return Divides || hn::AllTrue(di, hn::Gt(beside, hn::Set(di, 4)));
+}
+
+HWY_INLINE float awq_loss(const float* HWY_RESTRICT x, const float* HWY_RESTRICT weights,
+                          std::size_t count, awq::group_code with) {
+  float loss = 0;
+  if (HWY_UNLIKELY(!is_finite(1.0f / with.scale)
+                   || !awq_loss_by<false>(x, weights, count, with, loss)))
+    awq_loss_by<true>(x, weights, count, with, loss);
+  return loss;
 }
 
 /// The best of the first `steps` codes.

@@ -11,6 +11,7 @@
 
 #include "kernels/fp8.hpp"
 #include "kernels/minifloat-inl.hpp"
+#include "kernels/row-inl.hpp"
 #include "kernels/stream-inl.hpp"
 
 #if defined(VIVA_KERNELS_FP8_INL) == defined(HWY_TARGET_TOGGLE)
@@ -111,7 +112,7 @@ HWY_INLINE void fp8_encode_values(Source from, const std::byte* HWY_RESTRICT in,
   if (HWY_LIKELY(by.regular))
     for (std::size_t i = 0; i < whole; i += fp8_step) {
       const std::byte* at = in + i * from.bytes;
-      prefetch_for_later(at + ahead, fp8_step * from.bytes);
+      prefetch_row_for_later(at + ahead, fp8_step * from.bytes);
       Stores::put(fp8_codes(from, at, by), du8(), out + i);
     }
   else

@@ -34,10 +34,11 @@ struct fp8_maxima {
   }
 };
 
-/// Raises the maxima by one row of the blocks. Fetches what lies `away` bytes from them.
+/// Raises the maxima by one row of the blocks. Fetches what lies `away` bytes from them, and of the
+/// row behind it, `row_bytes` on, the first look's share.
 template <class Source>
-void fp8_raise(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols, std::ptrdiff_t away,
-               fp8_maxima& most) {
+void fp8_raise(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols,
+               std::size_t row_bytes, std::ptrdiff_t away, fp8_maxima& most) {
   constexpr std::size_t side = fp8::block_side;
   const di32 di;
   for (std::size_t b = 0, c = 0; c < cols; ++b, c += side, in += side * from.bytes) {
@@ -48,6 +49,7 @@ void fp8_raise(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols, 
     auto m0 = hn::Load(di, most.bits[b]), m1 = hn::Zero(di), m2 = m1, m3 = m1;
     for (std::size_t i = 0; i < side; i += 4 * lanes()) {
       prefetch_for_later(in + i * from.bytes + away, 4 * lanes() * from.bytes);
+      __builtin_prefetch(in + i * from.bytes + row_bytes, 0, 2);
       const auto at = [&](std::size_t k)
                           HWY_ATTR { return load(from, in + (i + k * lanes()) * from.bytes); };
       m0 = magnitude_fold::take(m0, at(0));
@@ -72,7 +74,7 @@ bool fp8_encode_bands(Source from, const std::byte* HWY_RESTRICT in, std::size_t
   const auto to_next_band = static_cast<std::ptrdiff_t>(side * row_bytes);
   fp8_maxima next = {};
   for (std::size_t r = 0; r < std::min(side, rows); ++r)
-    fp8_raise(from, in + r * row_bytes, cols, to_next_row, next);
+    fp8_raise(from, in + r * row_bytes, cols, row_bytes, to_next_row, next);
   for (std::size_t first = 0; first < rows; first += side) {
     fp8_divisor by[fp8_blocks];
     for (std::size_t b = 0; b < blocks_in(cols, side); ++b) {
@@ -85,7 +87,8 @@ bool fp8_encode_bands(Source from, const std::byte* HWY_RESTRICT in, std::size_t
     next = {};
     for (std::size_t r = first; r < std::min(first + side, rows); ++r) {
       if (r + side < rows)
-        fp8_raise(from, in + (r + side) * row_bytes, cols, to_next_row - to_next_band, next);
+        fp8_raise(from, in + (r + side) * row_bytes, cols, row_bytes, to_next_row - to_next_band,
+                  next);
       for (std::size_t b = 0, c = 0; c < cols; ++b, c += side)
         fp8_encode_values<Stores>(from, in + (r * stride + c) * from.bytes,
                                   std::min(side, cols - c), by[b], codes + r * stride + c,
@@ -109,7 +112,7 @@ status fp8_row_encode(const matrix& in, std::byte* codes, std::byte* scales) {
     const bool finite = fp8_with_stores(in, codes, [&](auto stores) {
       for (std::size_t r = 0; r < in.rows; ++r) {
         const auto row = in.slice(r, 1);
-        const auto amax = fold_all<magnitude_fold>(from, row.data, in.cols);
+        const auto amax = fold_row(from, row.data, in.cols);
         if (!is_finite_fold(amax))
           return false;
         const fp8_divisor by(fp8::scale_of(fp8_amax(amax), in.type), fp8_amax(amax));
@@ -130,7 +133,7 @@ status fp8_tensor_encode(const matrix& in, float scale, std::byte* codes) {
       for (std::size_t i = 0; i < in.values(); i += run) {
         const std::size_t count = std::min(run, in.values() - i);
         const std::byte* at = in.data + i * from.bytes;
-        const auto amax = fold_all<magnitude_fold>(from, at, count);
+        const auto amax = fold_row(from, at, count);
         if (!is_finite_fold(amax))
           return false;
         fp8_encode_values<decltype(stores)>(from, at, count, {scale, fp8_amax(amax)}, codes + i,

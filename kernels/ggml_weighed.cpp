@@ -12,30 +12,46 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
-/// Searches `count` blocks, at most `lanes()`; x and w are (count, 32).
-void ggml_weighed_search(const ggml_weighed::format& as, const float* x, const float* w,
-                         std::size_t count, ggml_weighed::found_block* out) {
-  weighed_blocks in;
-  for (std::size_t b = 0; b < lanes(); ++b)
-    for (std::size_t j = 0; j < ggml_weighed::values; ++j) {
-      const auto from = std::min(b, count - 1) * ggml_weighed::values + j; // the last fills up
-      in.x[j][b] = x[from];
-      in.w[j][b] = w[from];
+/// Encodes rows; plain(value, out) encodes the block from that value on without channels.
+template <class Source, class Plain>
+HWY_INLINE status weighed_encode(Source from, const ggml_weighed::format& as, const recipe& with,
+                                 const matrix& in, std::byte* out, const Plain& plain) {
+  constexpr std::size_t most = hn::MaxLanes(df32()) * ggml_weighed::values;
+  HWY_ALIGN float x[most];
+  float means[weighed_rows];
+  weighed_blocks blocks;
+  for (std::size_t r = 0; r < in.rows; ++r) {
+    if (r % weighed_rows == 0)
+      weighed_means(from, in, r, std::min(weighed_rows, in.rows - r), means);
+    for (std::size_t first = 0; first < in.cols; first += most) {
+      const auto count = std::min(most, in.cols - first), at = r * in.cols + first;
+      for (std::size_t i = 0; i < count; i += lanes())
+        hn::Store(load(from, in.data + (at + i) * from.bytes), df32(), x + i);
+      weighed_take(x, with.channels.data() + first, means[r % weighed_rows],
+                   count / ggml_weighed::values, blocks);
+      if (as.has_min)
+        weighed_with_min(as, blocks);
+      else
+        weighed_without_min(as, blocks);
+      const weighed_nibbles codes(blocks);
+      for (std::size_t b = 0; b < count / ggml_weighed::values; ++b, out += as.block_bytes) {
+        if (is_finite(blocks.d[b]) && is_finite(blocks.min[b]))
+          weighed_put(as, blocks, codes, b, out);
+        else if (const auto done = plain(at + b * ggml_weighed::values, out); !done)
+          return done;
+      }
     }
-  if (as.has_min)
-    weighed_with_min(as, in);
-  else
-    weighed_without_min(as, in);
-  for (std::size_t b = 0; b < count; ++b) {
-    out[b].d = in.d[b];
-    out[b].min = in.min[b];
-    for (std::size_t j = 0; j < ggml_weighed::values; ++j) // NaN, in blocks encoded otherwise, is 0
-      out[b].codes[j] = static_cast<std::uint8_t>(in.codes[j][b] > 0 ? in.codes[j][b] : 0.0f);
   }
+  return {};
 }
 
-std::size_t ggml_weighed_lanes() {
-  return lanes();
+status ggml_weighed_encode(const ggml_weighed::format& as, const recipe& with, const matrix& in,
+                           std::byte* out) {
+  const auto plain = [&](std::size_t value, std::byte* to) {
+    return ggml_weighed::encode_plain(with, with.row->encode_simd, in, value, to);
+  };
+  return with_source(in.type,
+                     [&](auto from) { return weighed_encode(from, as, with, in, out, plain); });
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE
@@ -44,15 +60,13 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace viva::kernels {
 
-HWY_EXPORT(ggml_weighed_search);
-HWY_EXPORT(ggml_weighed_lanes);
+HWY_EXPORT(ggml_weighed_encode);
 
 namespace ggml_weighed {
 
 namespace {
 
 constexpr std::size_t half = values / 2;
-constexpr std::size_t batch = 16; ///< Blocks; the most lanes a target has.
 
 /// rint(v) within [low, high].
 float level_of(float v, float low, float high) noexcept {
@@ -193,45 +207,15 @@ void put_block(const format& as, const found_block& found, std::byte* out) noexc
     out[j] = static_cast<std::byte>((found.codes[j] & 15) | (found.codes[j + half] & 15) << 4);
 }
 
-/// Encodes rows; search(x, w, count, found) does up to `batch` blocks.
-template <class Search>
-status encode_by(const format& as, const recipe& with, const matrix& in, std::byte* out,
-                 encode_fn* encode_plain, const Search& search) noexcept {
+} // namespace
+
+status encode_plain(const recipe& with, encode_fn* encode, const matrix& in, std::size_t value,
+                    std::byte* out) noexcept {
   auto plain = with;
   plain.channels = {};
-  std::array<float, batch * values> x, w;
-  std::array<found_block, batch> found;
-  for (std::size_t r = 0; r < in.rows; ++r) {
-    float sum = 0;
-    for (std::size_t k = 0; k < in.cols; ++k) {
-      const float value = value_of(in, r * in.cols + k);
-      sum += value * value;
-    }
-    const float mean = sum / static_cast<float>(in.cols);
-    for (std::size_t first = 0; first < in.cols; first += x.size()) {
-      const auto count = std::min(x.size(), in.cols - first);
-      for (std::size_t i = 0; i < count; ++i) {
-        x[i] = value_of(in, r * in.cols + first + i);
-        w[i] = with.channels[first + i] * std::sqrt(mean + x[i] * x[i]);
-      }
-      search(x.data(), w.data(), count / values, found.data());
-      for (std::size_t b = 0; b < count / values; ++b, out += as.block_bytes) {
-        if (is_finite(found[b].d) && is_finite(found[b].min)) {
-          put_block(as, found[b], out);
-          continue;
-        }
-        const auto at = r * in.cols + first + b * values;
-        const matrix block{in.data + at * bytes_of(in.type), in.type, 1, values};
-        std::byte* to[] = {out};
-        if (const auto done = encode_plain(plain, block, {}, {to, 1}); !done)
-          return done;
-      }
-    }
-  }
-  return {};
+  std::byte* to[] = {out};
+  return encode(plain, {in.data + value * bytes_of(in.type), in.type, 1, values}, {}, {to, 1});
 }
-
-} // namespace
 
 status encode_reference(const format& as, const recipe& with, const matrix& in,
                         std::byte* out) noexcept {
@@ -239,12 +223,30 @@ status encode_reference(const format& as, const recipe& with, const matrix& in,
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
-  return encode_by(as, with, in, out, with.row->encode_reference,
-                   [&](const float* x, const float* w, std::size_t count, found_block* found) {
-                     for (std::size_t b = 0; b < count; ++b)
-                       found[b] = (as.has_min ? search_with_min : search_without_min)(
-                           as, x + b * values, w + b * values);
-                   });
+  for (std::size_t r = 0; r < in.rows; ++r) {
+    float sum = 0;
+    for (std::size_t k = 0; k < in.cols; ++k) {
+      const float value = value_of(in, r * in.cols + k);
+      sum += value * value;
+    }
+    const float mean = sum / static_cast<float>(in.cols);
+    for (std::size_t first = 0; first < in.cols; first += values, out += as.block_bytes) {
+      std::array<float, values> x, w;
+      for (std::size_t j = 0; j < values; ++j) {
+        x[j] = value_of(in, r * in.cols + first + j);
+        w[j] = with.channels[first + j] * std::sqrt(mean + x[j] * x[j]);
+      }
+      const auto found =
+          (as.has_min ? search_with_min : search_without_min)(as, x.data(), w.data());
+      if (is_finite(found.d) && is_finite(found.min))
+        put_block(as, found, out);
+      else if (const auto done =
+                   encode_plain(with, with.row->encode_reference, in, r * in.cols + first, out);
+               !done)
+        return done;
+    }
+  }
+  return {};
 }
 
 status encode_simd(const format& as, const recipe& with, const matrix& in,
@@ -253,13 +255,7 @@ status encode_simd(const format& as, const recipe& with, const matrix& in,
     return {errc::bad_shape};
   if (first_not_finite(in.data, in.type, in.values()) < in.values())
     return refuse_not_finite(in);
-  const auto step = HWY_DYNAMIC_DISPATCH(ggml_weighed_lanes)();
-  return encode_by(as, with, in, out, with.row->encode_simd,
-                   [&](const float* x, const float* w, std::size_t count, found_block* found) {
-                     for (std::size_t b = 0; b < count; b += step)
-                       HWY_DYNAMIC_DISPATCH(ggml_weighed_search)
-                       (as, x + b * values, w + b * values, std::min(step, count - b), found + b);
-                   });
+  return HWY_DYNAMIC_DISPATCH(ggml_weighed_encode)(as, with, in, out);
 }
 
 } // namespace ggml_weighed

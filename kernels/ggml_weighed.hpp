@@ -51,6 +51,10 @@ inline float range_numerator_of(int steps, int i) noexcept {
   return -0.9f + 0.05f * static_cast<float>(i) + static_cast<float>(steps);
 }
 
+/// The block from value `value` of `in` on, encoded without channels.
+status encode_plain(const recipe&, encode_fn*, const matrix& in, std::size_t value,
+                    std::byte* out) noexcept;
+
 /// Encode functions of these methods for recipes with channels; as `encode_fn`.
 status encode_reference(const format&, const recipe&, const matrix& in, std::byte* out) noexcept;
 status encode_simd(const format&, const recipe&, const matrix& in, std::byte* out) noexcept;

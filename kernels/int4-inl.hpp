@@ -13,9 +13,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-/// The refitted scale of a searchable group of `count` values.
-inline float int4_searched(const float* HWY_RESTRICT x, std::size_t count, int4::group_scale by,
-                           dtype source) {
+/// The refitted scale of a searchable group of `count` values. `weights`, where `Weighed`, are its
+/// columns' channels.
+template <bool Weighed>
+float int4_searched(const float* HWY_RESTRICT x, const float* HWY_RESTRICT weights,
+                    std::size_t count, int4::group_scale by, dtype source) {
   constexpr std::size_t vectors = int4::factors_count / hn::MaxLanes(df32());
   const df32 d;
   const auto low = hn::Set(d, static_cast<float>(-8 - by.zero));
@@ -31,11 +33,13 @@ inline float int4_searched(const float* HWY_RESTRICT x, std::size_t count, int4:
   }
   for (std::size_t i = 0; i < count; ++i) {
     const auto xs = hn::Set(d, x[i]);
+    const auto weighed_x = Weighed ? hn::Set(d, weights[i] * x[i]) : xs;
     for (std::size_t v = 0; v < vectors; ++v) {
       const auto t = hn::Min(hn::Max(hn::Mul(xs, inverse[v]), low), high);
       const auto k = hn::Sub(hn::Add(t, magic), magic);
-      a[v] = hn::Add(a[v], hn::Mul(xs, k)); // rounds twice, as the reference does
-      b[v] = hn::Add(b[v], hn::Mul(k, k));
+      const auto weighed_k = Weighed ? hn::Mul(hn::Set(d, weights[i]), k) : k;
+      a[v] = hn::Add(a[v], hn::Mul(weighed_x, k)); // rounds twice, as the reference does
+      b[v] = hn::Add(b[v], hn::Mul(weighed_k, k));
     }
   }
   HWY_ALIGN float sums_a[int4::factors_count];
@@ -47,17 +51,29 @@ inline float int4_searched(const float* HWY_RESTRICT x, std::size_t count, int4:
   return int4::best_scale(sums_a, sums_b, by, source);
 }
 
-/// Refits the scales of `groups` groups.
+/// Channels by column: of flat group g, those from `g * block % cols` on. Without channels, null.
+struct int4_weights {
+  const float* channels = nullptr;
+  std::size_t cols = 0;
+};
+
+/// Refits the scales of `groups` groups, the first of which is flat group `first`.
 template <class Source>
 void int4_search(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
-                 std::size_t groups, const float* HWY_RESTRICT amax, group_scales& by) {
+                 std::size_t first, std::size_t groups, const int4_weights& weights,
+                 const float* HWY_RESTRICT amax, group_scales& by) {
   HWY_ALIGN float x[128];
   for (std::size_t g = 0; g < groups; ++g, in += block * from.bytes) {
     if (!int4::searchable(amax[g]))
       continue;
     for (std::size_t i = 0; i < block; i += lanes())
       hn::Store(load(from, in + i * from.bytes), df32(), x + i);
-    by.scale[g] = int4_searched(x, block, {by.scale[g], static_cast<int>(by.zero[g])}, from.type);
+    const int4::group_scale start{by.scale[g], static_cast<int>(by.zero[g])};
+    by.scale[g] =
+        weights.channels == nullptr
+            ? int4_searched<false>(x, nullptr, block, start, from.type)
+            : int4_searched<true>(x, weights.channels + (first + g) * block % weights.cols, block,
+                                  start, from.type);
     by.inverse[g] = 1.0f / by.scale[g];
   }
 }
@@ -97,11 +113,12 @@ HWY_INLINE bool int4_spans(Source from, const std::byte* HWY_RESTRICT in, std::s
   return hn::AllTrue(di, hn::Lt(largest, hn::Set(di, infinity_bits)));
 }
 
-/// Scales, reciprocals and zero points of `groups` groups, a multiple of four. False where a value
-/// is not finite.
+/// Scales, reciprocals and zero points of `groups` groups, a multiple of four, from flat group
+/// `first` on. False where a value is not finite.
 template <class Source>
 HWY_INLINE bool int4_group_scales(Source from, const std::byte* HWY_RESTRICT in, std::size_t block,
-                                  std::size_t groups, std::uint32_t flags, group_scales& by) {
+                                  std::size_t first, std::size_t groups, std::uint32_t flags,
+                                  const int4_weights& weights, group_scales& by) {
   HWY_ALIGN float amax[group_batch];
   if ((flags & int4::asym) != 0) {
     if (!int4_spans(from, in, block, groups, amax, by))
@@ -114,7 +131,7 @@ HWY_INLINE bool int4_group_scales(Source from, const std::byte* HWY_RESTRICT in,
       store_group_scale(from, hn::Div(hn::Load(df32(), amax + g), steps), g, by);
   }
   if ((flags & int4::search) != 0)
-    int4_search(from, in, block, groups, amax, by);
+    int4_search(from, in, block, first, groups, weights, amax, by);
   return true;
 }
 

@@ -37,11 +37,12 @@ inline void int4_put_zeros(const float* zero, std::size_t first, std::size_t cou
 
 status int4_encode(const recipe& with, const matrix& in, std::span<std::byte* const> out) {
   const bool asym = (with.flags & int4::asym) != 0;
+  const int4_weights weights{with.channels.empty() ? nullptr : with.channels.data(), in.cols};
   return with_source(in.type, [&](auto from) {
     const auto encode = [&](auto stores, const std::byte* at, std::size_t first, std::size_t groups,
                             std::size_t whole, std::byte* to) {
       group_scales by;
-      if (!int4_group_scales(from, at, with.block, groups, with.flags, by))
+      if (!int4_group_scales(from, at, with.block, first, groups, with.flags, weights, by))
         return false;
       put_group_scales(from, by, whole, out[1], first);
       const auto put = [&](std::size_t i, vi8 lower, vi8 upper) {
@@ -208,10 +209,8 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
   return {};
 }
 
-status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
+status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
                    std::span<std::byte* const> out) noexcept {
-  if (int4_weighed::takes(with))
-    return int4_weighed::encode_simd(with, in, numbers, out);
   if (in.cols % with.block != 0)
     return {errc::bad_shape};
   return HWY_DYNAMIC_DISPATCH(int4_encode)(with, in, out);

@@ -1,7 +1,8 @@
 #pragma once
 
 // int4's search where columns matter differently (recipe::channels): the sums of int4.hpp are
-// a = sum (w x) k and b = sum (w k) k, w the column's channel. All else is as there.
+// a = sum (w x) k and b = sum (w k) k, w the column's channel. All else is as there, and so are the
+// vectors (int4-inl.hpp).
 //
 // Exactness reference and SIMD agree bit for bit on every target.
 
@@ -9,8 +10,8 @@
 
 namespace viva::kernels::int4_weighed {
 
-/// True for recipes of int4 that search and have channels: these functions encode them.
+/// True for recipes of int4 that search and have channels.
 bool takes(const recipe&) noexcept;
-encode_fn encode_reference, encode_simd;
+encode_fn encode_reference;
 
 } // namespace viva::kernels::int4_weighed

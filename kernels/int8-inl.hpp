@@ -2,6 +2,7 @@
 
 #include "kernels/fold-inl.hpp"
 #include "kernels/pack-inl.hpp"
+#include "kernels/row-inl.hpp"
 #include "kernels/stream-inl.hpp"
 
 #if defined(VIVA_KERNELS_INT8_INL) == defined(HWY_TARGET_TOGGLE)
@@ -64,7 +65,7 @@ HWY_INLINE void int8_encode_values(Source from, const std::byte* HWY_RESTRICT in
   const int8_divisor by(scale);
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += int8_step) {
-    prefetch_for_later(in + i * from.bytes + ahead, int8_step * from.bytes);
+    prefetch_row_for_later(in + i * from.bytes + ahead, int8_step * from.bytes);
     Stores::put(int8_codes(from, in + i * from.bytes, by), di8(), out + i);
   }
   if (whole == count)

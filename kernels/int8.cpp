@@ -14,7 +14,7 @@ namespace {
 template <class Stores, class Source>
 bool int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols,
                      std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT scale_out) {
-  const auto amax = fold_all<magnitude_fold>(from, in, cols);
+  const auto amax = fold_row(from, in, cols);
   if (amax >= static_cast<std::int32_t>(infinity_bits))
     return false;
   const float scale = int8::scale_of(float_of(static_cast<std::uint32_t>(amax)), from.type);

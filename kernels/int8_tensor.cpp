@@ -20,7 +20,7 @@ status int8_tensor_encode(const matrix& in, float scale, std::byte* codes) {
       for (std::size_t i = 0; i < in.values(); i += run) {
         const std::byte* at = in.data + i * from.bytes;
         const auto count = std::min(run, in.values() - i);
-        const auto amax = fold_all<magnitude_fold>(from, at, count);
+        const auto amax = fold_row(from, at, count);
         if (amax >= static_cast<std::int32_t>(infinity_bits))
           return refuse_not_finite(in);
         int8_encode_values<decltype(stores)>(from, at, count, scale, codes + i);

@@ -7,6 +7,7 @@
 #include "kernels/decode-inl.hpp"
 #include "kernels/fold-inl.hpp"
 #include "kernels/pack-inl.hpp"
+#include "kernels/row-inl.hpp"
 #include "kernels/stream-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,7 +41,7 @@ HWY_INLINE vi8 llm_int8_codes(Source from, const std::byte* HWY_RESTRICT in, vf3
 template <class Stores, class Source>
 bool llm_int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t cols,
                          std::byte* HWY_RESTRICT codes, std::byte* HWY_RESTRICT scb_out) {
-  const auto amax = fold_all<magnitude_fold>(from, in, cols);
+  const auto amax = fold_row(from, in, cols);
   if (amax >= static_cast<std::int32_t>(infinity_bits))
     return false;
   const float scb = llm_int8::half_of(float_of(static_cast<std::uint32_t>(amax)));
@@ -50,7 +51,7 @@ bool llm_int8_encode_row(Source from, const std::byte* HWY_RESTRICT in, std::siz
   const std::size_t whole = cols / llm_int8_step * llm_int8_step;
   auto* out = reinterpret_cast<std::int8_t*>(codes);
   for (std::size_t i = 0; i < whole; i += llm_int8_step) {
-    prefetch_for_later(in + i * from.bytes + ahead, llm_int8_step * from.bytes);
+    prefetch_row_for_later(in + i * from.bytes + ahead, llm_int8_step * from.bytes);
     Stores::put(llm_int8_codes(from, in + i * from.bytes, inverse), di8(), out + i);
   }
   if (whole == cols)

@@ -62,16 +62,22 @@ HWY_INLINE V sums_of_fours(D d, V a, V b, V c, V e) {
                  hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce)));
 }
 
+/// `Weighed`: squared errors count as often as their columns' channels say.
+template <bool Weighed>
 struct nvfp4_four_or_six_format : nvfp4_format {
   using d4 = hn::CappedTag<float, 4>;
+  const float* weights = nullptr; ///< Where weighed: one for each value of the blocks.
 
-  /// tj of one block: the squares of its 16 errors, folded to four.
+  /// tj of one block: the squares of its 16 errors, folded to four. Its first value is value `at`
+  /// of the blocks.
   template <class Source>
-  HWY_INLINE hn::Vec<d4> errors(Source from, const std::byte* HWY_RESTRICT in, vf32 factor) const {
+  HWY_INLINE hn::Vec<d4> errors(Source from, const std::byte* HWY_RESTRICT in, std::size_t at,
+                                vf32 factor) const {
     const auto squares = [&](std::size_t i) {
-      const auto y = hn::Div(load(from, in + i * from.bytes), factor);
+      const auto y = hn::Div(load(from, in + (at + i) * from.bytes), factor);
       const auto error = hn::Sub(hn::Abs(y), rounded_value(round_e2m1(y), 0x1p22f));
-      return hn::Mul(error, error);
+      const auto square = hn::Mul(error, error);
+      return Weighed ? hn::Mul(hn::LoadU(df32(), weights + at + i), square) : square;
     };
     if constexpr (hn::MaxLanes(df32()) == 4) {
       return hn::Add(hn::Add(squares(0), squares(8)), hn::Add(squares(4), squares(12)));
@@ -93,10 +99,9 @@ struct nvfp4_four_or_six_format : nvfp4_format {
   template <class Source>
   HWY_INLINE void costs(Source from, const std::byte* HWY_RESTRICT in, std::size_t blocks,
                         const fp4_scales& all, float* HWY_RESTRICT out) const {
-    constexpr std::size_t stride = block_values * from.bytes;
     for (std::size_t b = 0; b < blocks; b += 4) {
       const auto of = [&](std::size_t k) {
-        return errors(from, in + (b + k) * stride, hn::Set(df32(), all.factor[b + k]));
+        return errors(from, in, (b + k) * block_values, hn::Set(df32(), all.factor[b + k]));
       };
       hn::Store(sums_of_fours(d4(), of(0), of(1), of(2), of(3)), d4(), out + b);
     }

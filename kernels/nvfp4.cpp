@@ -18,7 +18,7 @@ status nvfp4_encode(const matrix& in, float global, std::byte* codes, std::byte*
 
 status nvfp4_four_or_six_encode(const matrix& in, float global, std::byte* codes,
                                 std::byte* scales) {
-  return fp4_encode_planes(nvfp4_four_or_six_format{{global}}, in, codes, scales);
+  return fp4_encode_planes(nvfp4_four_or_six_format<false>{{global}}, in, codes, scales);
 }
 
 bool nvfp4_decode(const std::byte* codes, const std::byte* scales, float global, std::size_t blocks,

@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <set>
+#include <sstream>
 
 using namespace viva;
 using formats::testing::put;
@@ -101,6 +103,33 @@ TEST_CASE("program: status, tree and measurements that nobody can read end with 
     const auto done = tests::viva(arguments);
     CHECK(done.code == 5);
     CHECK(has(done.err, "/dev/full': cannot be written: No space left"));
+  }
+}
+
+TEST_CASE("program: bench kernels writes a JSON line for each case, with what it promises") {
+  const temporary_folder folder;
+  const auto file = (folder / "lines").string();
+  for (const bool weighed : {false, true}) {
+    words arguments{"bench",    "kernels", "-m",     "q4_0", "--only", "encode",
+                    "--values", "8192",    "--json", file,   "--repetitions", "1"};
+    if (weighed)
+      arguments.emplace_back("--weighed");
+    REQUIRE(tests::viva(arguments).code == 0);
+    std::istringstream lines(text_in(file));
+    std::set<std::string> seen;
+    for (std::string text; std::getline(lines, text);) {
+      const auto line = nlohmann::json::parse(text);
+      for (const auto* key : {"method", "op", "path", "isa", "dtype", "values", "threads",
+                              "values_per_s", "mad", "ratio_to_limit", "ratio_to_reference"})
+        CHECK(line.contains(key));
+      seen.insert(line.at("method").get<std::string>() + " " + line.at("op").get<std::string>()
+                  + " " + line.at("path").get<std::string>());
+    }
+    const std::string name = weighed ? "q4_0 weighed" : "q4_0";
+    for (const auto& wanted : {name + " encode reference", name + " encode simd",
+                               std::string("machine read simd"), std::string("machine write simd"),
+                               std::string("machine copy simd")})
+      CHECK(seen.contains(wanted));
   }
 }
 

@@ -156,6 +156,37 @@ TEST_CASE("awq's codes are alike on every target where channels weigh differentl
     }
 }
 
+TEST_CASE("awq's losses are those of quotients beside the middles of two f16, on every target",
+          "[awq][simd]") {
+  constexpr std::size_t cols = 128, rows = 64;
+  const auto with = recipe_of("awq", dtype::f32);
+  // Right below n + 1/2, odd n: on the middle f16 rounds up to it and then to n + 1, below to n.
+  constexpr std::pair<int, float> spacings[] = {{1, 0x1p-10f}, {3, 0x1p-9f}, {5, 0x1p-8f},
+                                                {7, 0x1p-8f}};
+  std::mt19937 random(12);
+  std::vector<float> values;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const float scale = f32_from_f16(static_cast<std::uint16_t>(0x2000 + random() % 0x1000));
+    values.push_back(8 * scale);
+    values.push_back(-7 * scale);
+    while (values.size() % cols != 0) {
+      const auto [n, spacing] = spacings[random() % 4];
+      const float middle = (static_cast<float>(n) + 0.5f - spacing / 2) * scale;
+      const float x = ulps_from(middle, static_cast<int>(random() % 7) - 3);
+      values.push_back(random() % 2 ? x : -x);
+    }
+  }
+  const auto source = make_tensor(values, dtype::f32, rows, cols);
+  const auto table = any_table(cols); // its first candidate scales nothing
+  awq::loss_sums losses;
+  REQUIRE(awq::add_losses_reference(with, source.view(), table, losses) == status{});
+  for_each_target([&] {
+    awq::loss_sums sums;
+    REQUIRE(awq::add_losses(with, source.view(), table, sums) == status{});
+    REQUIRE(sums.encode() == losses.encode());
+  });
+}
+
 TEST_CASE("awq's sums do not depend on how rows were cut", "[awq][runs]") {
   constexpr std::size_t cols = 256, rows = 37;
   const auto with = recipe_of("awq", dtype::bf16);

@@ -101,6 +101,27 @@ TEST_CASE("weighed searches are alike on every target, on data that breaks encod
       }
 }
 
+TEST_CASE("weighed searches are alike on every target, at every shape of rows and batches",
+          "[weighed][simd]") {
+  constexpr std::size_t widths[] = {1, 2, 3, 5, 17, 33, 131}; // of the fewest columns
+  for (const auto* text : methods_weighed)
+    for (const auto type : dtypes)
+      for (const auto width : widths)
+        for (const std::size_t rows : {1, 2, 7, 8, 19}) {
+          auto with = recipe_of(text, type);
+          const auto cols = width * static_cast<std::size_t>(with.cols_multiple());
+          if (rows * cols > 40'000)
+            continue;
+          const auto weights = uneven(cols);
+          with.channels = weights;
+          const auto values = values_of(data_sets().front(), rows * cols, type, 11);
+          const auto source = make_tensor(values, type, rows, cols);
+          const auto wanted = encoded(with, source.view(), path::reference);
+          INFO(text << ", " << name_of(type) << ", " << rows << " x " << cols);
+          for_each_target([&] { REQUIRE(encoded(with, source.view(), path::simd) == wanted); });
+        }
+}
+
 TEST_CASE("weighed searches err less where it counts", "[weighed][quality]") {
   constexpr std::size_t cols = 512, rows = 64;
   std::mt19937 random(8);

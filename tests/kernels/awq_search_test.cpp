@@ -156,6 +156,23 @@ TEST_CASE("awq's codes are alike on every target where channels weigh differentl
     }
 }
 
+TEST_CASE("awq takes the widest of ranges whose losses are equal, on every target", "[awq][simd]") {
+  constexpr std::size_t cols = 160;
+  const std::vector<float> nothing_counts(cols, 0.0f);
+  auto with = recipe_of("awq", dtype::f32);
+  const auto source = make_tensor(values_of(data_sets().front(), 9 * cols, dtype::f32, 6),
+                                  dtype::f32, 9, cols);
+  planes wanted(with, 9, cols);
+  auto plain = recipe_of("awq:rtn", dtype::f32);
+  REQUIRE(with.row->encode_reference(plain, source.view(), {}, wanted.pointers()) == status{});
+  with.channels = nothing_counts;
+  for_each_target([&] {
+    planes made(with, 9, cols);
+    REQUIRE(with.row->encode_simd(with, source.view(), {}, made.pointers()) == status{});
+    REQUIRE(made == wanted);
+  });
+}
+
 TEST_CASE("awq's losses are those of quotients beside the middles of two f16, on every target",
           "[awq][simd]") {
   constexpr std::size_t cols = 128, rows = 64;

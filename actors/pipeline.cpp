@@ -3,6 +3,7 @@
 #include "actors/collector.hpp"
 #include "actors/pipeline/attention_job.hpp"
 #include "actors/pipeline/house.hpp"
+#include "actors/pipeline/resident_attention.hpp"
 #include "actors/pipeline/stream_core.hpp"
 #include "actors/pipeline/tensor_job.hpp"
 
@@ -91,6 +92,21 @@ future<expected<attended>> pipeline::attention(const attention_view& view,
   return enter(*x_floor, options, answer,
                std::make_shared<actors::attention_job>(order_of(options), view, x_floor->work,
                                                        answer));
+}
+
+future<expected<attended>> pipeline::attention(const resident_attention& view,
+                                               submit_options options) {
+  const auto k = x_floor->store->find(view.k.number), v = x_floor->store->find(view.v.number);
+  if (!k || !v)
+    return refused<attended>({errc::bad_option, options.name + ": " + (k ? "v" : "k")
+                                                  + " is no tensor of this pipeline, or dropped"});
+  if (auto fine = actors::check_resident_attention(view, *k, *v, options.name); !fine)
+    return refused<attended>(fine.error());
+  const auto answer = std::make_shared<outcome<expected<attended>>>();
+  const actors::resident_place place{x_floor->work, x_floor->store, x_floor->lanes};
+  return enter(*x_floor, options, answer,
+               std::make_shared<actors::resident_attention_job>(order_of(options), view, place, k,
+                                                                v, answer));
 }
 
 future<expected<encoded>> pipeline::prune(const tensor_view& view, const method_words& how,

@@ -99,10 +99,14 @@ public:
   /// Its shards go. What was made from it stays.
   void drop(tensor_id);
 
-  /// Exact attention over resident q, k and v. Long keys are cut into ranges for different lanes
-  /// and merged in their order: bytes depend on shape and instruction set, not on lanes.
-  /// Errors: bad_shape, unsupported, over_budget, timed_out, interrupted, job_failed.
+  /// Exact attention over q, k and v where they lie. Long keys are cut into ranges for different
+  /// lanes and merged in their order: bytes depend on shape and instruction set, not on lanes.
+  /// Errors: bad_shape, unsupported, over_budget, timed_out, interrupted, job_failed, malformed.
   future<expected<attended>> attention(const attention_view&, submit_options options = {});
+  /// The same over resident k and v, which may be quantized and are decoded as they are met: the
+  /// queries travel to the shards, each lane computes the range of keys that it holds, and ranges
+  /// are merged in their order. Errors besides: bad_option (no such tensor), fault as `fetch`.
+  future<expected<attended>> attention(const resident_attention&, submit_options options = {});
 
   /// A range of tensor_views or of contiguous floats, which must stay where it is while the stream
   /// lives. An unknown method or a closed pipeline is the error of every tensor.

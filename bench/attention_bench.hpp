@@ -20,6 +20,8 @@ struct attention_bench_options {
   std::vector<std::size_t> head_sizes{64, 128};
   std::vector<unsigned> threads{1, 2};
   std::vector<kernels::dtype> types{kernels::dtype::f32, kernels::dtype::bf16};
+  /// Methods of k and v beside f32 queries, besides k and v as they are.
+  std::vector<std::string> methods{"q8_0", "int8", "fp8", "nf4"};
   std::size_t heads = 4;
   /// Also one and two queries against keys and values larger than any cache.
   bool decoding = true;
@@ -30,11 +32,13 @@ struct attention_bench_options {
 struct attention_line {
   kernels::attention::shape of;
   kernels::dtype type = kernels::dtype::f32;
+  std::string kv; ///< The method of k and v, or the type.
   std::string isa;
   unsigned threads = 1;
   double seconds = 0;                  ///< Median of the slowest thread's processor time.
   double gflops = 0, gb_per_s = 0;     ///< gb_per_s: of keys and values.
   double ratio_to_peak = 0;            ///< Of the type's multiply-adds in registers, all threads.
+  std::optional<double> sgemm_gflops;  ///< OpenBLAS' products of one head, where it is here.
   std::optional<double> ratio_to_read; ///< Decoding: of reading the same bytes.
   std::uint64_t extra_bytes = 0;       ///< Scratch of all threads.
 };

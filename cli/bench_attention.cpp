@@ -4,6 +4,7 @@
 #include "cli/lines.hpp"
 
 #include "bench/attention_bench.hpp"
+#include "bench/sgemm.hpp"
 #include "cli/build_facts.hpp"
 
 #include <nlohmann/json.hpp>
@@ -31,10 +32,11 @@ json json_of(const bench::attention_line& line) {
           {"h", line.of.heads},
           {"causal", line.of.causal},
           {"dtype", kernels::name_of(line.type)},
-          {"kv", kernels::name_of(line.type)},
+          {"kv", line.kv},
           {"threads", line.threads},
           {"gflops", line.gflops},
           {"ratio_to_peak", line.ratio_to_peak},
+          {"sgemm_gflops", line.sgemm_gflops ? json(*line.sgemm_gflops) : json(nullptr)},
           {"gb_per_s", line.gb_per_s},
           {"ratio_to_read", line.ratio_to_read ? json(*line.ratio_to_read) : json(nullptr)},
           {"extra_bytes", line.extra_bytes},
@@ -45,11 +47,13 @@ json json_of(const bench::attention_line& line) {
 
 std::string row_of(const bench::attention_line& line) {
   const auto read = line.ratio_to_read ? fmt::format("{:.3f}", *line.ratio_to_read) : "";
-  return fmt::format("{:<8} {:<5} {:>4} {:>7} {:>7} {:<6} {:>7} {:>9.1f} {:>7.3f} {:>7.2f} {:>7} "
-                     "{:>9}\n",
-                     line.isa, kernels::name_of(line.type), line.of.head_size, line.of.queries,
-                     line.of.keys, line.of.causal ? "causal" : "full", line.threads, line.gflops,
-                     line.ratio_to_peak, line.gb_per_s, read, line.extra_bytes);
+  const auto sgemm = line.sgemm_gflops ? fmt::format("{:.1f}", *line.sgemm_gflops) : "";
+  return fmt::format("{:<8} {:<5} {:<5} {:>4} {:>7} {:>7} {:<6} {:>7} {:>9.1f} {:>7.3f} {:>7} "
+                     "{:>7.2f} {:>7} {:>9}\n",
+                     line.isa, kernels::name_of(line.type), line.kv, line.of.head_size,
+                     line.of.queries, line.of.keys, line.of.causal ? "causal" : "full",
+                     line.threads, line.gflops, line.ratio_to_peak, sgemm, line.gb_per_s, read,
+                     line.extra_bytes);
 }
 
 void run_memory(const attention_flags& flags, lines& out) {
@@ -80,6 +84,7 @@ expected<exit_code> run(attention_flags flags) {
     run_memory(flags, out);
     return out.end().map([] { return exit_code::done; });
   }
+  std::erase(flags.options.methods, "none");
   flags.options.types.clear();
   for (const auto& word : flags.dtypes)
     flags.options.types.push_back(word == "f32"   ? kernels::dtype::f32
@@ -87,9 +92,12 @@ expected<exit_code> run(attention_flags flags) {
                                                   : kernels::dtype::bf16);
   if (!flags.json_lines)
     out.show(
-        fmt::format("{:<8} {:<5} {:>4} {:>7} {:>7} {:<6} {:>7} {:>9} {:>7} {:>7} {:>7} {:>9}\n",
-                    "isa", "type", "d", "queries", "keys", "mask", "threads", "GFLOP/s", "x peak",
-                    "GB/s", "x read", "bytes"));
+        fmt::format("{:<8} {:<5} {:<5} {:>4} {:>7} {:>7} {:<6} {:>7} {:>9} {:>7} {:>7} {:>7} "
+                    "{:>7} {:>9}\n",
+                    "isa", "type", "kv", "d", "queries", "keys", "mask", "threads", "GFLOP/s",
+                    "x peak", "sgemm", "GB/s", "x read", "bytes"));
+  if (!flags.json_lines && !bench::has_openblas())
+    out.show("OpenBLAS (libopenblas.so.0) is not here: no sgemm beside it\n");
   bench::run_attention_bench(flags.options, [&](const bench::attention_line& line) {
     out.show(flags.json_lines ? json_of(line).dump() + "\n" : row_of(line));
   });
@@ -109,6 +117,10 @@ void add_bench_attention(CLI::App& group, invocation& call) {
   app->add_option("--dtype", flags->dtypes, "f32, bf16, f16 (default: f32 bf16)")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->type_name("TYPE");
+  app->add_option("--kv", options.methods,
+                  "methods of k and v beside f32 queries (default: q8_0 int8 fp8 nf4), or none")
+      ->check(CLI::IsMember({"q8_0", "int8", "fp8", "nf4", "none"}))
+      ->type_name("METHOD");
   app->add_option("--threads", options.threads, "pinned threads (default: 1 2)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");

@@ -18,8 +18,8 @@
 // Bound     |out - exact| / |exact|, row by row in the norm: 2e-6 for f32 with scores of N(0,1),
 //           2^-22 max|score| more for larger ones; 4e-3 for bf16, 5e-4 for f16.
 // Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of whether the
-//           processor has vdpbf16ps: not of how the work is cut into pieces or of threads. Merging
-//           adds parts in the order in which they are given.
+//           processor gains by vdpbf16ps: not of how the work is cut into pieces or of threads.
+//           Merging adds parts in the order in which they are given.
 // Memory    What `scratch` grows to: below 1 MiB for a thread, whatever the lengths. Decoders keep
 //           a few KiB of their own.
 

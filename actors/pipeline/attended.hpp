@@ -2,6 +2,7 @@
 
 // Attention as a pipeline takes it and what comes of it.
 
+#include "actors/pipeline/tensor_id.hpp"
 #include "kernels/attention.hpp"
 
 #include <cstddef>
@@ -15,6 +16,15 @@ namespace viva {
 struct attention_view {
   kernels::attention::shape of;
   kernels::attention::inputs in;
+};
+
+/// Queries in the caller's memory, keys and values that lanes hold: resident tensors of (keys,
+/// kv_heads * head_size), as they were put or quantized, both of one shape and source type.
+struct resident_attention {
+  kernels::attention::shape of; ///< One sequence.
+  kernels::attention::source_rows q;
+  tensor_id k, v;
+  kernels::attention::additive_bias bias{};
 };
 
 /// Packed (batch, heads, queries, head_size) of the type of q, and (batch, heads, queries).

@@ -5,26 +5,17 @@
 namespace viva::actors {
 namespace {
 
-using kernels::dtype;
 using kernels::attention::shape;
 
 constexpr std::size_t range_keys = 4096;
 constexpr std::size_t ranges_max = 64;
 constexpr std::size_t parts_bytes_max = 64 << 20; ///< Of all ranges together.
 
-std::size_t rows_of(const shape& of) {
-  return of.batch * of.heads * of.queries;
-}
-
-/// Bytes of the f32 rows and log-sum-exps of one range.
-std::size_t part_bytes(const shape& of) {
-  return rows_of(of) * (of.head_size + 1) * sizeof(float);
-}
-
 /// Few queries on many keys are cut by keys; many queries are work enough for all lanes without.
 std::uint32_t ranges_of(const shape& of) {
   const auto by_keys = std::min((of.keys + range_keys - 1) / range_keys, ranges_max);
-  const auto by_memory = parts_bytes_max / std::max<std::size_t>(part_bytes(of), 1);
+  const auto each = std::max<std::size_t>(attention_parts::range_bytes(of), 1);
+  const auto by_memory = parts_bytes_max / each;
   return static_cast<std::uint32_t>(std::max<std::size_t>(1, std::min(by_keys, by_memory)));
 }
 
@@ -42,10 +33,6 @@ std::uint64_t side_bytes(const shape& of, const kernels::attention::source_rows&
   for (const auto& each : planes.all())
     bytes += each.bytes(0, whole.rows_count, whole.cols);
   return bytes;
-}
-
-std::size_t row_bytes(const attention_view& view) {
-  return view.of.head_size * kernels::bytes_of(view.in.q.type);
 }
 
 } // namespace
@@ -79,7 +66,7 @@ expected<void> check_attention(const attention_view& what, const std::string& na
                      "256");
   if (what.in.q.encoded != nullptr)
     return wrong(errc::unsupported, "q is encoded; only k and v may be");
-  const bool empty = rows_of(of) == 0;
+  const bool empty = attention_parts::rows_of(of) == 0;
   bool there = empty || what.in.q.data != nullptr;
   for (const auto* side : {&what.in.k, &what.in.v}) {
     if (side->encoded != nullptr)
@@ -91,16 +78,22 @@ expected<void> check_attention(const attention_view& what, const std::string& na
                : wrong(errc::bad_shape, "q, k or v has fewer bytes than its shape");
 }
 
+error name_attention_problem(const status& why, const std::string& name) {
+  if (why.code == errc::malformed)
+    return {why.code,
+            name + ": k or v has bytes that its method cannot have written; encode it again"};
+  return {why.code, name + ": no memory for a tile of attention"};
+}
+
 attention_job::attention_job(order what, const attention_view& view, std::shared_ptr<desk> work,
                              answer to)
     : shard_rounds(std::move(what), shards_of(view.of), std::move(work)), x_view(view),
-      x_answer(std::move(to)), x_rows(rows_of(view.of)),
-      x_pieces(kernels::attention::pieces(view.of)), x_ranges(ranges_of(view.of)) {
+      x_answer(std::move(to)), x_pieces(kernels::attention::pieces(view.of)),
+      x_parts(view.of, view.in.q.type, ranges_of(view.of)) {
 }
 
 std::uint64_t attention_job::bytes() const {
-  return x_rows * (row_bytes(x_view) + sizeof(float))
-         + (x_ranges > 1 ? x_ranges * part_bytes(x_view.of) : 0);
+  return x_parts.bytes();
 }
 
 void attention_job::begin(budget::lease lease) {
@@ -108,90 +101,51 @@ void attention_job::begin(budget::lease lease) {
     return stop({errc::interrupted, name() + ": the pipeline is closed"});
   start(parts_round, [&] {
     x_lease = std::move(lease);
-    x_result.emplace();
-    x_result->type = x_view.in.q.type;
-    x_result->out.resize(x_rows * row_bytes(x_view));
-    x_result->lse.resize(x_rows);
-    x_result->key_ranges = x_ranges;
-    if (x_ranges > 1) {
-      x_out.resize(x_ranges * x_rows * x_view.of.head_size);
-      x_lse.resize(x_ranges * x_rows);
-    }
+    x_parts.allocate();
   });
 }
 
 expected<unit_tally> attention_job::run(unsigned round, std::size_t shard,
                                         const lane_floor& floor) {
   floor.step();
-  if (x_rows == 0)
+  if (x_parts.rows() == 0)
     return unit_tally{};
   if (round == merging_round) {
-    merge_rows(shard);
+    x_parts.merge(shard, x_parts.ranges() * x_pieces);
     return unit_tally{};
   }
   if (const auto done = run_part(shard); !done)
-    return fail(done.code,
-                name()
-                  + (done.code == errc::malformed
-                       ? ": k or v has bytes that its method cannot have written; encode it again"
-                       : ": no memory for a tile of attention"));
+    return tl::unexpected(name_attention_problem(done, name()));
   floor.step();
   const auto& of = x_view.of;
   const auto bytes = side_bytes(of, x_view.in.k) + side_bytes(of, x_view.in.v);
-  return unit_tally{shard == 0 ? 1u : 0u, bytes / (x_ranges * x_pieces)};
+  return unit_tally{shard == 0 ? 1u : 0u, bytes / (x_parts.ranges() * x_pieces)};
 }
 
-// Piece shard % pieces of range shard / pieces, into the range's place, or into the result where
-// there is only one.
+// Piece shard % pieces of range shard / pieces.
 status attention_job::run_part(std::size_t shard) {
   thread_local kernels::scratch memory;
   auto [of, in] = x_view;
-  const auto range = shard / x_pieces;
-  const auto first = of.keys * range / x_ranges, end = of.keys * (range + 1) / x_ranges;
+  const auto range = shard / x_pieces, ranges = std::size_t{x_parts.ranges()};
+  const auto first = of.keys * range / ranges, end = of.keys * (range + 1) / ranges;
   of.keys_after += of.keys - end;
   of.keys = end - first;
   in.k.skipped += first;
   in.v.skipped += first;
   if (in.bias.data != nullptr)
     in.bias.data += first;
-  const auto packed = [&](dtype type) {
-    return kernels::attention::strides::packed(of.heads, of.queries,
-                                               of.head_size * kernels::bytes_of(type));
-  };
-  kernels::attention::outputs to;
-  if (x_ranges == 1)
-    to = {x_result->out.data(), x_result->type, packed(x_result->type), x_result->lse.data()};
-  else
-    to = {reinterpret_cast<std::byte*>(x_out.data() + range * x_rows * of.head_size), dtype::f32,
-          packed(dtype::f32), x_lse.data() + range * x_rows};
-  return kernels::attention::attend(of, in, to, shard % x_pieces, 1, memory);
-}
-
-void attention_job::merge_rows(std::size_t shard) {
-  const auto shards = x_ranges * x_pieces;
-  const auto first = x_rows * shard / shards, end = x_rows * (shard + 1) / shards;
-  std::vector<kernels::attention::part> parts;
-  for (std::size_t range = 0; range < x_ranges; ++range) {
-    const auto row = range * x_rows + first;
-    parts.push_back({x_out.data() + row * x_view.of.head_size, x_lse.data() + row});
-  }
-  kernels::attention::merge(parts, end - first, x_view.of.head_size,
-                            x_result->out.data() + first * row_bytes(x_view), x_result->type,
-                            x_result->lse.data() + first);
+  return kernels::attention::attend(of, in, x_parts.range(range), shard % x_pieces, 1, memory);
 }
 
 bool attention_job::round_done(unsigned round) {
-  return round == parts_round && x_ranges > 1;
+  return round == parts_round && x_parts.ranges() > 1;
 }
 
 void attention_job::deliver(std::optional<error> why) {
   auto lease = std::move(x_lease);
   if (why)
     return x_answer->set(tl::unexpected(std::move(*why)));
-  x_out = {};
-  x_lse = {};
-  auto held = std::make_shared<budget::lease>(std::move(lease));
-  x_answer->set(std::move(*x_result), std::move(held));
+  x_answer->set(x_parts.take(), std::make_shared<budget::lease>(std::move(lease)));
 }
 
 } // namespace viva::actors

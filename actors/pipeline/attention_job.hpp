@@ -6,7 +6,7 @@
 // How the work is cut depends on its shape alone, and a shard writes only its own place, so the
 // bytes are the same for any number of lanes and whatever died on the way.
 
-#include "actors/pipeline/attended.hpp"
+#include "actors/pipeline/attention_parts.hpp"
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/shard_rounds.hpp"
 
@@ -36,21 +36,20 @@ private:
   void deliver(std::optional<error>) override;
 
   status run_part(std::size_t shard);
-  void merge_rows(std::size_t shard);
 
   const attention_view x_view;
   const answer x_answer;
-  const std::size_t x_rows, x_pieces;
-  const std::uint32_t x_ranges;
-  /// (ranges, rows, head_size) and (ranges, rows), where there are several ranges.
-  std::vector<float> x_out, x_lse;
-  std::optional<attended> x_result;
+  const std::size_t x_pieces;
+  attention_parts x_parts;
   budget::lease x_lease; // until the answer is taken
 };
 
 /// Whether attention decodes what a method has encoded, for these heads. Names method and remedy.
 expected<void> check_encoded(const kernels::attention::shape&,
                              const kernels::attention::encoded_tensor&);
+
+/// What the kernel refused, for a person.
+error name_attention_problem(const status&, const std::string& name);
 
 /// Whether a pipeline takes it: the shape, encodings, and rows that have data. Names what is wrong.
 expected<void> check_attention(const attention_view&, const std::string& name);

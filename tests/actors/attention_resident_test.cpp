@@ -1,0 +1,151 @@
+// Attention of queries that travel to resident keys and values: the truth, and the same bytes for
+// any number of lanes and whatever dies, plain and quantized.
+
+#include "tests/actors/tensors.hpp"
+#include "tests/kernels/attention_problem.hpp"
+
+#include <cstring>
+
+using namespace viva;
+using kernels::attention::shape;
+using kernels::testing::problem;
+
+namespace {
+
+/// Few queries, and many; five shards of keys each.
+const std::vector<shape>& shapes() {
+  static const std::vector<shape> all{
+    {.heads = 4, .kv_heads = 2, .queries = 2, .keys = 17000, .head_size = 64, .causal = true},
+    {.heads = 2, .kv_heads = 2, .queries = 30, .keys = 17000, .head_size = 64, .window = 12000}};
+  return all;
+}
+
+/// k and v of a problem, held by the lanes of a pipeline of its own.
+struct house {
+  const problem& made;
+  pipeline pipe;
+  tensor_id k, v;
+
+  house(const problem& of, std::uint32_t lanes, const char* method)
+      : made(of), pipe{{.lanes = lanes}}, k(put("k", of.k, method)), v(put("v", of.v, method)) {}
+
+  tensor_view view(const std::vector<std::byte>& side) const {
+    return {side.data() + 1, made.of.keys, made.of.kv_heads * made.of.head_size, 0, made.type};
+  }
+  tensor_id put(const std::string& name, const std::vector<std::byte>& side, const char* method) {
+    const auto id = pipe.put(name, view(side)).get();
+    REQUIRE(id.has_value());
+    if (method == nullptr)
+      return *id;
+    const auto encoded = pipe.quantize(*id, method).get();
+    REQUIRE(encoded.has_value());
+    pipe.drop(*id);
+    return *encoded;
+  }
+  resident_attention asked() const {
+    const auto in = made.in();
+    return {made.of, in.q, k, v, in.bias};
+  }
+  attended attend() {
+    auto got = pipe.attention(asked()).get();
+    REQUIRE(got.has_value());
+    return std::move(*got);
+  }
+};
+
+kernels::testing::result unpacked(const shape& of, const attended& from) {
+  kernels::testing::result got(of, from.type);
+  kernels::load_f32(from.out.data(), from.type, got.out.size(), got.out.data());
+  got.lse = from.lse;
+  return got;
+}
+
+/// The problem with one side as the method decodes it.
+void decode(std::vector<std::byte>& side, const problem& made, const char* method) {
+  const auto cols = made.of.kv_heads * made.of.head_size;
+  const auto done = testing::by_reference(method, {side.data() + 1, made.type, made.of.keys, cols});
+  std::vector<float> values(made.of.keys * cols);
+  REQUIRE(done.decode(values));
+  std::memcpy(side.data() + 1, values.data(), values.size() * sizeof(float));
+}
+
+} // namespace
+
+TEST_CASE("resident attention: queries that travel to the shards get the truth") {
+  for (const auto& of : shapes())
+    for (const char* method : {static_cast<const char*>(nullptr), "q8_0", "int8", "fp8", "nf4"}) {
+      INFO((method == nullptr ? "plain" : method));
+      const problem made(of, kernels::dtype::f32, of.queries == 30, 5);
+      house lanes(made, 2, method);
+      const auto got = lanes.attend();
+      CHECK(got.key_ranges == 5);
+      auto decoded = made;
+      if (method != nullptr)
+        for (auto* side : {&decoded.k, &decoded.v})
+          decode(*side, made, method);
+      kernels::testing::require_close(of, unpacked(of, got), decoded.truth(), 2e-6);
+    }
+}
+
+TEST_CASE("resident attention: the bytes are those of one lane, for any lanes and whatever dies") {
+  for (const auto& of : shapes())
+    for (const char* method : {static_cast<const char*>(nullptr), "q8_0"}) {
+      const problem made(of, kernels::dtype::f32, false, 6);
+      house alone(made, 1, method);
+      const auto whole = alone.attend();
+      house lanes(made, 3, method);
+      const auto require_same = [&](const attended& got) {
+        REQUIRE(got.out == whole.out);
+        REQUIRE(got.lse == whole.lse);
+      };
+      require_same(lanes.attend());
+      for (std::uint32_t round = 0; round < 6; ++round) {
+        lanes.pipe.kill_lane(round); // dies with its shards, which are made anew
+        auto future = lanes.pipe.attention(lanes.asked());
+        if (round % 2 == 1)
+          lanes.pipe.kill_lane(round + 1);
+        auto got = future.get();
+        REQUIRE(got.has_value());
+        require_same(*got);
+      }
+      CHECK(lanes.pipe.metrics().restarts >= 6);
+      CHECK(lanes.pipe.metrics().tickets_lost >= 6);
+    }
+}
+
+TEST_CASE("resident attention: what does not fit is refused by name") {
+  const problem made({.heads = 2, .kv_heads = 2, .queries = 3, .keys = 300, .head_size = 32},
+                     kernels::dtype::f32, false, 1);
+  house lanes(made, 2, nullptr);
+  const auto error_of = [&](const resident_attention& asked) {
+    const auto got = lanes.pipe.attention(asked, {.name = "x"}).get();
+    REQUIRE_FALSE(got.has_value());
+    INFO(got.error().text);
+    CHECK(got.error().text.starts_with("x: "));
+    return got.error().code;
+  };
+  auto asked = lanes.asked();
+  asked.v = {77};
+  CHECK(error_of(asked) == errc::bad_option);
+  asked = lanes.asked();
+  asked.of.keys = 299;
+  CHECK(error_of(asked) == errc::bad_shape);
+  asked = lanes.asked();
+  asked.of.head_size = 64;
+  CHECK(error_of(asked) == errc::bad_shape);
+  asked = lanes.asked();
+  asked.q.data = nullptr;
+  CHECK(error_of(asked) == errc::bad_shape);
+  asked = lanes.asked();
+  const auto blocks = lanes.pipe.quantize(lanes.k, "nf4").get();
+  REQUIRE(blocks.has_value());
+  asked.k = *blocks; // blocks of 64 and heads of 32
+  CHECK(error_of(asked) == errc::bad_shape);
+
+  lanes.pipe.release_source(lanes.k);
+  lanes.pipe.kill_lane(0);
+  const auto lost = lanes.pipe.attention(lanes.asked(), {.name = "x"}).get();
+  REQUIRE_FALSE(lost.has_value());
+  CHECK(lost.error().code == errc::fault);
+  CHECK(lost.error().text.find("put it again") != std::string::npos);
+}

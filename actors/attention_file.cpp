@@ -183,8 +183,8 @@ expected<attention_report> run_attention(const attention_spec& spec,
   report.seconds =
     std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   const auto did = pipe.metrics();
-  report.tickets = did.tickets;
-  report.tickets_lost = did.tickets_lost;
+  report.tickets = did.queue->tickets;
+  report.tickets_lost = did.queue->tickets_lost;
   report.restarts = did.restarts;
   if (auto written = write_output(spec, q, *result); !written)
     return tl::unexpected(written.error());

@@ -77,15 +77,6 @@ job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& sit
   return std::move(*outcome);
 }
 
-/// Asks the collector; without an answer in time the report goes without lanes.
-snapshot collect(tree& lives) {
-  caf::scoped_actor self{lives.system()};
-  snapshot result;
-  self->request(lives.collector(), std::chrono::seconds(5), take_snapshot{})
-    .receive([&](snapshot& answer) { result = std::move(answer); }, [](const caf::error&) {});
-  return result;
-}
-
 expected<void> check_space(const plan& work, const fs::path& output) {
   struct statvfs disk {};
   const auto folder = fs::absolute(output).parent_path();
@@ -209,7 +200,7 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   run_result result;
   result.outcome = follow(*lives, *conductor, *site, observer, began);
   *conductor = nullptr;
-  result.meters = collect(*lives);
+  result.meters = lives->meters();
   result.seconds = seconds_since(began);
   const auto code = result.outcome.problem.code;
   if (code == errc::ok)
@@ -284,7 +275,7 @@ job_report report_of(const plan& work, const run_result* run, const fs::path& ou
   sort_worst_first(report.tensors);
   if (run == nullptr)
     return report;
-  report.lanes = run->meters.lanes;
+  report.meters = run->meters;
   report.restarts = run->meters.restarts;
   report.retries = run->outcome.retries;
   report.shards_resumed = run->outcome.shards_resumed;
@@ -295,7 +286,7 @@ job_report report_of(const plan& work, const run_result* run, const fs::path& ou
   struct rusage used {};
   ::getrusage(RUSAGE_SELF, &used);
   report.peak_rss_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
-  for (const auto& lane : report.lanes)
+  for (const auto& lane : report.meters.lanes)
     report.peak_rss_bytes += lane.peak_rss_bytes;
   return report;
 }

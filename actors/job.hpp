@@ -6,6 +6,8 @@
 // the job ended, and never throws. Paths are opened by the callee; nothing is kept after the
 // return.
 
+#include "actors/isolation.hpp"
+#include "actors/snapshot.hpp"
 #include "kernels/error.hpp"
 #include "kernels/metrics.hpp"
 
@@ -24,12 +26,6 @@ namespace viva {
 enum class nan_policy : std::uint8_t {
   fail, ///< The first NaN or infinity ends the job, naming tensor and position.
   keep, ///< A tensor that holds one stays in its source type, byte for byte; costs one more read.
-};
-
-/// What a lane is, hence what its death takes along.
-enum class isolation : std::uint8_t {
-  thread,  ///< Of this process: an exception costs a lane, a segfault the program.
-  process, ///< Of its own: any death costs a lane, and no tensor byte is sent to or from it.
 };
 
 /// What every job may be told about the machine. Defaults are those of conf/viva.toml.
@@ -112,19 +108,11 @@ struct tensor_report {
   bool unmatched = false; ///< compare: missing on one side, or of another shape; `note` says which.
 };
 
-struct lane_report {
-  std::string id;
-  std::uint64_t shards = 0, bytes = 0, restarts = 0;
-  double busy_seconds = 0, p50_ms = 0, p99_ms = 0; ///< Of a ticket.
-  /// Of the largest of its lives, as it said with its last receipt; 0 where it is a thread.
-  std::uint64_t peak_rss_bytes = 0;
-};
-
 struct job_report {
   std::string job;                      ///< "quantize", "dequantize", "compare"
   std::filesystem::path output;
   std::vector<tensor_report> tensors;   ///< Worst first (lowest snr_db), copies last.
-  std::vector<lane_report> lanes;
+  snapshot meters;                      ///< The collector's; its lanes, methods, deaths.
   std::uint64_t source_bytes = 0, output_bytes = 0;
   std::uint64_t shards = 0, shards_resumed = 0, retries = 0, restarts = 0;
   std::uint64_t messages =

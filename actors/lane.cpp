@@ -24,10 +24,7 @@ shard_receipt work_on(const job_site& site, const shard_task& task, lane_meter& 
   fault_hook(site, task.id.shard);
   auto result = run_shard(site.work, site.place, shard, task.numbers, task.by);
   const auto took = std::chrono::steady_clock::now() - began;
-  meter.tickets.add(took);
-  meter.shards.fetch_add(1, std::memory_order_relaxed);
-  meter.bytes.fetch_add(shard.source_bytes, std::memory_order_relaxed);
-  meter.busy_ns.fetch_add(static_cast<std::uint64_t>(took.count()), std::memory_order_relaxed);
+  meter.add(note_of(site.work, shard, took));
   shard_receipt receipt{task.id, 0, {}, {}};
   if (result) {
     receipt.checksum = result->checksum;
@@ -48,6 +45,34 @@ std::string fault_put_in() {
          + std::string(9 - nanoseconds.size(), '0') + nanoseconds;
 }
 
+work_note note_of(const plan& work, const shard& what, std::chrono::nanoseconds took) {
+  const auto& tensor = work.tensors[what.tensor];
+  const auto values = what.count * tensor.cols;
+  const auto note = [&](std::string_view name, std::uint64_t of_values) {
+    return work_note{name, 1, of_values, what.source_bytes, took};
+  };
+  switch (what.what) {
+    case task::encode:
+      return note(tensor.target ? tensor.target->row->name : "encode", values);
+    case task::decode:
+      return note(tensor.source.recipe ? tensor.source.recipe->row->name : "convert", values);
+    case task::copy:
+      return note("copy", 0); // of bytes
+    case task::measure:
+      return note("compare", values);
+    case task::fold:
+      return note("fold", values);
+    case task::scan:
+      return note("scan", values);
+    case task::survey:
+      return note("survey", values);
+    case task::shares:
+    case task::losses:
+      return note("search", values);
+  }
+  return {};
+}
+
 caf::behavior lane(caf::event_based_actor* self, std::string id,
                    std::shared_ptr<lane_meter> meter) {
   return {
@@ -60,6 +85,7 @@ caf::behavior lane(caf::event_based_actor* self, std::string id,
         if (receipt.shards.back().problem.code != errc::ok)
           break;
       }
+      meter->tell(); // before anybody can ask what the batch came to
       self->send(work.conductor, std::move(receipt));
     },
   };

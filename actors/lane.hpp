@@ -15,6 +15,9 @@
 
 namespace viva::actors {
 
+/// What a shard was, for meters: by its method where it encodes or decodes, else by its task.
+work_note note_of(const plan&, const shard&, std::chrono::nanoseconds took);
+
 caf::behavior lane(caf::event_based_actor* self, std::string id,
                    std::shared_ptr<lane_meter> meter);
 

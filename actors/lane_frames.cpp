@@ -1,5 +1,7 @@
 #include "actors/lane_frames.hpp"
 
+#include "actors/frame_bytes.hpp"
+
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -8,7 +10,6 @@
 #include <unistd.h>
 
 #include <bit>
-#include <type_traits>
 
 namespace viva::actors {
 namespace {
@@ -16,48 +17,20 @@ namespace {
 constexpr std::size_t attached_bytes_max = 256u << 20;
 constexpr std::uint32_t absent = ~0u;
 
-class writer {
+class writer : public frame_writer {
 public:
-  template <class T>
-    requires std::is_arithmetic_v<T>
-  void put(T value) {
-    char raw[sizeof value];
-    std::memcpy(raw, &value, sizeof value);
-    x_out.append(raw, sizeof raw);
-  }
-  void put(const std::string& text) {
-    put(static_cast<std::uint32_t>(text.size()));
-    x_out += text;
-  }
+  using frame_writer::put;
   void put(const searched::numbers& numbers) {
     put(numbers ? static_cast<std::uint32_t>(numbers->size()) : absent);
     if (numbers)
-      x_out.append(reinterpret_cast<const char*>(numbers->data()),
-                   numbers->size() * sizeof(float));
+      put_raw(numbers->data(), numbers->size() * sizeof(float));
   }
-  std::string done() {
-    return std::move(x_out);
-  }
-
-private:
-  std::string x_out;
 };
 
-class reader {
+class reader : public frame_reader {
 public:
-  explicit reader(std::string_view in) : x_in(in) {
-  }
-  template <class T>
-    requires std::is_arithmetic_v<T>
-  void take(T& value) {
-    if (const auto raw = bytes(sizeof value); raw.size() == sizeof value)
-      std::memcpy(&value, raw.data(), sizeof value);
-  }
-  void take(std::string& text) {
-    std::uint32_t size = 0;
-    take(size);
-    text = bytes(size);
-  }
+  using frame_reader::frame_reader;
+  using frame_reader::take;
   void take(searched::numbers& numbers) {
     std::uint32_t count = 0;
     take(count);
@@ -68,32 +41,6 @@ public:
     std::memcpy(made->data(), raw.data(), raw.size());
     numbers = std::move(made);
   }
-  /// A count of things of at least `each` bytes; more than can follow is an error, not memory.
-  std::uint32_t count(std::size_t each) {
-    std::uint32_t number = 0;
-    take(number);
-    x_good = x_good && number <= x_in.size() / each;
-    return x_good ? number : 0;
-  }
-  void require(bool claim) {
-    x_good = x_good && claim;
-  }
-  bool good() const {
-    return x_good;
-  }
-  bool whole() const {
-    return x_good && x_in.empty();
-  }
-
-private:
-  std::string_view bytes(std::size_t count) {
-    x_good = x_good && count <= x_in.size();
-    const auto taken = x_in.substr(0, x_good ? count : 0);
-    x_in.remove_prefix(taken.size());
-    return taken;
-  }
-  std::string_view x_in;
-  bool x_good = true;
 };
 
 expected<supervision::frame> no_memory(const char* doing) {

@@ -4,6 +4,8 @@
 #include "actors/known_answer.hpp"
 #include "actors/lane.hpp"
 #include "actors/lane_frames.hpp"
+#include "actors/pipeline/tensor_ward.hpp"
+#include "actors/resident_memory.hpp"
 #include "actors/shard_work.hpp"
 #include "supervision/death.hpp"
 #include "supervision/ward.hpp"
@@ -15,7 +17,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <stdexcept>
 
 namespace viva::actors {
@@ -116,15 +117,6 @@ work_receipts work_off(const expected<workbench>& bench, const work_order& order
   return all;
 }
 
-/// Not getrusage's ru_maxrss, which begins with what the parent of an exec had.
-std::uint64_t peak_rss_bytes() {
-  std::ifstream in{"/proc/self/status"};
-  for (std::string word; in >> word;)
-    if (std::uint64_t kib = 0; word == "VmHWM:" && in >> kib)
-      return kib * 1024;
-  return 0;
-}
-
 /// False: the guardian speaks another language, which only a defect explains.
 bool answer(const supervision::frame& order, const expected<workbench>& bench, ward& me) {
   const auto bytes = unpack(order);
@@ -158,11 +150,15 @@ int run_lane_process() {
   }
   try {
     (*me)->ready(ready_words(kernels::path::simd));
+    tensor_ward tensors(**me); // for pipelines
     expected<workbench> bench = fail(errc::fault, "a lane was given work before a job");
     while (const auto order = (*me)->next()) {
+      const bool of_tensors
+        = order->kind >= lane_kind::share && order->kind <= lane_kind::tensors;
       if (order->kind == lane_kind::assign)
         bench = set_up(*order, **me);
-      else if (order->kind != lane_kind::work || !answer(*order, bench, **me))
+      else if (of_tensors ? !tensors.take(*order)
+                          : order->kind != lane_kind::work || !answer(*order, bench, **me))
         return supervision::exit_words::misconfigured;
     }
   } catch (...) {

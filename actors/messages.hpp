@@ -7,7 +7,7 @@
 //   conductor  → lane        batch                answered by batch_receipt
 //   conductor  → journal     commit, publish      requests; answered by journal_answer
 //   door       → conductor   stop_job             no more tickets; job_outcome follows
-//   anybody    → collector   take_snapshot        request; answered by snapshot
+//   anybody    → collector   take_snapshot        answered through its promise (collector.hpp)
 //
 // A healthy job costs two messages for each batch, and two for each commit. A shard of usual size
 // is a batch of its own; small ones travel together.
@@ -80,13 +80,6 @@ struct journal_answer {
 struct stop_job {};
 struct commit_tick {};
 
-struct take_snapshot {};
-
-struct snapshot {
-  std::vector<lane_report> lanes;
-  std::uint64_t restarts = 0;
-};
-
 } // namespace viva::actors
 
 #define VIVA_LOCAL_MESSAGE(type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::type)
@@ -99,6 +92,4 @@ VIVA_LOCAL_MESSAGE(journal_answer)
 VIVA_LOCAL_MESSAGE(stop_job)
 VIVA_LOCAL_MESSAGE(commit_tick)
 VIVA_LOCAL_MESSAGE(job_outcome)
-VIVA_LOCAL_MESSAGE(take_snapshot)
-VIVA_LOCAL_MESSAGE(snapshot)
 #undef VIVA_LOCAL_MESSAGE

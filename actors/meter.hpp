@@ -1,9 +1,12 @@
 #pragma once
 
-// Meters: what a lane has done, as relaxed atomics that the collector reads when it likes. A lane
-// never waits for the collector and the collector never waits for a lane. A meter outlives its
-// lane, so a restart loses no count; a collector that is restarted finds every meter on the board
-// again.
+// Meters: what lanes have done. Each lane adds up for itself, in memory that nobody else touches,
+// and tells its totals now and then. Telling is lossy and never waits: the latest totals replace
+// those that nobody has read yet, and those are counted as dropped.
+//
+// Totals are of all lives of a lane, so each says everything that those before it said: a dropped
+// one loses nothing, and a collector that was restarted reads what was told last once more and
+// counts nothing twice.
 
 #include <algorithm>
 #include <array>
@@ -11,67 +14,147 @@
 #include <bit>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace viva::actors {
 
-/// Log-linear counts of microseconds, 8 buckets an octave: a quantile is off by at most 6 %.
+/// Log-linear counts of microseconds, 8 buckets an octave: a quantile is off by at most 6 %. Two of
+/// them merge exactly.
 class latency_histogram {
 public:
   static constexpr std::size_t bucket_count = 8 * 40;
 
   /// `times`: so many had this latency.
   void add(std::chrono::nanoseconds time, std::uint64_t times = 1) noexcept {
-    const auto us = static_cast<std::uint64_t>(time.count() / 1000);
-    x_counts[index(us)].fetch_add(times, std::memory_order_relaxed);
+    x_counts[index(time)] += times;
+    x_sum_ns += static_cast<std::uint64_t>(time.count()) * times;
   }
-  using counts = std::array<std::uint64_t, bucket_count>;
-  void merge_into(counts& out) const noexcept {
+  void merge(const latency_histogram& other) noexcept {
     for (std::size_t i = 0; i < bucket_count; ++i)
-      out[i] += x_counts[i].load(std::memory_order_relaxed);
+      x_counts[i] += other.x_counts[i];
+    x_sum_ns += other.x_sum_ns;
+  }
+  std::uint64_t count() const noexcept;
+  double sum_seconds() const noexcept {
+    return static_cast<double>(x_sum_ns) * 1e-9;
   }
   /// Milliseconds of the q-quantile; 0 without entries.
-  static double quantile_ms(const counts& all, double q) noexcept;
+  double quantile_ms(double q) const noexcept;
 
 private:
-  static std::size_t index(std::uint64_t us) noexcept {
+  friend class shared_histogram;
+  static std::size_t index(std::chrono::nanoseconds time) noexcept {
+    const auto us = static_cast<std::uint64_t>(time.count() / 1000);
     if (us < 8)
       return us;
     const auto octave = static_cast<std::size_t>(std::bit_width(us)) - 3; // >= 1
     return std::min(8 * octave + (us >> (octave - 1) & 7), bucket_count - 1);
   }
-  std::array<std::atomic<std::uint64_t>, bucket_count> x_counts{};
+  std::array<std::uint64_t, bucket_count> x_counts{};
+  std::uint64_t x_sum_ns = 0;
 };
 
-/// One life of one lane.
-struct lane_meter {
-  std::string lane;
-  std::atomic<std::uint64_t> shards{0}, bytes{0}, busy_ns{0};
-  std::atomic<std::uint64_t> peak_rss{0}; ///< Bytes, where the lane is a process of its own.
+/// The same for several threads that add at a time, as streams do: relaxed atomics.
+class shared_histogram {
+public:
+  void add(std::chrono::nanoseconds time, std::uint64_t times = 1) noexcept {
+    x_counts[latency_histogram::index(time)].fetch_add(times, std::memory_order_relaxed);
+    x_sum_ns.fetch_add(static_cast<std::uint64_t>(time.count()) * times,
+                       std::memory_order_relaxed);
+  }
+  latency_histogram read() const noexcept;
+
+private:
+  std::array<std::atomic<std::uint64_t>, latency_histogram::bucket_count> x_counts{};
+  std::atomic<std::uint64_t> x_sum_ns{0};
+};
+
+/// One ticket, or one shard of it.
+struct work_note {
+  std::string_view method; ///< Of static storage, as the registry's names are.
+  std::uint64_t shards = 0, values = 0, bytes = 0; ///< Of source.
+  std::chrono::nanoseconds took{0};
+};
+
+struct method_totals {
+  std::string_view name;
+  std::uint64_t values = 0, bytes = 0, busy_ns = 0;
+};
+
+/// Of one lane, over all its lives.
+struct lane_totals {
+  std::uint64_t lives = 0, shards = 0, bytes = 0, busy_ns = 0;
+  std::uint64_t peak_rss = 0; ///< Bytes, where the lane is a process of its own.
+  std::uint64_t updates = 0, updates_dropped = 0;
   latency_histogram tickets;
+  std::vector<method_totals> methods;
 };
 
-/// Where lanes hang their meters. Locked only when a lane starts and when somebody reads.
+class lane_meter {
+public:
+  explicit lane_meter(std::string id) : lane(std::move(id)) {
+  }
+  lane_meter(const lane_meter&) = delete;
+  const std::string lane;
+
+  // The lane's side: one thread at a time, one life after the other.
+  void begin_life() {
+    ++x_now.lives;
+    x_news = true;
+    tell();
+  }
+  void add(const work_note&);
+  void saw_memory(std::uint64_t bytes) noexcept {
+    x_now.peak_rss = std::max(x_now.peak_rss, bytes);
+  }
+  /// Tells what was added, if anything was. Waits for nobody.
+  void tell();
+  /// The same, a thousand times a second at most: totals are 3 KB.
+  void tell_in_time(std::chrono::steady_clock::time_point now) {
+    if (now - x_told >= std::chrono::milliseconds{1}) {
+      x_told = now;
+      tell();
+    }
+  }
+
+  /// What was told last. Any thread.
+  lane_totals read() const;
+
+private:
+  static constexpr unsigned unread = 4; // beside the number of a place
+
+  lane_totals x_now;
+  bool x_news = false; // x_now is not what was told last
+  std::chrono::steady_clock::time_point x_told{};
+
+  // Three places: one is written, one is read, the one in between is exchanged for either.
+  mutable std::array<lane_totals, 3> x_places;
+  unsigned x_written = 0;
+  mutable std::atomic<unsigned> x_between{1};
+  mutable std::mutex x_readers; // never taken by the lane
+  mutable unsigned x_read = 2;
+};
+
+/// Where lanes hang their meters, and how they ended. Locked only when a lane starts, when one ends
+/// and when somebody reads.
 class meter_board {
 public:
-  std::shared_ptr<lane_meter> hang(std::string lane) {
-    auto meter = std::make_shared<lane_meter>();
-    meter->lane = std::move(lane);
-    const std::lock_guard lock{x_guard};
-    x_meters.push_back(meter);
-    return meter;
-  }
-  std::vector<std::shared_ptr<const lane_meter>> all() const {
-    const std::lock_guard lock{x_guard};
-    return {x_meters.begin(), x_meters.end()};
-  }
+  /// The meter of this lane, the same in all its lives.
+  std::shared_ptr<lane_meter> hang(const std::string& lane);
+  std::vector<std::shared_ptr<const lane_meter>> all() const;
+  /// The end of a lane; its reason's first word counts.
+  void note_death(const std::string& reason);
+  std::map<std::string, std::uint64_t> deaths() const;
 
 private:
   mutable std::mutex x_guard;
-  std::vector<std::shared_ptr<lane_meter>> x_meters;
+  std::map<std::string, std::shared_ptr<lane_meter>> x_meters;
+  std::map<std::string, std::uint64_t> x_deaths;
 };
 
 } // namespace viva::actors

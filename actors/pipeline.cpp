@@ -1,13 +1,11 @@
 #include "actors/pipeline.hpp"
 
-#include "actors/collector.hpp"
 #include "actors/pipeline/attention_job.hpp"
 #include "actors/pipeline/house.hpp"
 #include "actors/pipeline/resident_attention.hpp"
 #include "actors/pipeline/stream_core.hpp"
 #include "actors/pipeline/tensor_job.hpp"
 
-#include <numeric>
 #include <utility>
 
 namespace viva {
@@ -34,7 +32,7 @@ future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& o
     answer->set(tl::unexpected(error{why.code, options.name + ": " + why.text}));
     return std::move(result);
   };
-  answer->on_withdraw(actors::withdraws(job), options.until);
+  answer->on_withdraw(actors::withdraws(job), options.until, floor.arm());
   const actors::budget::amount need{job->bytes(), 1};
   auto begin = [job](actors::budget::lease lease) { job->begin(std::move(lease)); };
   auto& room = *floor.room;
@@ -48,7 +46,7 @@ future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& o
       if (const auto still = from.lock())
         still->leave(number);
     };
-    answer->on_withdraw(leave, options.until);
+    answer->on_withdraw(leave, options.until, floor.arm());
     return result;
   }
   auto lease = room.admit(need, options.when_full, options.until);
@@ -78,6 +76,8 @@ future<expected<encoded>> pipeline::quantize(const tensor_view& view, const meth
     return refused<encoded>(how.error());
   if (auto fine = actors::check_view(*how, view, options.name); !fine)
     return refused<encoded>(fine.error());
+  if (x_floor->shares != nullptr)
+    return refused<encoded>(actors::streams_only(options.name));
   const auto answer = std::make_shared<outcome<expected<encoded>>>();
   return enter(*x_floor, options, answer,
                std::make_shared<actors::tensor_job>(order_of(options), *how, view, x_floor->work,
@@ -88,6 +88,8 @@ future<expected<attended>> pipeline::attention(const attention_view& view,
                                                submit_options options) {
   if (auto fine = actors::check_attention(view, options.name); !fine)
     return refused<attended>(fine.error());
+  if (x_floor->shares != nullptr)
+    return refused<attended>(actors::streams_only(options.name));
   const auto answer = std::make_shared<outcome<expected<attended>>>();
   return enter(*x_floor, options, answer,
                std::make_shared<actors::attention_job>(order_of(options), view, x_floor->work,
@@ -123,34 +125,25 @@ tensor_stream pipeline::stream_from(tensor_source source, const method_words& ho
     x_floor, kernels::parse_recipe(how.text, options.type), std::move(source), options)};
 }
 
-pipeline_metrics pipeline::metrics() const {
-  pipeline_metrics result;
-  for (auto& lane : actors::read_meters(x_floor->board).lanes) {
-    result.tensors += lane.shards;
-    result.bytes += lane.bytes;
-    result.lanes.push_back(
-      {lane.id, lane.shards, lane.bytes, lane.busy_seconds, lane.p50_ms, lane.p99_ms});
-  }
-  const auto work = x_floor->work->count();
-  result.tickets = work.units;
-  result.messages = work.units + work.in_vain;
-  result.tickets_lost = work.lost;
-  result.restarts = work.lives < x_floor->lanes ? 0 : work.lives - x_floor->lanes;
-  result.waiting = work.waiting;
-  result.running = work.running;
-  result.lanes_up = work.lanes_up;
-  actors::latency_histogram::counts all{};
-  x_floor->latency.merge_into(all);
-  result.latency_p50_ms = actors::latency_histogram::quantile_ms(all, 0.50);
-  result.latency_p99_ms = actors::latency_histogram::quantile_ms(all, 0.99);
-  result.latency_p999_ms = actors::latency_histogram::quantile_ms(all, 0.999);
-  result.latency_count = std::accumulate(all.begin(), all.end(), std::uint64_t{0});
-  result.deaths = x_floor->deaths.read();
-  const auto used = x_floor->room->used();
-  result.budget_bytes_used = used.bytes;
-  result.budget_tickets_used = used.tickets;
-  result.submits_waiting = x_floor->room->waiting();
-  return result;
+snapshot pipeline::metrics() const {
+  if (x_house)
+    return x_house->meters();
+  snapshot none;
+  none.queue = actors::read_queue(*x_floor);
+  return none;
+}
+
+void pipeline::kill_collector() {
+  if (x_house)
+    x_house->kill_collector();
+}
+
+expected<shared_bytes> pipeline::share(std::uint64_t bytes) {
+  auto made = x_floor->shares != nullptr ? x_floor->shares->make(bytes)
+                                         : actors::shared_region::make(bytes);
+  if (!made)
+    return tl::unexpected(made.error());
+  return shared_bytes{std::move(*made)};
 }
 
 std::uint32_t pipeline::lanes() const noexcept {

@@ -14,11 +14,14 @@
 // there: a future's until get(), or until its destructor returned; a stream's until the stream is
 // gone. All functions may be called from any thread; one stream is one thread's.
 
+#include "actors/isolation.hpp"
 #include "actors/pipeline/attended.hpp"
+#include "actors/pipeline/shared_bytes.hpp"
 #include "actors/pipeline/stream.hpp"
 #include "actors/pipeline/tensor_id.hpp"
+#include "actors/snapshot.hpp"
 
-#include <map>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +30,10 @@ namespace viva {
 
 struct pipeline_options {
   std::uint32_t lanes = 0;                    ///< Threads that compute; 0: one for each core.
+  /// Of lanes. Processes take streams only; everything else is `unsupported` there.
+  viva::isolation isolation = viva::isolation::thread;
+  /// For processes: the program viva, which is started as `PROGRAM lane`.
+  std::filesystem::path lane_program{};
   std::uint64_t budget_bytes = 256ull << 20;  ///< Of results under way or not yet taken.
   std::uint32_t budget_tickets = 4096;        ///< Submissions under way or not yet taken.
 };
@@ -38,28 +45,6 @@ struct submit_options {
   /// While the budget is full. `block` waits for answers that others take: a thread that first
   /// submits everything and then takes must not submit more than the budget holds.
   on_full when_full = on_full::block;
-};
-
-struct pipeline_lane {
-  std::string id;
-  std::uint64_t tensors = 0, bytes = 0; ///< Of source.
-  double busy_seconds = 0, p50_ms = 0, p99_ms = 0; ///< Of a ticket.
-};
-
-struct pipeline_metrics {
-  std::vector<pipeline_lane> lanes;
-  std::uint64_t tensors = 0, bytes = 0;
-  std::uint64_t tickets = 0;       ///< Units that lanes have done.
-  std::uint64_t messages = 0;      ///< To lanes: one a ticket, and those that came in vain.
-  std::uint64_t tickets_lost = 0;  ///< That went back in line because their lane died.
-  std::uint64_t restarts = 0;
-  std::uint64_t waiting = 0, running = 0; ///< Tickets now.
-  std::uint32_t lanes_up = 0;
-  std::map<std::string, std::uint64_t> deaths; ///< Of lanes, by reason: "exception", "killed", …
-  /// Of tensors in streams, from sent to received.
-  double latency_p50_ms = 0, latency_p99_ms = 0, latency_p999_ms = 0;
-  std::uint64_t latency_count = 0;
-  std::uint64_t budget_bytes_used = 0, budget_tickets_used = 0, submits_waiting = 0;
 };
 
 namespace actors {
@@ -116,12 +101,19 @@ public:
   }
   tensor_stream stream_from(tensor_source, const method_words&, stream_options options = {});
 
-  /// A snapshot of what lanes did and what waits.
-  pipeline_metrics metrics() const;
+  /// Memory that lanes which are processes see, too: zeros, at an address of a page. Errors:
+  /// over_budget (the system has no more).
+  expected<shared_bytes> share(std::uint64_t bytes);
+
+  /// What lanes did and what waits, as the collector has it. Lanes tell it their totals a thousand
+  /// times a second at most, and before anybody can know that the last of what they had is done.
+  snapshot metrics() const;
   std::uint32_t lanes() const noexcept;
 
   /// For tests and benchmarks: lane `lane % lanes()` throws in the midst of its next unit.
   void kill_lane(std::uint32_t lane);
+  /// The same for the collector; what lanes did is still all there afterwards, once.
+  void kill_collector();
 
 private:
   const std::shared_ptr<actors::pipeline_floor> x_floor;

@@ -44,13 +44,15 @@ future<expected<tensor_id>> build(actors::pipeline_floor& floor,
   shard_rounds::order what{tensor->name, options.how_urgent, options.until};
   const auto job = actors::build_resident(std::move(what), {floor.work, floor.store, floor.lanes},
                                           std::move(tensor), answer);
-  answer->on_withdraw(actors::withdraws(job), options.until);
+  answer->on_withdraw(actors::withdraws(job), options.until, floor.arm());
   return result;
 }
 
 future<expected<tensor_id>> put_source(actors::pipeline_floor& floor, std::string name,
                                        const tensor_view& view, std::filesystem::path file,
                                        std::uint64_t offset, const submit_options& options) {
+  if (floor.shares != nullptr)
+    return refused<tensor_id>(actors::streams_only(name));
   // The cheapest method of all asks of a shape what every method asks.
   const auto any = kernels::parse_recipe("int8", view.type);
   if (auto fine = actors::check_view(*any, view, name); !fine)
@@ -126,7 +128,7 @@ future<expected<encoded>> pipeline::fetch(tensor_id id, submit_options options) 
   const auto job = actors::fetch_resident(std::move(what),
                                           {x_floor->work, x_floor->store, x_floor->lanes}, tensor,
                                           std::move(*lease), answer);
-  answer->on_withdraw(actors::withdraws(job), options.until);
+  answer->on_withdraw(actors::withdraws(job), options.until, x_floor->arm());
   return result;
 }
 

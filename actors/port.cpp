@@ -2,6 +2,7 @@
 
 #include "actors/findings.hpp"
 #include "actors/known_answer.hpp"
+#include "actors/lane.hpp"
 #include "supervision/orders.hpp"
 
 #include <caf/all.hpp>
@@ -110,12 +111,7 @@ const char* refuse(const batch& work, const work_receipts& all) {
 }
 
 void note(lane_meter& meter, const job_site& site, const lane_receipt& done) {
-  meter.tickets.add(done.took);
-  meter.shards.fetch_add(1, std::memory_order_relaxed);
-  meter.bytes.fetch_add(site.work.shards[done.receipt.id.shard].source_bytes,
-                        std::memory_order_relaxed);
-  meter.busy_ns.fetch_add(static_cast<std::uint64_t>(done.took.count()),
-                          std::memory_order_relaxed);
+  meter.add(note_of(site.work, site.work.shards[done.receipt.id.shard], done.took));
 }
 
 void take_receipts(self_ptr self, const supervision::frame& what) {
@@ -131,12 +127,13 @@ void take_receipts(self_ptr self, const supervision::frame& what) {
   const auto work = std::move(state.out.front());
   state.out.pop_front();
   watch_progress(self);
-  state.options.meter->peak_rss.store(all->peak_rss, std::memory_order_relaxed);
+  state.options.meter->saw_memory(all->peak_rss);
   batch_receipt receipt{state.options.id, work.number, {}};
   for (const auto& each : all->shards) {
     note(*state.options.meter, *work.site, each);
     receipt.shards.push_back(each.receipt);
   }
+  state.options.meter->tell(); // before anybody can ask what the batch came to
   self->send(work.conductor, std::move(receipt));
 }
 

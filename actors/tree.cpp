@@ -51,11 +51,26 @@ constexpr milliseconds lane_period{10'000};
 constexpr std::uint32_t lane_start_retries = 20; // a program that is no lane ends within a second
 constexpr milliseconds stop_deadline{30'000};
 
+/// The lane's meter, for one more life of it.
+std::shared_ptr<lane_meter> meter_of(meter_board& board, const std::string& id) {
+  auto meter = board.hang(id);
+  meter->begin_life();
+  return meter;
+}
+
 lane_start thread_lanes(std::shared_ptr<meter_board> board) {
   return [board](caf::event_based_actor* sup, const std::string& id) {
     return supervision::start_result{
-      supervision::spawn<caf::detached>(sup, lane, id, board->hang(id))};
+      supervision::spawn<caf::detached>(sup, lane, id, meter_of(*board, id))};
   };
+}
+
+supervision::subscriber death_clerk(std::shared_ptr<meter_board> board) {
+  supervision::subscriber clerk;
+  clerk.on_down = [board = std::move(board)](const supervision::child_down& down) {
+    board->note_death(supervision::to_text(down.reason));
+  };
+  return clerk;
 }
 
 lane_start process_lanes(std::shared_ptr<meter_board> board,
@@ -67,7 +82,7 @@ lane_start process_lanes(std::shared_ptr<meter_board> board,
   const std::chrono::seconds stall{limits.stall_seconds};
   return [board, source, stall](caf::event_based_actor* sup, const std::string& id) {
     return supervision::start_result{supervision::starting(
-      supervision::spawn(sup, port, port_options{id, source, board->hang(id), stall}))};
+      supervision::spawn(sup, port, port_options{id, source, meter_of(*board, id), stall}))};
   };
 }
 
@@ -127,11 +142,6 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
     return people->set(&roster::journal,
                        supervision::spawn<caf::detached>(sup, journal, journal_bytes));
   }));
-  specs.push_back(worker_child("collector", [=](caf::event_based_actor* sup) {
-    return people->set(&roster::collector,
-                       supervision::spawn(sup, actors::collector,
-                                          std::shared_ptr<const meter_board>(board)));
-  }));
   specs.push_back(supervisor_child("lanes", [=](caf::event_based_actor* sup) {
     supervision::supervisor_options options;
     options.name = "lanes";
@@ -139,6 +149,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
     options.period = lane_period;
     options.backoff = lane_backoff;
     options.start_retries = lane_start_retries;
+    options.subscribers = {death_clerk(board)};
     return supervision::starting(people->set(
       &roster::lanes,
       supervision::spawn_supervisor(sup, options, lane_specs(lanes, people->lane_of))));
@@ -148,6 +159,9 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
     options.name = "jobs";
     return supervision::starting(
       people->set(&roster::jobs, supervision::spawn_supervisor(sup, options, {})));
+  }));
+  specs.push_back(meters_child(board, {}, [people](caf::actor who) {
+    people->set(&roster::collector, std::move(who));
   }));
   supervision::supervisor_options root;
   root.name = "root";
@@ -177,6 +191,11 @@ tree::~tree() {
 
 caf::actor tree::collector() const {
   return x_roster->get(&roster::collector);
+}
+
+snapshot tree::meters() const {
+  auto answer = ask_collector([this] { return collector(); });
+  return answer ? std::move(*answer) : read_meters(*x_board);
 }
 
 std::vector<supervision::tree> tree::census() const {

@@ -4,13 +4,15 @@
 //
 //   root  rest_for_one
 //    ├─ journal           permanent, detached
-//    ├─ collector         permanent
 //    ├─ lanes             one_for_one: lane-0 … lane-n, permanent; detached, or ports to processes;
 //    │                    isolation, where a shard has killed others
-//    └─ jobs              dynamic: one conductor for each job, temporary
+//    ├─ jobs              dynamic: one conductor for each job, temporary
+//    └─ meters            one_for_one: the collector, permanent; last, so that its end, or its
+//                         supervisor's, ends nobody else
 
 #include "actors/conductor.hpp"
 #include "actors/meter.hpp"
+#include "actors/snapshot.hpp"
 #include "supervision/census.hpp"
 #include "supervision/report.hpp"
 
@@ -43,6 +45,8 @@ public:
     return *x_board;
   }
   caf::actor collector() const;
+  /// What lanes did, as the collector has it. For plain threads.
+  snapshot meters() const;
   /// Who lives, as supervision/census.hpp tells it; asks and waits for nobody.
   std::vector<supervision::tree> census() const;
 

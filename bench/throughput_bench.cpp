@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <limits>
 #include <mutex>
 #include <thread>
 
@@ -17,7 +18,7 @@
 namespace viva::bench {
 namespace {
 
-constexpr std::uint64_t single_tensors_max = 1'000'000;
+constexpr std::uint64_t single_tensors_max = 1'000'000, single_orders_max = 50'000;
 constexpr double killed_seconds = 3, paced_seconds = 1;
 constexpr std::uint32_t paced_window = 6;
 constexpr std::uint64_t latency_every = 16; // tensors a sample; a clock costs a fifth of a tensor
@@ -33,6 +34,13 @@ double processor_seconds() {
     return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
   };
   return of(used.ru_utime) + of(used.ru_stime);
+}
+
+double busy_seconds(const snapshot& of) {
+  double sum = 0;
+  for (const auto& lane : of.lanes)
+    sum += lane.busy_seconds;
+  return sum;
 }
 
 /// The first `count` tensors of the field, in order.
@@ -78,13 +86,15 @@ private:
 
 class throughput_run {
 public:
-  throughput_run(const throughput_options& options, throughput_field& field)
-      : x_options(options), x_field(field), x_pipe({.lanes = options.lanes}) {
+  throughput_run(const throughput_options& options, throughput_field& field, pipeline& pipe)
+      : x_options(options), x_field(field), x_pipe(pipe) {
   }
 
   throughput_result run() {
     std::vector<double> read, bare, full, ratio, single;
-    const auto single_count = std::min(x_field.tensors(), single_tensors_max);
+    const auto single_count = std::min(x_field.tensors(), x_options.lanes_are == isolation::process
+                                                            ? single_orders_max
+                                                            : single_tensors_max);
     for (std::uint32_t round = 0; round < x_options.rounds; ++round) {
       read.push_back(static_cast<double>(x_field.source_bytes()) / read_once() / 1e9);
       bare.push_back(rate_of(x_field.tensors(), bare_once()));
@@ -99,6 +109,8 @@ public:
     x_result.single_per_s = median(single);
     x_result.wall_s = static_cast<double>(x_field.tensors()) / x_result.tensors_per_s;
     x_result.gb_s = static_cast<double>(x_field.source_bytes()) / x_result.wall_s / 1e9;
+    if (x_options.measure)
+      run_measured();
     if (x_options.kill_ms != 0)
       run_killed();
     run_paced();
@@ -143,7 +155,7 @@ private:
 
   double stream_once(std::uint64_t count, bool single) {
     x_field.wipe(count);
-    const auto messages = x_pipe.metrics().messages;
+    const auto before = x_pipe.metrics();
     const auto cpu = processor_seconds();
     const auto began = clock::now();
     std::uint64_t received = 0;
@@ -155,14 +167,41 @@ private:
         received += result.has_value();
     }
     const auto took = seconds_since(began);
-    const auto spent = processor_seconds() - cpu;
-    const auto price = static_cast<double>(x_pipe.metrics().messages - messages)
+    auto spent = processor_seconds() - cpu;
+    const auto after = x_pipe.metrics();
+    if (x_options.lanes_are == isolation::process) // their time is not this process's
+      spent += busy_seconds(after) - busy_seconds(before);
+    const auto price = static_cast<double>(after.queue->messages - before.queue->messages)
                        / static_cast<double>(count);
     (single ? x_result.single_messages_per_tensor : x_result.messages_per_tensor) = price;
     x_result.cpu_s = single ? x_result.cpu_s : spent;
     x_result.results_wrong += count - received;
     check(count);
     return took;
+  }
+
+  void run_measured() {
+    x_field.wipe(x_field.tensors());
+    std::uint64_t received = 0;
+    x_result.snr_db_least = std::numeric_limits<double>::infinity();
+    const auto began = clock::now();
+    for (auto&& [index, result] :
+         x_pipe.stream_from(all_of(x_field, x_field.tensors()), x_options.method,
+                            {.batch_tensors = x_options.batch_tensors,
+                             .measure = true,
+                             .into = x_field.results()})) {
+      if (!result)
+        continue;
+      ++received;
+      const auto& error = *result->measured();
+      x_result.snr_db_mean += error.snr_db;
+      x_result.snr_db_least = std::min(x_result.snr_db_least, error.snr_db);
+      x_result.max_error = std::max(x_result.max_error, double(error.max_error));
+    }
+    x_result.measured_per_s = rate_of(x_field.tensors(), seconds_since(began));
+    x_result.snr_db_mean /= static_cast<double>(x_field.tensors());
+    x_result.results_wrong += x_field.tensors() - received;
+    check(x_field.tensors());
   }
 
   void run_killed() {
@@ -190,7 +229,7 @@ private:
     x_result.killed_per_s = rate_of(tensors, took);
     x_result.killed_ratio = x_result.killed_per_s / x_result.tensors_per_s;
     x_result.restarts = after.restarts - before.restarts;
-    x_result.tickets_lost = after.tickets_lost - before.tickets_lost;
+    x_result.tickets_lost = after.queue->tickets_lost - before.queue->tickets_lost;
   }
 
   // Open loop: a tensor is due whether or not those before it are done, and its latency counts from
@@ -227,7 +266,7 @@ private:
 
   const throughput_options x_options;
   throughput_field& x_field;
-  pipeline x_pipe;
+  pipeline& x_pipe;
   throughput_result x_result;
 };
 
@@ -243,8 +282,17 @@ expected<throughput_result> measure_throughput(const throughput_options& options
   if (options.values % how->cols_multiple() != 0)
     return fail(errc::bad_shape, options.method + " wants a multiple of "
                                    + std::to_string(how->cols_multiple()) + " values");
-  throughput_field field(*how, options.tensors, options.values, options.lanes);
-  return throughput_run(options, field).run();
+  pipeline pipe{{.lanes = options.lanes,
+                 .isolation = options.lanes_are,
+                 .lane_program = "/proc/self/exe"}};
+  auto source = pipe.share(throughput_field::source_bytes_of(options.tensors, options.values));
+  auto results
+    = pipe.share(throughput_field::result_bytes_of(*how, options.tensors, options.values));
+  if (!source || !results)
+    return tl::unexpected((source ? results : source).error());
+  throughput_field field(*how, options.tensors, options.values, options.lanes,
+                         {source->bytes(), results->bytes()});
+  return throughput_run(options, field, pipe).run();
 }
 
 } // namespace viva::bench

@@ -11,11 +11,14 @@
 //            received and counted
 //   single   the same with one tensor a message, over a part of the tensors
 //
+// With `measure` the stream runs once more, each result with its mean square and largest error.
+//
 // Then the stream again while a lane is killed every so many milliseconds (`kill_ms`), and at half
 // its rate, open loop, for the latency from the moment a tensor is due until its result is
 // received. After each clock stopped, every result is compared with the reference's by a 64-bit
 // digest of its planes.
 
+#include "actors/isolation.hpp"
 #include "kernels/error.hpp"
 
 #include <cstdint>
@@ -29,7 +32,9 @@ struct throughput_options {
   std::uint64_t values = 512;
   std::string method = "int8";
   std::uint32_t lanes = 2;
-  std::uint32_t batch_tensors = 256;
+  std::uint32_t batch_tensors = 0; ///< Of one message; 0: as the pipeline likes it.
+  isolation lanes_are = isolation::thread;
+  bool measure = false; ///< Each result with its error, in a run of its own.
   std::uint32_t kill_ms = 0; ///< 0: no lane is killed.
   std::uint32_t rounds = 5;
 };
@@ -43,6 +48,8 @@ struct throughput_result {
   double killed_per_s = 0, killed_ratio = 0; ///< 0 where no lane was killed.
   std::uint64_t restarts = 0, tickets_lost = 0;
   double p50_us = 0, p99_us = 0; ///< At half of tensors_per_s.
+  double measured_per_s = 0;     ///< 0 where nothing was measured.
+  double snr_db_mean = 0, snr_db_least = 0, max_error = 0; ///< Over all tensors.
   std::uint64_t results_checked = 0, results_wrong = 0;
 };
 

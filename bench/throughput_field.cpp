@@ -51,14 +51,20 @@ void on_threads(unsigned threads, const std::function<void(unsigned)>& work) {
   work(0);
 }
 
+std::uint64_t throughput_field::source_bytes_of(std::uint64_t tensors, std::uint64_t values) {
+  return tensors * values * sizeof(float);
+}
+
+std::uint64_t throughput_field::result_bytes_of(const kernels::recipe& how, std::uint64_t tensors,
+                                                std::uint64_t values) {
+  return tensors * map_planes(how, 1, values).total;
+}
+
 throughput_field::throughput_field(const kernels::recipe& how, std::uint64_t tensors,
-                                   std::uint64_t values, unsigned threads)
+                                   std::uint64_t values, unsigned threads, memory where)
     : x_how(how), x_tensors(tensors), x_values(values), x_map(map_planes(how, 1, values)),
-      x_threads(threads), x_source(std::make_unique_for_overwrite<float[]>(tensors * values)),
-      x_memory(std::make_unique_for_overwrite<std::byte[]>(tensors * x_map.total + 64)),
-      x_must(tensors) {
-  auto address = reinterpret_cast<std::uintptr_t>(x_memory.get());
-  x_results = x_memory.get() + (64 - address % 64) % 64;
+      x_threads(threads), x_source(reinterpret_cast<float*>(where.source.data())),
+      x_results(where.results.data()), x_must(tensors) {
   const auto& table = normal_table();
   share(tensors, [&](std::uint64_t first, std::uint64_t last) {
     for (auto i = first; i < last; ++i) {
@@ -98,7 +104,7 @@ void throughput_field::encode(std::uint64_t first, std::uint64_t last) noexcept 
   for (auto i = first; i < last; ++i) {
     for (std::size_t p = 0; p < x_map.count; ++p)
       to[p] = x_results + i * x_map.total + x_map.offset[p];
-    const kernels::matrix in{reinterpret_cast<const std::byte*>(x_source.get() + i * x_values),
+    const kernels::matrix in{reinterpret_cast<const std::byte*>(x_source + i * x_values),
                              dtype::f32, 1, x_values};
     if (!kernel(x_how, in, {}, {to.data(), x_map.count}))
       return; // its results stay wiped, and are found wrong

@@ -8,7 +8,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
+#include <span>
 #include <vector>
 
 namespace viva::bench {
@@ -19,8 +19,17 @@ void on_threads(unsigned threads, const std::function<void(unsigned part)>& work
 
 class throughput_field {
 public:
+  /// Where sources and results lie, at multiples of 64; the caller's, for as long as the field is.
+  struct memory {
+    std::span<std::byte> source, results;
+  };
+  /// Bytes that such a field needs.
+  static std::uint64_t source_bytes_of(std::uint64_t tensors, std::uint64_t values);
+  static std::uint64_t result_bytes_of(const kernels::recipe& how, std::uint64_t tensors,
+                                       std::uint64_t values);
+
   throughput_field(const kernels::recipe& how, std::uint64_t tensors, std::uint64_t values,
-                   unsigned threads);
+                   unsigned threads, memory where);
 
   std::uint64_t tensors() const noexcept {
     return x_tensors;
@@ -29,7 +38,7 @@ public:
     return x_tensors * x_values * sizeof(float);
   }
   tensor_view view(std::uint64_t i) const noexcept {
-    return {reinterpret_cast<const std::byte*>(x_source.get() + i * x_values), 1, x_values, 0,
+    return {reinterpret_cast<const std::byte*>(x_source + i * x_values), 1, x_values, 0,
             dtype::f32};
   }
   std::span<std::byte> results() noexcept {
@@ -51,9 +60,8 @@ private:
   const std::uint64_t x_tensors, x_values;
   const plane_map x_map;
   const unsigned x_threads;
-  std::unique_ptr<float[]> x_source;
-  std::unique_ptr<std::byte[]> x_memory;
-  std::byte* x_results = nullptr; // aligned to 64
+  float* const x_source;
+  std::byte* const x_results;
   std::vector<std::uint64_t> x_must;
 };
 

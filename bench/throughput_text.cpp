@@ -5,7 +5,22 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include <cmath>
+
 namespace viva::bench {
+
+namespace {
+
+const char* isolation_name(const throughput_options& options) {
+  return options.lanes_are == isolation::process ? "process" : "thread";
+}
+
+/// JSON has no infinity.
+nlohmann::ordered_json finite(double value) {
+  return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+}
+
+} // namespace
 
 std::string to_json_line(const throughput_options& options, const throughput_result& r) {
   const nlohmann::ordered_json line = {
@@ -13,7 +28,7 @@ std::string to_json_line(const throughput_options& options, const throughput_res
     {"values", options.values},
     {"method", options.method},
     {"lanes", options.lanes},
-    {"isolation", "thread"},
+    {"isolation", isolation_name(options)},
     {"batch_tensors", options.batch_tensors},
     {"wall_s", r.wall_s},
     {"tensors_per_s", r.tensors_per_s},
@@ -28,6 +43,10 @@ std::string to_json_line(const throughput_options& options, const throughput_res
     {"single_messages_per_tensor", r.single_messages_per_tensor},
     {"p50_us", r.p50_us},
     {"p99_us", r.p99_us},
+    {"measured_tensors_per_s", r.measured_per_s},
+    {"snr_db_mean", finite(r.snr_db_mean)},
+    {"snr_db_least", finite(r.snr_db_least)},
+    {"max_error", r.max_error},
     {"kill_ms", options.kill_ms},
     {"killed_tensors_per_s", r.killed_per_s},
     {"killed_ratio", r.killed_ratio},
@@ -40,10 +59,10 @@ std::string to_json_line(const throughput_options& options, const throughput_res
 }
 
 std::string to_table(const throughput_options& options, const throughput_result& r) {
-  std::string out = fmt::format("{} tensors of {} f32 values, {}, {} lanes, thread isolation, "
+  std::string out = fmt::format("{} tensors of {} f32 values, {}, {} lanes, {} isolation, "
                                 "median of {} rounds\n\n",
                                 options.tensors, options.values, options.method, options.lanes,
-                                options.rounds);
+                                isolation_name(options), options.rounds);
   const auto row = [&out](std::string_view what, const std::string& how_much) {
     out += fmt::format("{:<34} {}\n", what, how_much);
   };
@@ -57,6 +76,10 @@ std::string to_table(const throughput_options& options, const throughput_result&
   row("processor seconds of wall", fmt::format("{:.3f} of {:.3f}", r.cpu_s, r.wall_s));
   row("one tensor a message", fmt::format("{:.2f} M/s", r.single_per_s / 1e6));
   row("latency at half load", fmt::format("p50 {:.0f} us, p99 {:.0f} us", r.p50_us, r.p99_us));
+  if (options.measure)
+    row("each with its error",
+        fmt::format("{:.2f} M/s; SQNR mean {:.2f} dB, least {:.2f} dB; largest error {:.4g}",
+                    r.measured_per_s / 1e6, r.snr_db_mean, r.snr_db_least, r.max_error));
   if (options.kill_ms != 0)
     row(fmt::format("a lane killed every {} ms", options.kill_ms),
         fmt::format("{:.2f} M/s, {:.3f} of undisturbed; {} restarts, {} tickets run again",

@@ -7,6 +7,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <map>
 #include <memory>
 
 namespace viva::cli {
@@ -73,7 +74,14 @@ void add_bench_throughput(CLI::App& group, invocation& call) {
   app->add_option("--lanes", options.lanes, "threads that compute (default 2)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
-  app->add_option("--batch", options.batch_tensors, "tensors of one message (default 256)")
+  app->add_option("--isolation", options.lanes_are, "lanes are threads or processes (default thread)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, isolation>{{"thread", isolation::thread},
+                                           {"process", isolation::process}}))
+      ->type_name("thread|process");
+  app->add_flag("--measure", options.measure, "also each result with its error, in a run of its own");
+  app->add_option("--batch", options.batch_tensors,
+                  "tensors of one message (default 256, of processes 2048)")
       ->check(CLI::Range(1, 65536))
       ->type_name("N");
   app->add_option("--rounds", options.rounds, "rates are medians of so many (default 5)")

@@ -134,7 +134,7 @@ std::vector<std::pair<std::string, std::string>> totals(const job_report& report
                                              format_bytes(report.peak_rss_bytes)));
     lines.emplace_back("work",
                        fmt::format("{} shards on {} lanes, {} resumed, {} retries, {} restarts",
-                                   report.shards, report.lanes.size(), report.shards_resumed,
+                                   report.shards, report.meters.lanes.size(), report.shards_resumed,
                                    report.retries, report.restarts));
   }
   if (!report.layout.empty())

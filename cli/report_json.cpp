@@ -56,7 +56,16 @@ json json_of(const lane_report& lane) {
           {"busy_seconds", lane.busy_seconds},
           {"p50_ms", lane.p50_ms},
           {"p99_ms", lane.p99_ms},
+          {"p999_ms", lane.p999_ms},
           {"peak_rss_bytes", lane.peak_rss_bytes}};
+}
+
+json json_of(const method_report& method) {
+  return {{"name", method.name},
+          {"values", method.values},
+          {"bytes", method.bytes},
+          {"busy_seconds", method.busy_seconds},
+          {"values_per_s", method.values_per_s}};
 }
 
 json totals_of(const job_report& report) {
@@ -86,8 +95,12 @@ json json_report(const job_report& report, const verdict& said) {
   for (const auto& tensor : report.tensors)
     tensors.push_back(json_of(tensor));
   auto& lanes = result["lanes"] = json::array();
-  for (const auto& lane : report.lanes)
+  for (const auto& lane : report.meters.lanes)
     lanes.push_back(json_of(lane));
+  auto& methods = result["methods"] = json::array();
+  for (const auto& method : report.meters.methods)
+    methods.push_back(json_of(method));
+  result["lane_deaths"] = json(report.meters.deaths);
   json asked = json::array(), failed = json::array();
   for (const auto& gate : said.gates)
     asked.push_back(gate.text);

@@ -83,6 +83,7 @@ constexpr file_law exceptions[] = {
     {"actors/journal_", "caf", false},    {"actors/disk", "caf", false},
     {"actors/transfer", "boost", true},   {"actors/http", "boost", true},
     {"kernels/device.", "cuda", true},    {"actors/selection.cpp", "re2", true},
+    {"actors/pipeline/exposition.cpp", "prometheus", true},
     {"supervision/channel", "caf", false}, {"supervision/pulse", "caf", false},
     {"supervision/ward", "caf", false},
 };
@@ -94,7 +95,7 @@ std::string family_of(const std::string& include) {
       {"boost/", "boost"},   {"toml++/", "toml"},     {"CLI/", "CLI"},           {"tl/", "tl"},
       {"xxhash", "xxhash"},  {"openssl/", "openssl"}, {"cuda", "cuda"},          {"cub/", "cuda"},
       {"catch2/", "catch2"}, {"rapidcheck", "tests"}, {"fmt/", "spdlog"},        {"sys/", "posix"},
-      {"linux/", "posix"},   {"re2/", "re2"}};
+      {"linux/", "posix"},   {"re2/", "re2"},         {"prometheus/", "prometheus"}};
   for (const auto& [prefix, family] : families)
     if (include.starts_with(prefix))
       return std::string(family);

@@ -118,8 +118,10 @@ expected<unit_tally> attention_job::run(unsigned round, std::size_t shard,
     return tl::unexpected(name_attention_problem(done, name()));
   floor.step();
   const auto& of = x_view.of;
+  const auto parts = x_parts.ranges() * x_pieces;
   const auto bytes = side_bytes(of, x_view.in.k) + side_bytes(of, x_view.in.v);
-  return unit_tally{shard == 0 ? 1u : 0u, bytes / (x_parts.ranges() * x_pieces)};
+  const auto values = 2 * of.batch * of.kv_heads * of.keys * of.head_size;
+  return unit_tally{shard == 0 ? 1u : 0u, bytes / parts, values / parts, "attention"};
 }
 
 // Piece shard % pieces of range shard / pieces.

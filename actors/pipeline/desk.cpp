@@ -136,6 +136,18 @@ void desk::lane_down(std::size_t lane, bool blame) {
     (*wake)();
 }
 
+void desk::nudge() {
+  wakes all;
+  {
+    const std::lock_guard lock{x_guard};
+    for (const auto& each : x_seats)
+      if (each.wake)
+        all.push_back(each.wake);
+  }
+  for (const auto& wake : all)
+    (*wake)();
+}
+
 void desk::close(const error& why) {
   std::vector<unit_ptr> left;
   {

@@ -45,6 +45,8 @@ public:
   /// What the lane had goes back to the front. Where it had begun and `blame` is right, a life is
   /// counted against it, and it fails after `lives_max` of them.
   void lane_down(std::size_t lane, bool blame);
+  /// Every lane that is up hears its wake, whatever waits.
+  void nudge();
   /// Everything in line fails with `why`, and whatever is submitted later. A unit that a lane has
   /// is finished by it, or fails when the lane is down.
   void close(const error& why);

@@ -1,8 +1,13 @@
 #include "actors/pipeline/encode_view.hpp"
 
+#include "kernels/convert.hpp"
+
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -95,6 +100,57 @@ status survey_rows(const kernels::recipe& how, const tensor_view& view, row_run 
                    [&](auto, const kernels::matrix& run) {
                      return how.row->survey_run(how, run, seen);
                    });
+}
+
+namespace {
+
+/// Sums over pairs of values. Eight of each, so that additions need not wait for each other; their
+/// order is fixed, and so are the bits.
+struct error_tally {
+  static constexpr std::size_t ways = 8;
+  std::array<double, ways> errors{}, sources{};
+  float most = 0;
+
+  void add(const float* x, const float* y, std::size_t count) noexcept {
+    for (std::size_t i = 0; i < count; ++i) {
+      const float e = x[i] - y[i];
+      errors[i % ways] += double(e) * e;
+      sources[i % ways] += double(x[i]) * x[i];
+      most = std::max(most, std::abs(e));
+    }
+  }
+  tensor_error finish(std::uint64_t count) const noexcept {
+    double e = 0, s = 0;
+    for (std::size_t i = 0; i < ways; ++i) {
+      e += errors[i];
+      s += sources[i];
+    }
+    const auto none = std::numeric_limits<double>::infinity();
+    return {e / static_cast<double>(count), e > 0 ? 10 * std::log10(s / e) : none, most};
+  }
+};
+
+} // namespace
+
+tensor_error measure_whole(const kernels::recipe& how, const tensor_view& view,
+                           const plane_map& map, const std::byte* planes,
+                           const kernels::tensor_numbers& numbers) {
+  thread_local std::vector<float> decoded, source;
+  decoded.resize(view.values());
+  std::array<const std::byte*, kernels::planes_max> from{};
+  for (std::size_t p = 0; p < map.count; ++p)
+    from[p] = planes + map.offset[p];
+  const auto done = how.row->decode_simd(how, view.rows, view.cols, numbers,
+                                         {from.data(), map.count}, decoded.data());
+  if (!done)
+    throw std::logic_error("what was just encoded cannot be decoded");
+  source.resize(view.cols);
+  error_tally sums;
+  for (std::uint64_t r = 0; r < view.rows; ++r) {
+    kernels::load_f32(view.data + r * view.step(), view.type, view.cols, source.data());
+    sums.add(source.data(), decoded.data() + r * view.cols, view.cols);
+  }
+  return sums.finish(view.values());
 }
 
 status encode_whole(const kernels::recipe& how, const tensor_view& view, const plane_map& map,

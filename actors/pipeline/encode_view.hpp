@@ -38,4 +38,8 @@ status survey_rows(const kernels::recipe&, const tensor_view&, row_run, kernels:
 status encode_whole(const kernels::recipe&, const tensor_view&, const plane_map&, std::byte* out,
                     kernels::tensor_numbers&, const lane_floor& floor);
 
+/// Of a tensor that `encode_whole` encoded to `planes`.
+tensor_error measure_whole(const kernels::recipe&, const tensor_view&, const plane_map&,
+                           const std::byte* planes, const kernels::tensor_numbers&);
+
 } // namespace viva::actors

@@ -21,13 +21,21 @@ struct plane_map {
 
 plane_map map_planes(const kernels::recipe&, std::uint64_t rows, std::uint64_t cols);
 
+/// How far a tensor's decoded values are from its source.
+struct tensor_error {
+  double mse = 0;    ///< Mean of (x - x')^2.
+  double snr_db = 0; ///< 10 log10(sum x^2 / sum (x - x')^2); infinite without error.
+  float max_error = 0; ///< Largest |x - x'|.
+};
+
 /// Valid as long as what it was taken from says.
 class encoded_view {
 public:
   encoded_view(const kernels::recipe& how, const plane_map& where, const std::byte* bytes,
-               const kernels::tensor_numbers* numbers, std::uint64_t rows, std::uint64_t cols)
-      : x_how(&how), x_where(&where), x_bytes(bytes), x_numbers(numbers), x_rows(rows),
-        x_cols(cols) {
+               const kernels::tensor_numbers* numbers, std::uint64_t rows, std::uint64_t cols,
+               const tensor_error* measured = nullptr)
+      : x_how(&how), x_where(&where), x_bytes(bytes), x_numbers(numbers), x_measured(measured),
+        x_rows(rows), x_cols(cols) {
   }
 
   const kernels::recipe& method() const noexcept {
@@ -52,6 +60,10 @@ public:
   kernels::tensor_numbers numbers() const noexcept {
     return x_numbers == nullptr ? kernels::tensor_numbers{} : *x_numbers;
   }
+  /// Null where nobody asked for it (stream_options::measure).
+  const tensor_error* measured() const noexcept {
+    return x_measured;
+  }
   /// Bytes of all planes, without gaps.
   std::uint64_t bytes() const noexcept;
   /// Back to f32, row-major. Refuses an `out` that is not rows * cols long.
@@ -62,6 +74,7 @@ private:
   const plane_map* x_where;
   const std::byte* x_bytes;
   const kernels::tensor_numbers* x_numbers;
+  const tensor_error* x_measured;
   std::uint64_t x_rows, x_cols;
 };
 

@@ -1,83 +1,131 @@
 #include "actors/pipeline/exposition.hpp"
 
-#include <spdlog/fmt/fmt.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
 
 #include <fstream>
-#include <string_view>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 namespace viva {
 
 namespace {
 
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+/// Families of metrics, in the order in which they are shown.
 class page {
 public:
-  void head(std::string_view name, std::string_view type, std::string_view help) {
-    x_text += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  void family(const char* name, MetricType type, const char* help) {
+    x_families.push_back({name, help, type, {}});
+  }
+  /// One more metric of the last family.
+  template <class Number>
+  void add(Number value, std::vector<ClientMetric::Label> labels = {}) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    metric.counter.value = metric.gauge.value = static_cast<double>(value); // the type chooses
+    x_families.back().metric.push_back(std::move(metric));
+  }
+  void summary(const char* name, const char* help, const latency_report& of) {
+    family(name, MetricType::Summary, help);
+    ClientMetric metric;
+    metric.summary.sample_count = of.count;
+    metric.summary.sample_sum = of.sum_seconds;
+    metric.summary.quantile = {
+      {0.5, of.p50_ms / 1e3}, {0.99, of.p99_ms / 1e3}, {0.999, of.p999_ms / 1e3}};
+    x_families.back().metric.push_back(std::move(metric));
   }
   template <class Number>
-  void line(std::string_view name, std::string_view labels, Number value) {
-    x_text += labels.empty() ? fmt::format("{} {}\n", name, value)
-                             : fmt::format("{}{{{}}} {}\n", name, labels, value);
+  void counter(const char* name, const char* help, Number value) {
+    family(name, MetricType::Counter, help);
+    add(value);
   }
   template <class Number>
-  void one(std::string_view name, std::string_view type, std::string_view help, Number value) {
-    head(name, type, help);
-    line(name, {}, value);
+  void gauge(const char* name, const char* help, Number value) {
+    family(name, MetricType::Gauge, help);
+    add(value);
   }
-  /// One line for each lane.
-  template <class Read>
-  void lanes(const pipeline_metrics& m, std::string_view name, std::string_view help, Read read) {
-    head(name, "counter", help);
-    for (const auto& lane : m.lanes)
-      line(name, label("lane", lane.id), read(lane));
+  /// One metric for each of `all`, labelled by what `name_of` says.
+  template <class Things, class Name, class Read>
+  void each(const char* name, MetricType type, const char* help, const char* label,
+            const Things& all, Name name_of, Read read) {
+    family(name, type, help);
+    for (const auto& one : all)
+      add(read(one), {{label, name_of(one)}});
   }
-  static std::string label(std::string_view name, std::string_view value) {
-    std::string safe;
-    for (const char c : value)
-      safe += c == '\\' || c == '"' ? std::string{'\\', c} : c == '\n' ? "\\n" : std::string{c};
-    return fmt::format("{}=\"{}\"", name, safe);
-  }
-  std::string take() {
-    return std::move(x_text);
+  std::string text() const {
+    return prometheus::TextSerializer{}.Serialize(x_families);
   }
 
 private:
-  std::string x_text;
+  std::vector<MetricFamily> x_families;
 };
+
+void show_lanes(page& out, const snapshot& m) {
+  const auto lanes = [&](const char* name, MetricType type, const char* help, auto read) {
+    out.each(name, type, help, "lane", m.lanes, [](const lane_report& l) { return l.id; }, read);
+  };
+  lanes("viva_shards_total", MetricType::Counter,
+        "Shards that lanes have done; in a pipeline, tensors.",
+        [](const lane_report& lane) { return lane.shards; });
+  lanes("viva_source_bytes_total", MetricType::Counter, "Bytes of source that lanes have read.",
+        [](const lane_report& lane) { return lane.bytes; });
+  lanes("viva_busy_seconds_total", MetricType::Counter, "Time that lanes spent on tickets.",
+        [](const lane_report& lane) { return lane.busy_seconds; });
+  lanes("viva_lane_restarts_total", MetricType::Counter, "Lives of lanes after their first.",
+        [](const lane_report& lane) { return lane.restarts; });
+  out.each("viva_lane_deaths_total", MetricType::Counter, "Ends of lanes by reason.", "reason",
+           m.deaths, [](const auto& death) { return death.first; },
+           [](const auto& death) { return death.second; });
+}
+
+void show_methods(page& out, const snapshot& m) {
+  const auto methods = [&](const char* name, MetricType type, const char* help, auto read) {
+    out.each(name, type, help, "method", m.methods, [](const method_report& r) { return r.name; },
+             read);
+  };
+  methods("viva_method_values_total", MetricType::Counter, "Values of source, by method.",
+          [](const method_report& method) { return method.values; });
+  methods("viva_method_busy_seconds_total", MetricType::Counter, "Time of lanes, by method.",
+          [](const method_report& method) { return method.busy_seconds; });
+  methods("viva_method_values_per_second", MetricType::Gauge,
+          "Values a second since the look before.",
+          [](const method_report& method) { return method.values_per_s; });
+}
+
+void show_queue(page& out, const queue_report& q) {
+  out.counter("viva_tickets_total", "Tickets that lanes have done.", q.tickets);
+  out.counter("viva_tickets_lost_total", "Tickets whose lane died.", q.tickets_lost);
+  out.counter("viva_messages_total", "Messages to lanes.", q.messages);
+  out.gauge("viva_lanes_up", "Lanes that live.", q.lanes_up);
+  out.gauge("viva_tickets_waiting", "Tickets in line.", q.waiting);
+  out.gauge("viva_tickets_running", "Tickets that lanes have.", q.running);
+  out.gauge("viva_budget_used_bytes", "Bytes of results under way or not taken.", q.budget_bytes);
+  out.gauge("viva_budget_used_tickets", "Submissions under way or not taken.", q.budget_tickets);
+  out.gauge("viva_submits_waiting", "Submissions that wait for room.", q.submits_waiting);
+  out.summary("viva_latency_seconds", "Of tensors in streams, from sent to received.", q.latency);
+}
 
 } // namespace
 
-std::string to_prometheus(const pipeline_metrics& m) {
+std::string to_prometheus(const snapshot& m) {
   page out;
-  out.lanes(m, "viva_tensors_total", "Tensors that lanes have done.",
-            [](const pipeline_lane& lane) { return lane.tensors; });
-  out.lanes(m, "viva_source_bytes_total", "Bytes of source that lanes have read.",
-            [](const pipeline_lane& lane) { return lane.bytes; });
-  out.lanes(m, "viva_busy_seconds_total", "Time that lanes spent on tickets.",
-            [](const pipeline_lane& lane) { return lane.busy_seconds; });
-  out.one("viva_tickets_total", "counter", "Tickets that lanes have done.", m.tickets);
-  out.one("viva_tickets_lost_total", "counter", "Tickets whose lane died.", m.tickets_lost);
-  out.one("viva_messages_total", "counter", "Messages to lanes.", m.messages);
-  out.head("viva_lane_deaths_total", "counter", "Ends of lanes by reason.");
-  for (const auto& [reason, count] : m.deaths)
-    out.line("viva_lane_deaths_total", page::label("reason", reason), count);
-  out.one("viva_lane_restarts_total", "counter", "Lives of lanes after their first.", m.restarts);
-  out.one("viva_lanes_up", "gauge", "Lanes that live.", m.lanes_up);
-  out.one("viva_tickets_waiting", "gauge", "Tickets in line.", m.waiting);
-  out.one("viva_tickets_running", "gauge", "Tickets that lanes have.", m.running);
-  out.one("viva_budget_used_bytes", "gauge", "Bytes of results under way or not taken.",
-          m.budget_bytes_used);
-  out.one("viva_submits_waiting", "gauge", "Submissions that wait for room.", m.submits_waiting);
-  out.head("viva_latency_seconds", "summary", "Of tensors in streams, from sent to received.");
-  out.line("viva_latency_seconds", page::label("quantile", "0.5"), m.latency_p50_ms / 1e3);
-  out.line("viva_latency_seconds", page::label("quantile", "0.99"), m.latency_p99_ms / 1e3);
-  out.line("viva_latency_seconds", page::label("quantile", "0.999"), m.latency_p999_ms / 1e3);
-  out.line("viva_latency_seconds_count", {}, m.latency_count);
-  return out.take();
+  show_lanes(out, m);
+  show_methods(out, m);
+  out.summary("viva_ticket_seconds", "How long lanes worked on each ticket.", m.tickets);
+  out.counter("viva_updates_total", "Totals that lanes told.", m.updates);
+  out.counter("viva_updates_dropped_total", "Totals replaced by newer ones before they were read.",
+              m.updates_dropped);
+  if (m.queue)
+    show_queue(out, *m.queue);
+  return out.text();
 }
 
-expected<void> write_prometheus(const pipeline_metrics& m, const std::filesystem::path& path) {
+expected<void> write_prometheus(const snapshot& m, const std::filesystem::path& path) {
   auto beside = path;
   beside += ".partial";
   std::ofstream out(beside, std::ios::binary | std::ios::trunc);

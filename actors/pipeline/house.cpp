@@ -1,6 +1,10 @@
 #include "actors/pipeline/house.hpp"
 
+#include "actors/collector.hpp"
 #include "actors/pipeline/tensor_lane.hpp"
+#include "actors/pipeline/tensor_port.hpp"
+#include "actors/port.hpp"
+#include "supervision/process.hpp"
 #include "supervision/report.hpp"
 #include "supervision/scheduler.hpp"
 #include "supervision/spawn.hpp"
@@ -10,6 +14,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <mutex>
 #include <thread>
 
 namespace viva::actors {
@@ -22,6 +27,7 @@ constexpr supervision::backoff_options lane_backoff{milliseconds{1}, millisecond
 constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over all lanes
 constexpr milliseconds lane_period{10'000};
 constexpr milliseconds stop_deadline{30'000};
+constexpr std::uint32_t lane_start_retries = 20; // a program that is no lane ends within a second
 constexpr std::uint32_t lane_lives_max = 3; // that one unit may end before it fails
 constexpr std::uint32_t parked_max = 64 << 10;
 
@@ -37,18 +43,46 @@ std::size_t lane_index(const std::string& id) {
   return std::stoul(id.substr(id.find('-') + 1));
 }
 
-std::vector<supervision::child_spec> lane_specs(const std::shared_ptr<pipeline_floor>& floor) {
+/// What every start of lane i begins with.
+void begin_life(pipeline_floor& floor, std::size_t i) {
+  floor.condemned[i]->store(false);
+  floor.executed[i]->store(0);
+  floor.meters[i]->begin_life();
+}
+
+supervision::start_function thread_lane(const std::shared_ptr<pipeline_floor>& floor,
+                                        std::size_t i) {
+  return [floor, i](caf::event_based_actor* sup) {
+    begin_life(*floor, i);
+    return supervision::start_result{supervision::spawn<caf::detached>(
+      sup, tensor_lane,
+      tensor_lane_place{i, floor->work->begin_life(i), floor->work, floor->meters[i],
+                        floor->condemned[i]})};
+  };
+}
+
+supervision::start_function process_lane(const std::shared_ptr<pipeline_floor>& floor,
+                                         std::size_t i,
+                                         std::shared_ptr<supervision::standby> source) {
+  return [floor, i, source](caf::event_based_actor* sup) {
+    begin_life(*floor, i);
+    tensor_port_place place{i * floor->seats, {}, floor->work, floor->meters[i],
+                            floor->condemned[i], floor->executed[i], source};
+    for (std::size_t seat = 0; seat < floor->seats; ++seat)
+      place.lives.push_back(floor->work->begin_life(place.first_seat + seat));
+    return supervision::start_result{
+      supervision::starting(supervision::spawn(sup, tensor_port, std::move(place)))};
+  };
+}
+
+std::vector<supervision::child_spec>
+lane_specs(const std::shared_ptr<pipeline_floor>& floor,
+           const std::shared_ptr<supervision::standby>& processes) {
   std::vector<supervision::child_spec> specs;
   for (std::size_t i = 0; i < floor->lanes; ++i) {
     supervision::child_spec spec;
     spec.id = lane_id(i);
-    spec.start = [floor, i](caf::event_based_actor* sup) {
-      floor->condemned[i]->store(false);
-      return supervision::spawn<caf::detached>(
-        sup, tensor_lane,
-        tensor_lane_place{i, floor->work->begin_life(i), floor->work, floor->meters[i],
-                          floor->condemned[i]});
-    };
+    spec.start = processes ? process_lane(floor, i, processes) : thread_lane(floor, i);
     specs.push_back(std::move(spec));
   }
   return specs;
@@ -58,29 +92,45 @@ std::vector<supervision::child_spec> lane_specs(const std::shared_ptr<pipeline_f
 // A lane that was killed is no fault of the unit it had.
 supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor) {
   supervision::subscriber clerk;
-  clerk.on_up = [work = floor->work](const supervision::child_up& up) {
-    work->lane_up(lane_index(up.id), [who = up.who] { caf::anon_send(who, next_unit{}); });
+  clerk.on_up = [floor](const supervision::child_up& up) {
+    const auto first = lane_index(up.id) * floor->seats;
+    if (floor->shares == nullptr)
+      return floor->work->lane_up(first,
+                                  [who = up.who] { caf::anon_send(who, next_unit{}); });
+    for (std::size_t seat = 0; seat < floor->seats; ++seat)
+      floor->work->lane_up(first + seat,
+                           [who = up.who, seat] { caf::anon_send(who, seat_wake{seat}); });
   };
   clerk.on_down = [floor](const supervision::child_down& down) {
     const auto lane = lane_index(down.id);
-    floor->deaths.note(supervision::to_text(down.reason));
-    floor->work->lane_down(lane, !floor->condemned[lane]->load());
+    const bool blame = !floor->condemned[lane]->load()
+                       && (floor->shares == nullptr
+                           || supervision::blame_of(down.reason) == supervision::blame::work);
+    floor->board->note_death(supervision::to_text(down.reason));
+    const auto executed = floor->executed[lane]->load();
+    for (std::size_t seat = 0; seat < floor->seats; ++seat)
+      floor->work->lane_down(lane * floor->seats + seat,
+                             blame && (floor->shares == nullptr || executed == seat + 1));
   };
   return clerk;
 }
 
-supervision::child_spec lane_supervisor(const std::shared_ptr<pipeline_floor>& floor) {
+supervision::child_spec
+lane_supervisor(const std::shared_ptr<pipeline_floor>& floor,
+                const std::shared_ptr<supervision::standby>& processes) {
   supervision::child_spec spec;
   spec.id = "lanes";
   spec.type = supervision::child_type::supervisor;
-  spec.start = [floor](caf::event_based_actor* sup) {
+  spec.start = [floor, processes](caf::event_based_actor* sup) {
     supervision::supervisor_options options;
     options.name = "lanes";
     options.intensity = lane_restarts_max;
     options.period = lane_period;
     options.backoff = lane_backoff;
+    options.start_retries = processes ? lane_start_retries : 0;
     options.subscribers = {desk_clerk(floor)};
-    return supervision::starting(supervision::spawn_supervisor(sup, options, lane_specs(floor)));
+    return supervision::starting(
+      supervision::spawn_supervisor(sup, options, lane_specs(floor, processes)));
   };
   return spec;
 }
@@ -88,17 +138,80 @@ supervision::child_spec lane_supervisor(const std::shared_ptr<pipeline_floor>& f
 } // namespace
 
 pipeline_floor::pipeline_floor(const pipeline_options& options)
-    : lanes(lanes_of(options)), work(std::make_shared<desk>(lanes, lane_lives_max)),
+    : lanes(lanes_of(options)),
+      seats(options.isolation == isolation::process ? seats_a_process : 1),
+      work(std::make_shared<desk>(lanes * seats, lane_lives_max)),
       room(std::make_shared<budget>(budget::amount{options.budget_bytes, options.budget_tickets},
-                                    parked_max)) {
+                                    parked_max)),
+      lane_program(options.lane_program) {
+  if (options.isolation == isolation::process)
+    shares = std::make_shared<shared_table>([desk = std::weak_ptr(work)] {
+      if (const auto still = desk.lock())
+        still->nudge(); // so that lanes let go of it, too
+    });
   for (std::uint32_t i = 0; i < lanes; ++i) {
-    meters.push_back(board.hang(lane_id(i)));
+    meters.push_back(board->hang(lane_id(i)));
     condemned.push_back(std::make_shared<std::atomic<bool>>(false));
+    executed.push_back(std::make_shared<std::atomic<std::size_t>>(0));
   }
+}
+
+arm_function pipeline_floor::arm() const {
+  return [from = std::weak_ptr(clock)](deadline when, std::function<void()> call) {
+    const auto still = from.lock();
+    return still ? still->at(when, std::move(call)) : nullptr;
+  };
+}
+
+queue_report read_queue(const pipeline_floor& floor) {
+  queue_report result;
+  const auto work = floor.work->count();
+  result.tickets = work.units;
+  result.messages = work.units + work.in_vain;
+  result.tickets_lost = work.lost;
+  result.waiting = work.waiting;
+  result.running = work.running;
+  result.lanes_up = work.lanes_up;
+  const auto used = floor.room->used();
+  result.budget_bytes = used.bytes;
+  result.budget_tickets = used.tickets;
+  result.submits_waiting = floor.room->waiting();
+  result.latency = report_of(floor.latency.read());
+  return result;
+}
+
+struct pipeline_house::roster {
+  std::mutex guard;
+  caf::actor collector;
+
+  void set(caf::actor who) {
+    const std::lock_guard lock{guard};
+    collector = std::move(who);
+  }
+  caf::actor get() {
+    const std::lock_guard lock{guard};
+    return collector;
+  }
+};
+
+snapshot pipeline_house::meters() const {
+  if (auto answer = ask_collector([this] { return x_roster->get(); }))
+    return std::move(*answer);
+  auto result = read_meters(*x_floor->board); // nobody lives who could answer
+  result.queue = read_queue(*x_floor);
+  return result;
+}
+
+void pipeline_house::kill_collector() {
+  if (const auto who = x_roster->get())
+    supervision::urge_exit(who, {}, caf::exit_reason::kill);
 }
 
 expected<std::unique_ptr<pipeline_house>>
 pipeline_house::build(std::shared_ptr<pipeline_floor> floor) {
+  if (floor->shares != nullptr && floor->lane_program.empty())
+    return fail(errc::bad_option, "lanes that are processes need a program: name viva in "
+                                  "pipeline_options::lane_program");
   auto house = std::unique_ptr<pipeline_house>(new pipeline_house);
   house->x_floor = floor;
   house->x_config = std::make_unique<caf::actor_system_config>();
@@ -110,11 +223,21 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor) {
   reporting.log = spdlog::default_logger()->clone("viva"); // a guest says only what goes wrong
   reporting.log->set_level(std::max(reporting.log->level(), spdlog::level::warn));
   house->x_reports = std::make_shared<supervision::reporter>(reporting);
+  std::shared_ptr<supervision::standby> processes;
+  if (floor->shares != nullptr) {
+    house->x_guardian = std::make_shared<supervision::guardian>();
+    processes = std::make_shared<supervision::standby>(
+      house->x_guardian, lane_process_options(floor->lane_program), true);
+  }
   supervision::supervisor_options root;
   root.name = "pipeline";
   root.how = supervision::strategy::rest_for_one;
   root.reports = house->x_reports;
-  auto up = supervision::start_supervisor(*house->x_system, root, {lane_supervisor(floor)});
+  const auto people = house->x_roster = std::make_shared<roster>();
+  auto meters = meters_child(floor->board, [floor] { return read_queue(*floor); },
+                             [people](caf::actor who) { people->set(std::move(who)); });
+  auto up = supervision::start_supervisor(*house->x_system, root,
+                                          {lane_supervisor(floor, processes), std::move(meters)});
   if (!up)
     return fail(errc::fault, "the pipeline's supervision tree did not start: "
                                + supervision::to_text(up.error()));
@@ -135,8 +258,10 @@ pipeline_house::~pipeline_house() {
   if (x_root)
     supervision::stop_supervisor(x_root, stop_deadline);
   x_root = nullptr;
+  x_roster->set(nullptr);
   x_reports.reset();
   x_system.reset(); // waits for every actor
+  x_guardian.reset();
 }
 
 } // namespace viva::actors

@@ -3,61 +3,65 @@
 // House: the lives of one pipeline, and what all who use it share.
 //
 //   root  rest_for_one
-//    └─ lanes             one_for_one: lane-0 … lane-n, permanent, detached
+//    ├─ lanes             one_for_one: lane-0 … lane-n, permanent; detached, or ports to processes
+//    └─ meters            one_for_one: the collector, permanent; last, so that its end ends nobody
 //
 // `floor` is what futures and streams keep; it may outlive the house, and then refuses all work.
 
 #include "actors/meter.hpp"
+#include "actors/snapshot.hpp"
 #include "actors/pipeline.hpp"
+#include "actors/pipeline/alarm.hpp"
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/desk.hpp"
 #include "actors/pipeline/resident.hpp"
+#include "actors/pipeline/shared_bytes.hpp"
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 
-#include <map>
+#include <filesystem>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 namespace viva::supervision {
+class guardian;
 class reporter;
 } // namespace viva::supervision
 
 namespace viva::actors {
 
-/// How lanes ended, by the first word of the reason. Written by their supervisor, read by anybody.
-class death_book {
-public:
-  void note(const std::string& reason) {
-    const std::lock_guard lock{x_guard};
-    ++x_counts[reason.substr(0, reason.find(':'))];
-  }
-  std::map<std::string, std::uint64_t> read() const {
-    const std::lock_guard lock{x_guard};
-    return x_counts;
-  }
+/// What waits, and for what; of the desk, the budget and the streams.
+struct pipeline_floor;
+queue_report read_queue(const pipeline_floor&);
 
-private:
-  mutable std::mutex x_guard;
-  std::map<std::string, std::uint64_t> x_counts;
-};
+/// What lanes that are processes answer to all but streams.
+inline error streams_only(const std::string& name) {
+  return {errc::unsupported, name + ": lanes that are processes take streams only; stream it, or "
+                                    "make a pipeline whose lanes are threads"};
+}
 
 /// No handle of an actor is in here: one that outlives its system is a crash.
 struct pipeline_floor {
   explicit pipeline_floor(const pipeline_options&);
 
   const std::uint32_t lanes;
+  const std::uint32_t seats; ///< At the desk, of each lane.
   std::shared_ptr<desk> work;
   std::shared_ptr<budget> room;
   std::shared_ptr<resident_store> store = std::make_shared<resident_store>();
-  meter_board board;
-  death_book deaths;
-  latency_histogram latency; // of tensors in streams, from sent to received
-  std::vector<std::shared_ptr<lane_meter>> meters;              // one a lane, over all its lives
+  const std::shared_ptr<meter_board> board = std::make_shared<meter_board>();
+  shared_histogram latency; // of tensors in streams, from sent to received
+  const std::shared_ptr<alarm> clock = std::make_shared<alarm>();
+  /// For outcome::on_withdraw; holds nobody alive.
+  arm_function arm() const;
+  std::vector<std::shared_ptr<lane_meter>> meters;              // one a lane
   std::vector<std::shared_ptr<std::atomic<bool>>> condemned;    // one a lane
+  std::shared_ptr<shared_table> shares; // where lanes are processes, else null
+  const std::filesystem::path lane_program;
+  /// Seat of a lane and 1, which its process was at when it died; one a lane.
+  std::vector<std::shared_ptr<std::atomic<std::size_t>>> executed;
 };
 
 class pipeline_house {
@@ -66,13 +70,22 @@ public:
   static expected<std::unique_ptr<pipeline_house>> build(std::shared_ptr<pipeline_floor>);
   ~pipeline_house();
 
+  /// What lanes did, as the collector has it.
+  snapshot meters() const;
+  void kill_collector();
+
 private:
+  /// The handle of what is restarted; written by its start function, read by anybody.
+  struct roster;
+
   pipeline_house() = default;
 
   std::shared_ptr<pipeline_floor> x_floor;
+  std::shared_ptr<supervision::guardian> x_guardian; ///< Of lane processes; outlives all actors.
   std::unique_ptr<caf::actor_system_config> x_config;
   std::unique_ptr<caf::actor_system> x_system;
   std::shared_ptr<supervision::reporter> x_reports;
+  std::shared_ptr<roster> x_roster;
   caf::actor x_root;
 };
 

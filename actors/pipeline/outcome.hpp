@@ -20,6 +20,9 @@ inline constexpr deadline no_deadline = deadline::max();
 /// Which work lanes take first.
 enum class urgency : std::uint8_t { high, normal, low };
 
+/// Runs a call at a time, unless the handle it answers is gone by then.
+using arm_function = std::function<std::shared_ptr<void>(deadline, std::function<void()>)>;
+
 /// What a promise and its future share.
 template <class T>
 class outcome {
@@ -27,10 +30,12 @@ public:
   /// The first answer counts; later ones are dropped. `held` goes once the answer is taken.
   void set(T value, std::shared_ptr<void> held = {}) {
     std::function<void()> told;
+    std::shared_ptr<void> armed;
     {
       const std::lock_guard lock{x_guard};
       if (x_value || x_taken)
         return;
+      armed = std::move(x_armed);
       x_value = std::move(value);
       x_held = std::move(held);
       told = std::move(x_told);
@@ -41,9 +46,11 @@ public:
       told();
   }
   /// How the work is told that nobody wants it any more. Must lead to an answer soon.
-  void on_withdraw(std::function<void(errc)> withdraw, deadline until) {
+  /// `arm` is for answers that nobody waits for: `then`.
+  void on_withdraw(std::function<void(errc)> withdraw, deadline until, arm_function arm) {
     const std::lock_guard lock{x_guard};
     x_until = until;
+    x_arm = std::move(arm);
     if (!x_value && !x_taken)
       x_withdraw = std::move(withdraw);
   }
@@ -82,12 +89,14 @@ public:
     return value;
   }
   /// Calls `told` once the answer is there, on the thread that brings it or, where it is there
-  /// already, on the caller's.
+  /// already, on the caller's. Past the work's own deadline the work is withdrawn.
   void then(std::function<void()> told) {
     {
       const std::lock_guard lock{x_guard};
       if (!x_value && !x_taken) {
         x_told = std::move(told);
+        if (x_until != no_deadline && x_withdraw && x_arm)
+          x_armed = x_arm(x_until, [tell = x_withdraw] { tell(errc::timed_out); });
         return;
       }
     }
@@ -108,7 +117,8 @@ private:
   std::optional<T> x_value;
   std::function<void(errc)> x_withdraw;
   std::function<void()> x_told;
-  std::shared_ptr<void> x_held;
+  std::shared_ptr<void> x_held, x_armed;
+  arm_function x_arm;
   deadline x_until = no_deadline;
   bool x_taken = false;
 };

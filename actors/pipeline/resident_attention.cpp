@@ -125,7 +125,8 @@ expected<unit_tally> resident_attention_job::run(unsigned round, std::size_t sha
       return tl::unexpected(name_attention_problem(done, name()));
     floor.step();
   }
-  return unit_tally{shard == 0 ? 1u : 0u, (*k)->size() + (*v)->size()};
+  const auto values = 2 * of.batch * of.kv_heads * of.keys * of.head_size;
+  return unit_tally{shard == 0 ? 1u : 0u, (*k)->size() + (*v)->size(), values, "attention"};
 }
 
 bool resident_attention_job::round_done(unsigned round) {

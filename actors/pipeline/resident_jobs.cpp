@@ -18,8 +18,9 @@ protected:
     return shard % x_place.lanes;
   }
   unit_tally tally(std::size_t shard) const {
-    return {shard == 0 ? 1u : 0u, x_tensor->rows[shard].count * x_tensor->shape.cols
-                                    * kernels::bytes_of(x_tensor->shape.type)};
+    const auto values = x_tensor->rows[shard].count * x_tensor->shape.cols;
+    return {shard == 0 ? 1u : 0u, values * kernels::bytes_of(x_tensor->shape.type), values,
+            x_tensor->is_encoded() ? x_tensor->how.row->name : "put"};
   }
   const std::shared_ptr<resident_tensor> x_tensor;
   const resident_place x_place;

@@ -28,34 +28,67 @@ namespace {
 // Half of it is what lanes do while the one who iterates wakes up: on a busy machine that takes the
 // best part of a millisecond.
 constexpr std::uint32_t tensors_under_way = 16 << 10, window_max = 4096;
+// A process is told of a batch and tells of it through two other threads, 30 us of processor; and
+// each batch in memory that it maps has a descriptor.
+constexpr std::uint32_t tensors_a_message = 256, tensors_an_order = 2048, window_shared_max = 64;
+constexpr std::uint64_t bytes_a_message = 256 << 10, bytes_an_order = 2 << 20;
 
-std::uint32_t window_of(const stream_options& options, std::uint32_t lanes) {
+std::uint32_t batch_of(const stream_options& options, bool shared) {
+  if (options.batch_tensors != 0)
+    return options.batch_tensors;
+  return shared ? tensors_an_order : tensors_a_message;
+}
+
+std::uint32_t window_of(const stream_options& options, const pipeline_floor& floor) {
+  const bool shared = floor.shares != nullptr;
+  const auto most = shared ? window_shared_max : window_max;
   if (options.window != 0)
-    return options.window;
-  const auto batch = std::max(1u, options.batch_tensors);
-  return std::max(std::min(tensors_under_way / batch, window_max), 2 + 3 * lanes);
+    return std::min(options.window, shared ? most : options.window);
+  const auto batch = batch_of(options, shared);
+  return std::max(std::min(tensors_under_way / batch, most), 2 + 3 * floor.lanes);
+}
+
+/// From its first byte to its last.
+std::uint64_t source_bytes(const tensor_view& view) {
+  return (view.rows - 1) * view.step() + view.cols * kernels::bytes_of(view.type);
+}
+
+/// What a copy takes, between others.
+std::uint64_t copied_bytes(const tensor_view& view) {
+  return (view.values() * kernels::bytes_of(view.type) + 63) / 64 * 64;
 }
 
 } // namespace
 
 stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels::recipe> how,
                          tensor_source source, stream_options options)
-    : x_floor(std::move(floor)), x_options(options), x_source(std::move(source)) {
+    : x_floor(std::move(floor)), x_options(options), x_source(std::move(source)),
+      x_batch_tensors(batch_of(options, x_floor->shares != nullptr)),
+      x_shares(x_floor->shares.get()) {
   x_hub = std::make_shared<stream_hub>(options.until);
   if (how)
     x_how = *how;
   else
     x_broken = how.error();
+  if (x_shares != nullptr && !options.into.empty() && x_broken.code == errc::ok) {
+    if (auto at = x_shares->find(options.into.data(), options.into.size()))
+      x_into_at = std::move(*at);
+    else
+      x_broken = {errc::bad_option, "lanes are processes and cannot write `into` this memory; "
+                                    "take some from pipeline::share"};
+  }
   if (x_broken.code == errc::ok)
     lease();
-  const auto count = x_broken.code == errc::ok ? window_of(options, x_floor->lanes) : 1;
+  const auto count = x_broken.code == errc::ok ? window_of(options, *x_floor) : 1;
   x_hub->wake_at = count / 2;
   x_slots.resize(count);
-  x_views.resize(std::max(1u, options.batch_tensors));
+  x_views.resize(x_batch_tensors);
   x_view = x_views.size();
   for (std::uint32_t i = 0; i < count; ++i) {
     x_batches.push_back(std::make_shared<stream_batch>(x_hub, x_how));
     x_batches.back()->how_urgent = options.how_urgent;
+    x_batches.back()->measure = options.measure;
+    x_batches.back()->results_elsewhere = !options.into.empty();
     x_free.push_back(x_batches.back().get());
   }
 }
@@ -63,10 +96,16 @@ stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels
 // The whole stream is admitted at once; its batches then share what it was given.
 void stream_core::lease() {
   auto& room = *x_floor->room;
-  const auto window = window_of(x_options, x_floor->lanes);
+  const auto window = window_of(x_options, *x_floor);
+  const auto batch_bytes = x_options.batch_bytes != 0 ? x_options.batch_bytes
+                           : x_shares != nullptr      ? bytes_an_order
+                                                      : bytes_a_message;
   const auto tickets = std::min(window, room.all().tickets);
-  x_bytes_max = std::min(window * x_options.batch_bytes, room.all().bytes / 4);
-  x_batch_bytes = std::min(x_options.batch_bytes, x_bytes_max);
+  // Where sources are copied, too, they are up to eight times what comes of them.
+  const auto a_batch = x_shares != nullptr && x_options.into.empty() ? 9 * batch_bytes
+                                                                     : batch_bytes;
+  x_bytes_max = std::min(window * a_batch, room.all().bytes / 4);
+  x_batch_bytes = std::min(batch_bytes, x_bytes_max);
   const auto mode = x_options.when_full == on_full::refuse ? on_full::refuse : on_full::block;
   auto given = room.admit({x_bytes_max, tickets}, mode, x_options.until);
   if (given)
@@ -96,8 +135,9 @@ stream_item stream_core::item() const {
     return {index, tl::unexpected(*why)};
   const auto* numbers = batch.numbers.empty() ? nullptr : &batch.numbers[x_slot];
   const auto& map = batch.maps[run.map];
+  const auto* measured = batch.errors.empty() ? nullptr : &batch.errors[x_slot];
   return {index, encoded_view{x_how, map, batch.base + run.offset + (x_slot - run.slot) * map.total,
-                              numbers, run.view.rows, run.view.cols}};
+                              numbers, run.view.rows, run.view.cols, measured}};
 }
 
 bool stream_core::next_batch() {
@@ -129,10 +169,14 @@ bool stream_core::send_more() {
     x_filled = x_free.back();
     x_free.pop_back();
   }
-  if (x_options.into.empty() && !make_room(*x_filled, x_filled->bytes_used))
+  if (!make_room(*x_filled, x_filled->slab_bytes()))
     return false; // until others came home
   auto& batch = *std::exchange(x_filled, nullptr);
   batch.base = x_options.into.empty() ? batch.bytes.data() : x_options.into.data();
+  if (x_shares != nullptr && x_broken.code == errc::ok) {
+    batch.bring_over();
+    batch.out = x_options.into.empty() ? shared_table::place{batch.bytes.region(), 0} : x_into_at;
+  }
   batch.sequence = x_sequence++;
   batch.sent = std::chrono::steady_clock::now();
   ++x_out;
@@ -160,7 +204,7 @@ bool stream_core::pull() {
     return true;
   if (x_ended)
     return false;
-  x_views.resize(std::max(1u, x_options.batch_tensors));
+  x_views.resize(x_batch_tensors);
   x_views.resize(std::min(x_views.size(), x_source(x_views)));
   x_view = 0;
   x_ended = x_views.empty();
@@ -171,7 +215,7 @@ bool stream_core::pull() {
 bool stream_core::fill(stream_batch& batch) {
   batch.clear();
   batch.first_index = x_index;
-  while (batch.tensors < std::max(1u, x_options.batch_tensors) && pull()
+  while (batch.tensors < x_batch_tensors && pull()
          && place(batch, x_views[x_view]))
     ++x_view;
   x_index += batch.tensors;
@@ -181,6 +225,7 @@ bool stream_core::fill(stream_batch& batch) {
 bool stream_core::refuse(stream_batch& batch, const tensor_view& view, error why) {
   batch.complaints.push_back({batch.tensors, std::move(why)});
   batch.runs.push_back({view, 0, stream_batch::refused, batch.tensors++, 1});
+  batch.lies.resize(x_shares != nullptr ? batch.runs.size() : 0);
   return true;
 }
 
@@ -196,8 +241,10 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     plane_map map;
     if (fine)
       map = map_planes(x_how, view.rows, view.cols);
-    if (fine && map.total > x_bytes_max && x_options.into.empty())
-      fine = fail(errc::over_budget, name + ": its result needs " + std::to_string(map.total)
+    const auto needs = (x_options.into.empty() ? map.total : 0)
+                       + (fine && x_shares != nullptr ? copied_bytes(view) : 0);
+    if (fine && needs > x_bytes_max)
+      fine = fail(errc::over_budget, name + ": its result needs " + std::to_string(needs)
                                        + " bytes and the stream has "
                                        + std::to_string(x_bytes_max)
                                        + "; raise pipeline_options::budget_bytes or quantize it "
@@ -215,21 +262,41 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
                                         + " bytes and `into` has "
                                         + std::to_string(x_options.into.size() - x_into)
                                         + " left; give it room for all results"});
-  if (slot != 0 && batch.bytes_used + bytes > x_batch_bytes)
+  const bool shared = x_shares != nullptr && x_broken.code == errc::ok;
+  const auto region = shared ? region_of(view, source_bytes(view)) : nullptr;
+  const auto copied = shared && region == nullptr ? copied_bytes(view) : 0;
+  if (slot != 0
+      && (batch.bytes_used + bytes > x_batch_bytes
+          || batch.slab_bytes() + bytes + copied > x_bytes_max))
     return false;
   if (!same || batch.maps.empty())
     batch.maps.push_back(x_checked_map);
   const auto map = static_cast<std::uint32_t>(batch.maps.size() - 1);
   auto* const last = batch.runs.empty() ? nullptr : &batch.runs.back();
-  if (last != nullptr && last->map == map && last->at(last->count).data == view.data)
+  if (last != nullptr && last->map == map && last->at(last->count).data == view.data
+      && (batch.lies.empty() || batch.lies.back() == region)) {
     ++last->count;
-  else
+  } else {
     batch.runs.push_back(
       {view, x_options.into.empty() ? batch.bytes_used : x_into, map, slot, 1});
+    if (x_shares != nullptr)
+      batch.lies.push_back(region);
+  }
+  batch.copied_bytes += copied;
   ++batch.tensors;
   batch.bytes_used += bytes;
   x_into += x_options.into.empty() ? 0 : bytes;
   return true;
+}
+
+/// The region a view lies in: most often that of the one before.
+std::shared_ptr<shared_region> stream_core::region_of(const tensor_view& view,
+                                                      std::uint64_t bytes) {
+  const auto* const near = x_near.region.get();
+  if (near == nullptr || view.data < near->data()
+      || view.data + bytes > near->data() + near->size())
+    x_near = x_shares->find(view.data, bytes).value_or(shared_table::place{});
+  return x_near.region;
 }
 
 /// Slabs together keep to the lease: those of free batches are dropped first.
@@ -245,7 +312,7 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
     drop(*x_free[i]);
   if (x_bytes + bytes > x_bytes_max)
     return false;
-  batch.bytes.make_room(bytes);
+  batch.bytes.make_room(bytes, x_shares);
   x_bytes += batch.bytes.size();
   return true;
 }

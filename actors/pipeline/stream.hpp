@@ -23,15 +23,18 @@ namespace viva {
 struct stream_options {
   dtype type = dtype::f32;           ///< Of every tensor.
   bool in_order = false;             ///< Results in the order of their tensors.
-  std::uint32_t batch_tensors = 256; ///< Tensors a ticket at most; 1: one message each.
-  std::uint64_t batch_bytes = 256 << 10; ///< Encoded bytes a batch aims at; a larger tensor goes
-                                         ///< alone.
+  /// Tensors a ticket at most; 1: one message each; 0: 256, or 2048 where lanes are processes.
+  std::uint32_t batch_tensors = 0;
+  /// Encoded bytes a batch aims at; a larger tensor goes alone. 0: 256 KiB, or 2 MiB.
+  std::uint64_t batch_bytes = 0;
   std::uint32_t window = 0; ///< Batches under way or unread; 0: for about 16,384 tensors.
   urgency how_urgent = urgency::normal;
   deadline until = no_deadline; ///< Tensors that no lane has begun by then fail with timed_out.
+  bool measure = false; ///< Lanes decode each result again: encoded_view::measured.
   on_full when_full = on_full::block; ///< While other work holds the budget; suspend: as block.
   /// Where results go: one after the other in the order of the tensors, each from a multiple of 64
-  /// bytes on. Lanes write them there, and they stay. Empty: memory of the stream's own.
+  /// bytes on. Lanes write them there, and they stay. Empty: memory of the stream's own. Where
+  /// lanes are processes: memory of `pipeline::share`.
   std::span<std::byte> into{};
 };
 

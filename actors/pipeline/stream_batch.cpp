@@ -1,6 +1,9 @@
 #include "actors/pipeline/stream_batch.hpp"
 
+#include "actors/pipeline/tensor_frames.hpp"
+
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 namespace viva::actors {
@@ -10,16 +13,27 @@ constexpr std::align_val_t slab_alignment{64};
 } // namespace
 
 void slab::drop() noexcept {
-  ::operator delete(x_data, slab_alignment);
+  if (x_region)
+    x_region.reset();
+  else
+    ::operator delete(x_data, slab_alignment);
   x_data = nullptr;
   x_size = 0;
 }
 
-void slab::make_room(std::uint64_t bytes) {
+void slab::make_room(std::uint64_t bytes, shared_table* shares) {
   if (bytes <= x_size)
     return;
   drop();
-  x_data = static_cast<std::byte*>(::operator new(bytes, slab_alignment));
+  if (shares != nullptr) {
+    auto made = shares->make(bytes);
+    if (!made)
+      throw std::bad_alloc{};
+    x_region = std::move(*made);
+    x_data = x_region->data();
+  } else {
+    x_data = static_cast<std::byte*>(::operator new(bytes, slab_alignment));
+  }
   x_size = bytes;
 }
 
@@ -29,7 +43,8 @@ void stream_batch::clear() {
   maps.clear();
   complaints.clear();
   problems.clear();
-  bytes_used = 0;
+  bytes_used = copied_bytes = 0;
+  lies.clear();
   lost = {};
   runs_lost = 0;
 }
@@ -70,16 +85,92 @@ bool stream_batch::begin() noexcept {
 }
 
 unit_tally stream_batch::run(const lane_floor& floor) {
-  unit_tally did{tensors, 0};
   problems.clear(); // of a run that was lost
   if (how.row->survey_run != nullptr)
     numbers.resize(tensors);
+  errors.resize(measure ? tensors : 0);
+  for (const auto& run : runs)
+    if (run.map != refused)
+      encode(run, floor);
+  return tally();
+}
+
+unit_tally stream_batch::tally() const {
+  unit_tally did{.tensors = tensors, .method = how.row->name};
   for (const auto& run : runs)
     if (run.map != refused) {
-      encode(run, floor);
-      did.bytes += run.count * run.view.values() * kernels::bytes_of(run.view.type);
+      const auto values = run.count * run.view.values();
+      did.values += values;
+      did.bytes += values * kernels::bytes_of(run.view.type);
     }
   return did;
+}
+
+void stream_batch::bring_over() {
+  auto to = results_bytes();
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    auto& run = runs[r];
+    if (run.map == refused || lies[r])
+      continue;
+    lies[r] = bytes.region();
+    auto* const begin = bytes.data() + to;
+    const auto line = run.view.cols * kernels::bytes_of(run.view.type);
+    if (run.view.dense()) {
+      std::memcpy(begin, run.view.data, run.count * run.view.rows * line);
+    } else {
+      for (std::uint64_t i = 0; i < run.count * run.view.rows; ++i)
+        std::memcpy(begin + i * line, run.view.data + i * run.view.row_bytes, line);
+    }
+    run.view.data = begin;
+    run.view.row_bytes = 0;
+    to += (run.count * run.view.rows * line + 63) / 64 * 64;
+  }
+}
+
+std::vector<std::shared_ptr<shared_region>> stream_batch::regions() const {
+  std::vector<std::shared_ptr<shared_region>> all{out.region};
+  for (const auto& each : lies)
+    if (each && each != all.back())
+      all.push_back(each);
+  return all;
+}
+
+tensor_order stream_batch::order() const {
+  tensor_order what;
+  what.method = how.name();
+  what.type = how.source;
+  what.slots = tensors;
+  what.measure = measure;
+  what.out = out.region->id;
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const auto& run = runs[r];
+    if (run.map == refused)
+      continue;
+    what.runs.push_back({lies[r]->id, static_cast<std::uint64_t>(run.view.data - lies[r]->data()),
+                         run.view.rows, run.view.cols, run.view.row_bytes,
+                         out.offset + run.offset, run.slot, run.count});
+  }
+  return what;
+}
+
+bool stream_batch::settle(const tensor_receipt& done) {
+  if (done.numbers.size() != (how.row->survey_run != nullptr ? tensors : 0)
+      || done.errors.size() != (measure ? tensors : 0))
+    return false;
+  problems.clear();
+  for (const auto& each : done.problems) {
+    const auto run = std::ranges::find_if(runs, [&](const run_of_tensors& r) {
+      return each.slot - r.slot < r.count; // unsigned: false below, too
+    });
+    if (run == runs.end() || run->map == refused)
+      return false;
+    problems.push_back({each.slot, name_problem({each.code, each.position}, how, run->view.cols,
+                                                "tensor "
+                                                  + std::to_string(first_index + each.slot))});
+  }
+  numbers = done.numbers;
+  errors = done.errors;
+  return true;
 }
 
 void stream_batch::encode(const run_of_tensors& run, const lane_floor& floor) {
@@ -87,8 +178,10 @@ void stream_batch::encode(const run_of_tensors& run, const lane_floor& floor) {
   const auto& map = maps[run.map];
   for (std::uint32_t i = 0; i < run.count; ++i) {
     auto& its_own = numbers.empty() ? none : numbers[run.slot + i];
-    const auto done =
-      encode_whole(how, run.at(i), map, base + run.offset + i * map.total, its_own, floor);
+    auto* const to = base + run.offset + i * map.total;
+    const auto done = encode_whole(how, run.at(i), map, to, its_own, floor);
+    if (done && measure)
+      errors[run.slot + i] = measure_whole(how, run.at(i), map, to, its_own);
     if (!done) [[unlikely]]
       problems.push_back(
         {run.slot + i, name_problem(done, how, run.view.cols,

@@ -5,6 +5,7 @@
 
 #include "actors/pipeline/desk.hpp"
 #include "actors/pipeline/encode_view.hpp"
+#include "actors/pipeline/shared_bytes.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -33,11 +34,15 @@ struct stream_hub {
   bool waiting = false;
 };
 
-/// Memory at an address of 64, of which only the size is kept when it grows.
+/// Memory at an address of 64, of which only the size is kept when it grows. Out of `shares` it is
+/// a region that lane processes can map.
 class slab {
 public:
-  void make_room(std::uint64_t bytes);
+  void make_room(std::uint64_t bytes, shared_table* shares);
   void drop() noexcept;
+  const std::shared_ptr<shared_region>& region() const noexcept {
+    return x_region;
+  }
   ~slab() {
     drop();
   }
@@ -54,9 +59,12 @@ public:
 private:
   std::byte* x_data = nullptr;
   std::uint64_t x_size = 0;
+  std::shared_ptr<shared_region> x_region;
 };
 
-class stream_batch final : public unit, public std::enable_shared_from_this<stream_batch> {
+class stream_batch final : public unit,
+                           public remote_unit,
+                           public std::enable_shared_from_this<stream_batch> {
 public:
   static constexpr std::uint32_t refused = ~0u;
   /// Tensors of one shape that follow each other in memory, as their results do. Slots are counted
@@ -92,6 +100,21 @@ public:
   void lose() noexcept override;
   void fail(const error&, bool was_begun) noexcept override;
 
+  remote_unit* remote() noexcept override {
+    return this;
+  }
+  std::vector<std::shared_ptr<shared_region>> regions() const override;
+  tensor_order order() const override;
+  bool settle(const tensor_receipt&) override;
+  unit_tally tally() const override;
+
+  /// For lane processes: copies what lies in no region behind the results in the slab.
+  void bring_over();
+  /// What the slab must hold: results, unless they go elsewhere, and what is copied.
+  std::uint64_t slab_bytes() const noexcept {
+    return results_bytes() + copied_bytes;
+  }
+
   // Written by the stream while the batch is its own.
   std::vector<run_of_tensors> runs;
   std::uint32_t tensors = 0; ///< Of all runs.
@@ -99,16 +122,25 @@ public:
   std::vector<complaint> complaints; ///< Of shapes, before it was sent.
   slab bytes;
   std::byte* base = nullptr; ///< The slab's, or the caller's memory.
-  std::uint64_t bytes_used = 0;
+  std::uint64_t bytes_used = 0;   ///< Of results.
+  std::uint64_t copied_bytes = 0; ///< Of sources, for lane processes.
+  bool results_elsewhere = false, measure = false;
+  /// For lane processes: where each run lies (null: it is to be copied), and where results go.
+  std::vector<std::shared_ptr<shared_region>> lies;
+  shared_table::place out;
   std::uint64_t sequence = 0, first_index = 0;
   std::chrono::steady_clock::time_point sent{};
 
   // Written by the lane.
   std::vector<kernels::tensor_numbers> numbers; ///< Of each slot, where the method has any.
+  std::vector<tensor_error> errors;             ///< Of each slot, where `measure` says so.
   std::vector<complaint> problems;              ///< By slot.
   error lost;                                   ///< Of all slots; code ok: none.
 
 private:
+  std::uint64_t results_bytes() const noexcept {
+    return results_elsewhere ? 0 : (bytes_used + 63) / 64 * 64;
+  }
   void encode(const run_of_tensors&, const lane_floor&);
   void come_home(std::unique_lock<std::mutex>&);
 

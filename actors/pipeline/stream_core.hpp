@@ -38,6 +38,7 @@ private:
   bool place(stream_batch&, const tensor_view&);
   bool refuse(stream_batch&, const tensor_view&, error);
   void flush();
+  std::shared_ptr<shared_region> region_of(const tensor_view&, std::uint64_t bytes);
   bool make_room(stream_batch&, std::uint64_t bytes);
   void receive();
   void arrive(stream_batch*);
@@ -54,6 +55,9 @@ private:
   budget::lease x_lease;
   std::uint64_t x_bytes_max = 0, x_bytes = 0; // of slabs
   std::uint64_t x_batch_bytes = 0, x_into = 0;
+  std::uint32_t x_batch_tensors = 1;
+  shared_table* const x_shares; // null: lanes are threads
+  shared_table::place x_into_at, x_near; // where `into` lies; the region a view was found in last
 
   std::vector<std::shared_ptr<stream_batch>> x_batches;
   std::vector<stream_batch*> x_free;

@@ -53,8 +53,9 @@ expected<unit_tally> tensor_job::run(unsigned round, std::size_t shard, const la
     x_seen[shard] = seen;
     return unit_tally{};
   }
-  return unit_tally{rows.first == 0 ? 1u : 0u,
-                    rows.count * x_view.cols * kernels::bytes_of(x_view.type)};
+  const auto values = rows.count * x_view.cols;
+  return unit_tally{rows.first == 0 ? 1u : 0u, values * kernels::bytes_of(x_view.type), values,
+                    x_how.row->name};
 }
 
 bool tensor_job::round_done(unsigned round) {

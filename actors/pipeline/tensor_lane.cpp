@@ -11,11 +11,8 @@ void run_metered(unit& work, const tensor_lane_place& place, lane_shelf& shelf) 
   const auto began = std::chrono::steady_clock::now();
   const auto did = work.run(lane_floor{*place.condemned, shelf});
   const auto took = std::chrono::steady_clock::now() - began;
-  auto& meter = *place.meter;
-  meter.tickets.add(took);
-  meter.shards.fetch_add(did.tensors, std::memory_order_relaxed);
-  meter.bytes.fetch_add(did.bytes, std::memory_order_relaxed);
-  meter.busy_ns.fetch_add(static_cast<std::uint64_t>(took.count()), std::memory_order_relaxed);
+  place.meter->add({did.method, did.tensors, did.values, did.bytes, took});
+  place.meter->tell_in_time(began);
 }
 
 } // namespace
@@ -35,6 +32,8 @@ caf::behavior tensor_lane(caf::event_based_actor* self, tensor_lane_place place)
         work->begun.store(false, std::memory_order_relaxed);
       }
       auto [mine, next] = place.work->turn(place.index, place.life);
+      if (!next)
+        place.meter->tell(); // before anybody can know that it is done
       if (wanted && mine)
         work->finish();
       *held = std::move(next);

@@ -12,12 +12,16 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 namespace viva::actors {
 
 /// What a run of a unit did.
 struct unit_tally {
   std::uint64_t tensors = 0, bytes = 0; ///< Of source.
+  std::uint64_t values = 0;
+  std::string_view method{}; ///< Of static storage; empty: nothing that has a speed.
 };
 
 class lane_shelf;
@@ -44,9 +48,30 @@ private:
   lane_shelf& x_shelf;
 };
 
+struct tensor_order;
+struct tensor_receipt;
+class shared_region;
+
+/// What a unit is to a lane that is a process: an order about shared memory instead of `run`.
+class remote_unit {
+public:
+  virtual ~remote_unit() = default;
+
+  /// All that the order names; they stay as long as the unit is out.
+  virtual std::vector<std::shared_ptr<shared_region>> regions() const = 0;
+  virtual tensor_order order() const = 0;
+  /// False where this cannot be what came of that order.
+  virtual bool settle(const tensor_receipt&) = 0;
+  virtual unit_tally tally() const = 0;
+};
+
 class unit {
 public:
   virtual ~unit() = default;
+  /// Null where it can run in this process only.
+  virtual remote_unit* remote() noexcept {
+    return nullptr;
+  }
 
   /// False where nobody wants it any more; then it has answered by itself.
   virtual bool begin() noexcept = 0;

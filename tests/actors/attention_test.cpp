@@ -83,7 +83,7 @@ TEST_CASE("attention: the bytes are those of one lane, for any lanes and whateve
       require_same(*got);
     }
     CHECK(pipe.metrics().restarts >= 3);
-    CHECK(pipe.metrics().tickets_lost >= 3);
+    CHECK(pipe.metrics().queue->tickets_lost >= 3);
   }
 }
 

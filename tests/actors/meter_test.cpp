@@ -1,6 +1,10 @@
 #include "actors/collector.hpp"
 #include "tests/support/catch.hpp"
 
+#include <atomic>
+#include <thread>
+
+using namespace viva;
 using namespace viva::actors;
 using namespace std::chrono_literals;
 
@@ -8,21 +12,34 @@ TEST_CASE("latency histogram: a quantile is within 7 % of the value that was put
   for (const auto us : {1, 7, 8, 9, 100, 1234, 99'999, 12'345'678}) {
     latency_histogram h;
     h.add(std::chrono::microseconds(us));
-    latency_histogram::counts all{};
-    h.merge_into(all);
-    const double ms = latency_histogram::quantile_ms(all, 0.5);
-    CHECK(ms == Approx(us / 1000.0).epsilon(0.07).margin(0.00051));
+    CHECK(h.quantile_ms(0.5) == Approx(us / 1000.0).epsilon(0.07).margin(0.00051));
   }
+}
+
+TEST_CASE("latency histogram: two merge to what one of all would be") {
+  latency_histogram a, b, all;
+  for (int us = 1; us < 5000; us += 7) {
+    (us % 3 == 0 ? a : b).add(std::chrono::microseconds(us), 2);
+    all.add(std::chrono::microseconds(us), 2);
+  }
+  a.merge(b);
+  CHECK(a.count() == all.count());
+  CHECK(a.sum_seconds() == Approx(all.sum_seconds()));
+  for (const double q : {0.5, 0.99, 0.999})
+    CHECK(a.quantile_ms(q) == all.quantile_ms(q));
 }
 
 TEST_CASE("meters: the lives of a lane add up, and all but the first are restarts") {
   meter_board board;
   for (int life = 0; life < 3; ++life) {
-    auto meter = board.hang("lane-0");
-    meter->shards += 2;
-    meter->bytes += 10;
+    const auto meter = board.hang("lane-0");
+    meter->begin_life();
+    meter->add({"nf4", 2, 128, 10, 3us});
+    meter->tell();
   }
-  board.hang("lane-1")->shards += 1;
+  board.hang("lane-1")->begin_life();
+  board.hang("lane-1")->add({"int8", 1, 64, 5, 1us});
+  board.hang("lane-1")->tell();
   const auto seen = read_meters(board);
   REQUIRE(seen.lanes.size() == 2);
   CHECK(seen.lanes[0].shards == 6);
@@ -30,4 +47,50 @@ TEST_CASE("meters: the lives of a lane add up, and all but the first are restart
   CHECK(seen.lanes[0].restarts == 2);
   CHECK(seen.lanes[1].restarts == 0);
   CHECK(seen.restarts == 2);
+  CHECK(seen.tickets.count == 4);
+  REQUIRE(seen.methods.size() == 2);
+  CHECK(seen.methods[1].name == "nf4");
+  CHECK(seen.methods[1].values == 3 * 128);
+}
+
+TEST_CASE("meters: totals that nobody read are replaced, counted, and nothing is lost") {
+  lane_meter meter("lane-0");
+  for (int i = 0; i < 10; ++i) {
+    meter.add({"nf4", 1, 64, 256, 1us});
+    meter.tell();
+  }
+  CHECK(meter.read().shards == 10);
+  meter.add({"nf4", 1, 64, 256, 1us});
+  CHECK(meter.read().shards == 10); // not told yet
+  meter.tell();
+  meter.tell(); // nothing new: not told
+  const auto seen = meter.read();
+  CHECK(seen.shards == 11);
+  CHECK(seen.updates == 11);
+  CHECK(seen.updates_dropped == 9);
+}
+
+TEST_CASE("meters: whoever reads while a lane tells sees whole totals, and never older ones") {
+  lane_meter meter("lane-0");
+  std::atomic<bool> done{false};
+  std::jthread lane([&] {
+    for (int i = 0; i < 200'000; ++i) {
+      meter.add({"nf4", 1, 3, 5, 1us});
+      meter.tell();
+    }
+    done = true;
+  });
+  std::uint64_t before = 0, torn = 0, older = 0;
+  for (bool last = false; !last;) {
+    last = done;
+    const auto seen = meter.read();
+    const auto values = seen.methods.empty() ? 0 : seen.methods[0].values;
+    torn += seen.bytes != 5 * seen.shards || values != 3 * seen.shards
+            || seen.tickets.count() != seen.shards;
+    older += seen.shards < before;
+    before = seen.shards;
+  }
+  CHECK(torn == 0);
+  CHECK(older == 0);
+  CHECK(before == 200'000);
 }

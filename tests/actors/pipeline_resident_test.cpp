@@ -43,7 +43,7 @@ TEST_CASE("resident: encoded in the lanes, fetched whole, with the reference's b
   pipeline pipe{{.lanes = 2}};
   const auto id = pipe.put("layer.0.w", wide(values)).get();
   REQUIRE(id.has_value());
-  CHECK(pipe.metrics().budget_bytes_used == rows * cols * 4);
+  CHECK(pipe.metrics().queue->budget_bytes == rows * cols * 4);
   for (const auto* words : {"int8", "int8-tensor", "nf4", "nf4-dq", "nvfp4", "sparse24"}) {
     INFO(words);
     const auto made = pipe.quantize(*id, words).get();

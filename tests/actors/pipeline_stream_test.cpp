@@ -52,9 +52,9 @@ TEST_CASE("stream: every tensor comes back once, with the reference's bytes, for
     CHECK(seen.size() == tensors.size());
   }
   const auto seen = pipe.metrics();
-  CHECK(seen.tensors == 7 * tensors.size());
+  CHECK(seen.shards == 7 * tensors.size());
   CHECK(seen.bytes == 7 * tensors.size() * 512 * 4);
-  CHECK(seen.budget_bytes_used == 0);
+  CHECK(seen.queue->budget_bytes == 0);
 }
 
 TEST_CASE("stream: tensors that follow each other in memory, with others between them") {
@@ -138,7 +138,7 @@ TEST_CASE("stream: lanes that die at random moments cost time and no tensor") {
   CHECK(wrong == 0);
   CHECK(std::ranges::all_of(times, [](int n) { return n == 1; }));
   CHECK(pipe.metrics().restarts > 0);
-  CHECK(pipe.metrics().tickets_lost > 0);
+  CHECK(pipe.metrics().queue->tickets_lost > 0);
 }
 
 TEST_CASE("stream: a stopped consumer stops the producer, and memory stays flat") {

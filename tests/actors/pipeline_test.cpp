@@ -65,6 +65,13 @@ errand produce(pipeline& pipe, const tensor_values& values, std::atomic<int>& go
     all.set_value();
 }
 
+errand wait_for_one(pipeline& pipe, tensor_view view, submit_options options,
+                    std::promise<errc>& told) {
+  auto coming = pipe.quantize(view, int8{}, std::move(options));
+  auto got = co_await coming;
+  told.set_value(got ? errc::ok : got.error().code);
+}
+
 /// Work that keeps lanes busy for some milliseconds.
 const tensor_values& large_values() {
   static const auto values = normal_values(8 << 20, 3);
@@ -173,7 +180,7 @@ TEST_CASE("pipeline: lanes killed in the midst of shards, and the bytes are the 
     auto got = running.get();
     REQUIRE(got.has_value());
     CHECK(same_bytes(got->view(), whole.view()));
-    lost = pipe.metrics().tickets_lost;
+    lost = pipe.metrics().queue->tickets_lost;
   }
   CHECK(lost > 0);
 }
@@ -191,7 +198,7 @@ TEST_CASE("pipeline: metrics for Prometheus, each death by its reason") {
     CHECK(result.has_value());
   const auto seen = pipe.metrics();
   CHECK(seen.deaths.at("exception") == seen.restarts);
-  CHECK(seen.latency_count == 1);
+  CHECK(seen.queue->latency.count == 1);
   const auto text = to_prometheus(seen);
   const auto holds = [&](const std::string& line) {
     INFO(line);
@@ -199,9 +206,11 @@ TEST_CASE("pipeline: metrics for Prometheus, each death by its reason") {
   };
   holds("# TYPE viva_lane_deaths_total counter");
   holds("viva_lane_deaths_total{reason=\"exception\"} " + std::to_string(seen.restarts));
-  holds("viva_tensors_total{lane=\"lane-0\"} " + std::to_string(seen.lanes[0].tensors));
-  holds("viva_tickets_lost_total " + std::to_string(seen.tickets_lost));
+  holds("viva_shards_total{lane=\"lane-0\"} " + std::to_string(seen.lanes[0].shards));
+  holds("viva_tickets_lost_total " + std::to_string(seen.queue->tickets_lost));
   holds("viva_latency_seconds_count 1");
+  holds("viva_lanes_up 2");
+  CHECK(text.find("viva_method_values_total{method=\"int8\"} ") != std::string::npos);
   CHECK(text.ends_with("\n"));
   CHECK(write_prometheus(seen, folder / "viva.prom").has_value());
   std::ifstream in(folder / "viva.prom");
@@ -211,6 +220,51 @@ TEST_CASE("pipeline: metrics for Prometheus, each death by its reason") {
   CHECK(write_prometheus(seen, folder / "no" / "viva.prom").error().code == errc::cannot_write);
 }
 
+TEST_CASE("pipeline: a collector killed amid work loses nothing and counts nothing twice") {
+  const auto tensors = many_tensors(400, 256);
+  pipeline pipe{{.lanes = 2}};
+  std::atomic<bool> done{false};
+  std::uint64_t before = 0, older = 0, looks = 0;
+  std::jthread onlooker([&] {
+    for (; !done; ++looks) {
+      pipe.kill_collector();
+      const auto seen = pipe.metrics();
+      older += seen.shards < before;
+      before = seen.shards;
+    }
+  });
+  for (int round = 0; round < 30; ++round)
+    for (auto&& [index, result] : pipe.stream(tensors, nf4{}, {.batch_tensors = 4}))
+      CHECK(result.has_value());
+  done = true;
+  onlooker.join();
+  const auto seen = pipe.metrics();
+  CHECK(seen.shards == 30 * tensors.size());
+  CHECK(seen.bytes == 30 * tensors.size() * 256 * 4);
+  CHECK(seen.queue->latency.count == 30 * tensors.size());
+  REQUIRE(seen.methods.size() == 1);
+  CHECK(seen.methods[0].values == 30 * tensors.size() * 256);
+  CHECK(seen.tickets.count == seen.queue->tickets);
+  CHECK(seen.restarts == 0); // of lanes: nobody else ended with it
+  CHECK(older == 0);
+  CHECK(looks > 1);
+}
+
+TEST_CASE("pipeline: values a second are of the time since the look before") {
+  const auto tensors = many_tensors(2000, 512);
+  pipeline pipe{{.lanes = 2}};
+  const auto began = std::chrono::steady_clock::now();
+  pipe.metrics();
+  while (std::chrono::steady_clock::now() < began + 150ms)
+    for (auto&& [index, result] : pipe.stream(tensors, int8{}))
+      CHECK(result.has_value());
+  const auto seen = pipe.metrics();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  REQUIRE(seen.methods.size() == 1);
+  CHECK(seen.methods[0].values_per_s
+        == Approx(double(seen.methods[0].values) / took.count()).epsilon(0.3));
+}
+
 TEST_CASE("pipeline: a budget that is full refuses, blocks until its deadline, or lets wait") {
   const auto values = normal_values(1 << 16, 7);
   const auto view = view_of(std::span<const float>(values));
@@ -218,13 +272,13 @@ TEST_CASE("pipeline: a budget that is full refuses, blocks until its deadline, o
   auto first = pipe.quantize(view, int8{});
   while (!first.ready())
     first.wait_for(1ms);
-  CHECK(pipe.metrics().budget_tickets_used == 1); // done and not taken: it counts
+  CHECK(pipe.metrics().queue->budget_tickets == 1); // done and not taken: it counts
   CHECK(pipe.quantize(view, int8{}, {.when_full = on_full::refuse}).get().error().code
         == errc::over_budget);
   const auto soon = std::chrono::steady_clock::now() + 5ms;
   CHECK(pipe.quantize(view, int8{}, {.until = soon}).get().error().code == errc::timed_out);
   auto parked = pipe.quantize(view, int8{}, {.when_full = on_full::suspend});
-  CHECK(pipe.metrics().submits_waiting == 1);
+  CHECK(pipe.metrics().queue->submits_waiting == 1);
   CHECK_FALSE(parked.ready());
   std::jthread other([&] {
     auto blocked = pipe.quantize(view, int8{});
@@ -233,7 +287,7 @@ TEST_CASE("pipeline: a budget that is full refuses, blocks until its deadline, o
   CHECK(first.get().has_value());
   CHECK(parked.get().has_value());
   other.join();
-  CHECK(pipe.metrics().budget_bytes_used == 0);
+  CHECK(pipe.metrics().queue->budget_bytes == 0);
   const auto more = normal_values(1 << 17, 7);
   const auto never = pipe.quantize(view_of(std::span<const float>(more)), int8{}).get();
   CHECK(never.error().code == errc::over_budget);
@@ -248,6 +302,27 @@ TEST_CASE("pipeline: coroutines that produce are suspended while the budget is f
     produce(pipe, values, good, left, all);
   all.get_future().wait();
   CHECK(good == 160);
+}
+
+TEST_CASE("pipeline: a coroutine is told when the deadline of its work passed, parked or in line") {
+  const auto values = normal_values(1 << 16, 7);
+  pipeline pipe{{.lanes = 1, .budget_bytes = 100'000}}; // room for one result of 65,536
+  const auto view = view_of(std::span<const float>(values));
+  auto first = pipe.quantize(view, int8{});
+  while (!first.ready())
+    first.wait_for(1ms);
+  std::promise<errc> told;
+  const auto until = std::chrono::steady_clock::now() + 20ms;
+  wait_for_one(pipe, view, {.until = until, .when_full = on_full::suspend}, told);
+  auto answer = told.get_future();
+  REQUIRE(answer.wait_for(10s) == std::future_status::ready); // the first is never taken
+  CHECK(answer.get() == errc::timed_out);
+  CHECK(std::chrono::steady_clock::now() >= until);
+  CHECK(pipe.metrics().queue->submits_waiting == 0);
+  CHECK(first.get().has_value());
+  std::promise<errc> in_time;
+  wait_for_one(pipe, view, {.until = std::chrono::steady_clock::now() + 10s}, in_time);
+  CHECK(in_time.get_future().get() == errc::ok);
 }
 
 TEST_CASE("pipeline: a future cancels its work, and waits for it when it goes") {
@@ -265,7 +340,7 @@ TEST_CASE("pipeline: a future cancels its work, and waits for it when it goes") 
     }
     values.reset(); // a lane that still reads is caught by the sanitizer
   }
-  CHECK(pipe.metrics().budget_tickets_used == 0);
+  CHECK(pipe.metrics().queue->budget_tickets == 0);
 }
 
 TEST_CASE("pipeline: work past its deadline answers so, even while every lane is busy") {

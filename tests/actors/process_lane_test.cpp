@@ -55,7 +55,7 @@ TEST_CASE("process lanes: every method gives the bytes and the errors of thread 
     CHECK(report.restarts == 0);
     CHECK(report.batches > 1);
     std::uint64_t held = 0;
-    for (const auto& lane : report.lanes) {
+    for (const auto& lane : report.meters.lanes) {
       CHECK((lane.peak_rss_bytes > 0) == (lane.shards > 0));
       held += lane.peak_rss_bytes;
     }

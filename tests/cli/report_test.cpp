@@ -25,7 +25,7 @@ job_report sample() {
   report.source_bytes = 4000;
   report.output_bytes = 1000;
   report.seconds = 2;
-  report.lanes.resize(2);
+  report.meters.lanes.resize(2);
   for (const auto* name : {"worst.weight", "middle.weight", "best.weight"}) {
     tensor_report tensor;
     tensor.name = name;

@@ -33,6 +33,6 @@ int main() {
   const bool same = encoded->decode(back).has_value() && back == large;
   std::cerr << done << " tensors encoded, " << refused << " refused; "
             << encoded->bytes() << " bytes of nf4 decode to " << (same ? "the same" : "others")
-            << "; " << pipe.metrics().messages << " messages\n";
+            << "; " << pipe.metrics().queue->messages << " messages\n";
   return done == 9'999 && refused == 1 && same ? 0 : 1;
 }

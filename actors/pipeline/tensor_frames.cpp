@@ -1,0 +1,130 @@
+#include "actors/pipeline/tensor_frames.hpp"
+
+#include "actors/frame_bytes.hpp"
+
+namespace viva::actors {
+
+std::uint64_t tensor_run::source_bytes(dtype type) const noexcept {
+  const auto line = cols * kernels::bytes_of(type);
+  const auto step = row_bytes == 0 ? line : row_bytes;
+  return rows == 0 || count == 0 ? 0 : (std::uint64_t{count} * rows - 1) * step + line;
+}
+
+std::string encode(const region_note& what) {
+  frame_writer out;
+  out.put(what.id);
+  out.put(what.bytes);
+  return out.done();
+}
+
+std::optional<region_note> decode_region(std::string_view bytes) {
+  frame_reader in{bytes};
+  region_note what;
+  in.take(what.id);
+  in.take(what.bytes);
+  return in.whole() ? std::optional(what) : std::nullopt;
+}
+
+std::string encode(const tensor_order& order) {
+  frame_writer out;
+  out.put(order.number);
+  out.put(order.method);
+  out.put(static_cast<std::uint8_t>(order.type));
+  out.put(order.slots);
+  out.put(order.out);
+  out.put(static_cast<std::uint8_t>(order.measure));
+  out.put(static_cast<std::uint32_t>(order.runs.size()));
+  for (const auto& run : order.runs) {
+    out.put(run.region);
+    for (const auto number : {run.offset, run.rows, run.cols, run.row_bytes, run.to})
+      out.put(number);
+    out.put(run.slot);
+    out.put(run.count);
+  }
+  return out.done();
+}
+
+std::optional<tensor_order> decode_tensors(std::string_view bytes) {
+  frame_reader in{bytes};
+  tensor_order order;
+  in.take(order.number);
+  in.take(order.method);
+  std::uint8_t type = 0;
+  in.take(type);
+  in.require(type <= static_cast<std::uint8_t>(dtype::bf16));
+  order.type = static_cast<dtype>(type);
+  in.take(order.slots);
+  in.take(order.out);
+  std::uint8_t measure = 0;
+  in.take(measure);
+  in.require(measure <= 1);
+  order.measure = measure == 1;
+  for (auto left = in.count(52); left > 0 && in.good(); --left) {
+    auto& run = order.runs.emplace_back();
+    in.take(run.region);
+    for (auto* number : {&run.offset, &run.rows, &run.cols, &run.row_bytes, &run.to})
+      in.take(*number);
+    in.take(run.slot);
+    in.take(run.count);
+    in.require(run.slot <= order.slots && run.count <= order.slots - run.slot);
+  }
+  return in.whole() ? std::optional(std::move(order)) : std::nullopt;
+}
+
+std::string encode(const tensor_receipt& all) {
+  frame_writer out;
+  out.put(all.number);
+  out.put(all.took_ns);
+  out.put(all.peak_rss);
+  out.put(static_cast<std::uint32_t>(all.problems.size()));
+  for (const auto& each : all.problems) {
+    out.put(each.slot);
+    out.put(static_cast<std::uint8_t>(each.code));
+    out.put(each.position);
+  }
+  out.put(static_cast<std::uint32_t>(all.numbers.size()));
+  for (const auto& each : all.numbers)
+    out.put_raw(each.values.data(), sizeof each.values);
+  out.put(static_cast<std::uint32_t>(all.errors.size()));
+  for (const auto& each : all.errors) {
+    out.put(each.mse);
+    out.put(each.snr_db);
+    out.put(each.max_error);
+  }
+  return out.done();
+}
+
+std::optional<tensor_receipt> decode_encoded(std::string_view bytes) {
+  frame_reader in{bytes};
+  tensor_receipt all;
+  in.take(all.number);
+  in.take(all.took_ns);
+  in.require(all.took_ns <= std::uint64_t{1} << 60);
+  in.take(all.peak_rss);
+  in.require(all.peak_rss <= std::uint64_t{1} << 56);
+  for (auto left = in.count(13); left > 0 && in.good(); --left) {
+    auto& each = all.problems.emplace_back();
+    in.take(each.slot);
+    std::uint8_t code = 0;
+    in.take(code);
+    in.require(code != 0 && code <= static_cast<std::uint8_t>(errc::interrupted));
+    each.code = static_cast<errc>(code);
+    in.take(each.position);
+    in.require(all.problems.size() == 1 || (all.problems.end() - 2)->slot < each.slot);
+  }
+  for (auto left = in.count(sizeof(kernels::tensor_numbers)); left > 0 && in.good(); --left) {
+    auto& each = all.numbers.emplace_back();
+    const auto raw = in.bytes(sizeof each.values);
+    if (raw.size() == sizeof each.values)
+      std::memcpy(each.values.data(), raw.data(), raw.size());
+  }
+  for (auto left = in.count(20); left > 0 && in.good(); --left) {
+    auto& each = all.errors.emplace_back();
+    in.take(each.mse);
+    in.take(each.snr_db);
+    in.take(each.max_error);
+  }
+  return in.whole() ? std::optional(std::move(all)) : std::nullopt;
+}
+
+} // namespace viva::actors

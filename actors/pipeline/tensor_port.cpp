@@ -1,0 +1,200 @@
+#include "actors/pipeline/tensor_port.hpp"
+
+#include "actors/pipeline/tensor_frames.hpp"
+#include "supervision/orders.hpp"
+
+#include <caf/all.hpp>
+
+#include <fcntl.h>
+
+#include <stdexcept>
+
+namespace viva::actors {
+
+/// What the guardian's thread tells the port.
+struct ward_ready {};
+struct ward_heard {
+  supervision::frame what;
+};
+struct ward_ended {
+  supervision::process_end how;
+};
+
+} // namespace viva::actors
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::ward_ready)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::ward_heard)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::ward_ended)
+
+namespace viva::actors {
+namespace {
+
+using self_ptr = caf::stateful_actor<tensor_port_state>*;
+using supervision::fault;
+using supervision::milliseconds;
+
+constexpr milliseconds stall_limit{30'000}; // a batch is milliseconds of work
+
+void say(tensor_port_state& state, std::uint16_t kind, std::string bytes) {
+  auto made = pack(kind, std::move(bytes));
+  if (made)
+    state.whom->send(std::move(*made));
+  else
+    state.whom->kill(fault::oom, made.error().text);
+}
+
+void share(tensor_port_state& state, const std::shared_ptr<shared_region>& region) {
+  if (state.known.contains(region->id))
+    return;
+  auto copy = std::make_shared<supervision::descriptor>(
+    ::fcntl(region->native(), F_DUPFD_CLOEXEC, 0));
+  if (!*copy)
+    return state.whom->kill(fault::oom, "no descriptor for a region of tensors");
+  state.whom->send({lane_kind::share, encode(region_note{region->id, region->size()}),
+                    std::move(copy)});
+  state.known[region->id] = region;
+}
+
+/// What nobody here holds any more is unmapped there, too.
+void forget_gone(tensor_port_state& state) {
+  std::erase_if(state.known, [&](const auto& each) {
+    if (!each.second.expired())
+      return false;
+    say(state, lane_kind::forget, encode(region_note{each.first, 0}));
+    return true;
+  });
+}
+
+desk::hand turn(tensor_port_state& state, std::size_t seat) {
+  return state.place.work->turn(state.place.first_seat + seat, state.place.lives[seat]);
+}
+
+void send_order(tensor_port_state& state, std::size_t seat, remote_unit& work) {
+  auto& at = state.seats[seat];
+  for (const auto& region : work.regions())
+    share(state, region);
+  auto order = work.order();
+  order.number = at.order = ++state.orders;
+  if (state.out.empty())
+    state.whom->expect_progress(stall_limit);
+  state.out.push_back(seat);
+  say(state, lane_kind::tensors, encode(order));
+  if (state.place.condemned->load())
+    state.whom->kill(fault::killed, "on purpose");
+}
+
+/// Puts the seat to work on `next`, or whatever is wanted after it.
+void occupy(tensor_port_state& state, std::size_t seat, unit_ptr next) {
+  while (next && !next->begin())
+    next = turn(state, seat).next;
+  state.seats[seat].work = next;
+  if (!next) {
+    forget_gone(state);
+    return;
+  }
+  next->begun.store(true, std::memory_order_relaxed);
+  auto* const remote = next->remote();
+  if (remote == nullptr)
+    throw std::logic_error("a lane process was given what only threads can do");
+  send_order(state, seat, *remote);
+}
+
+void wake(tensor_port_state& state, std::size_t seat) {
+  if (state.leaving)
+    return;
+  if (state.seats[seat].work)
+    return forget_gone(state); // nudged, not woken
+  occupy(state, seat, turn(state, seat).next);
+}
+
+void take_receipt(self_ptr self, const supervision::frame& what) {
+  auto& state = self->state;
+  const auto bytes = unpack(what);
+  const auto got = bytes && what.kind == lane_kind::encoded ? decode_encoded(*bytes)
+                                                            : std::nullopt;
+  if (!got || state.out.empty() || got->number != state.seats[state.out.front()].order)
+    return state.whom->kill(fault::protocol, "not what came of an order");
+  const auto seat = state.out.front();
+  const auto work = state.seats[seat].work;
+  auto& remote = *work->remote();
+  if (!remote.settle(*got))
+    return state.whom->kill(fault::protocol, "results of tensors that it was not given");
+  work->begun.store(false, std::memory_order_relaxed);
+  state.out.pop_front();
+  if (state.out.empty())
+    state.whom->expect_progress(milliseconds{0});
+  const auto did = remote.tally();
+  const std::chrono::nanoseconds took{got->took_ns};
+  auto& meter = *state.place.meter;
+  meter.add({did.method, did.tensors, did.values, did.bytes, took});
+  meter.saw_memory(got->peak_rss);
+  auto [mine, next] = turn(state, seat);
+  if (next)
+    meter.tell_in_time(std::chrono::steady_clock::now());
+  else
+    meter.tell(); // before anybody can know that it is done
+  if (mine)
+    work->finish();
+  occupy(state, seat, std::move(next));
+}
+
+void take_end(self_ptr self, const supervision::process_end& how) {
+  auto& state = self->state;
+  // Only what is out can have been executed, whatever a dying process left in its page.
+  for (const auto seat : state.out)
+    if (how.mark != 0 && how.mark == state.seats[seat].order)
+      state.place.executed->store(seat + 1);
+  auto reason = state.leaving ? state.leaving
+                : how.reason  ? how.reason
+                              : supervision::make_error(fault::early_exit, "it left unasked");
+  for (auto& each : std::exchange(state.await_up, {}))
+    each.deliver(reason);
+  self->quit(std::move(reason));
+}
+
+void take_exit(tensor_port_state& state, const caf::exit_msg& order) {
+  state.leaving = order.reason ? order.reason : caf::exit_reason::user_shutdown;
+  if (state.ready && state.out.empty())
+    state.whom->leave();
+  else // nobody waits for what it has in hand
+    state.whom->kill(fault::shutdown, {});
+}
+
+} // namespace
+
+caf::behavior tensor_port(self_ptr self, tensor_port_place place) {
+  auto& state = self->state;
+  state.place = std::move(place);
+  state.seats.resize(seats_a_process);
+  state.whom = state.place.source->take();
+  const auto me = caf::actor_cast<caf::actor>(self);
+  state.whom->attach(
+    {.on_ready = [me] { caf::anon_send(me, ward_ready{}); },
+     .on_frame = [me](supervision::frame&& what) {
+       caf::anon_send(me, ward_heard{std::move(what)});
+     },
+     .on_end = [me](const supervision::process_end& how) {
+       caf::anon_send(me, ward_ended{how});
+     }});
+  self->set_exit_handler([self](caf::exit_msg& order) { take_exit(self->state, order); });
+  return {
+    [self](supervision::await_up) {
+      auto answer = self->make_response_promise();
+      if (self->state.ready)
+        answer.deliver(caf::unit);
+      else
+        self->state.await_up.push_back(answer);
+      return answer;
+    },
+    [self](ward_ready) {
+      self->state.ready = true;
+      for (auto& each : std::exchange(self->state.await_up, {}))
+        each.deliver(caf::unit);
+    },
+    [self](seat_wake what) { wake(self->state, what.seat); },
+    [self](const ward_heard& heard) { take_receipt(self, heard.what); },
+    [self](const ward_ended& ended) { take_end(self, ended.how); },
+  };
+}
+
+} // namespace viva::actors

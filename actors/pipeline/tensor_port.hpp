@@ -1,0 +1,66 @@
+#pragma once
+
+// Tensor port: a lane of a pipeline that is a process. It takes units from the desk as a
+// tensor_lane does, several at a time, so that one waits in the process while another runs.
+//
+//   hears   await_up     answered once the process is ready and its known answer is right
+//           seat_wake    there may be work for this seat
+//   ends    with the process, and with the reason of its death; told to end, it lets the process
+//           leave first
+//   child   permanent, of the pipeline's lane supervisor
+
+#include "actors/meter.hpp"
+#include "actors/pipeline/desk.hpp"
+#include "actors/pipeline/shared_bytes.hpp"
+#include "supervision/process.hpp"
+
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/stateful_actor.hpp>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace viva::actors {
+
+/// Orders in a lane process at a time: one runs, one waits.
+constexpr std::size_t seats_a_process = 2;
+
+struct seat_wake {
+  std::size_t seat = 0; ///< Of this lane, from 0.
+};
+
+struct tensor_port_place {
+  std::size_t first_seat = 0;           ///< At the desk.
+  std::vector<std::uint64_t> lives;     ///< Of each seat.
+  std::shared_ptr<desk> work;
+  std::shared_ptr<lane_meter> meter;
+  std::shared_ptr<std::atomic<bool>> condemned; ///< Set by whoever wants this life to end.
+  /// What its process was executing when it died: a seat of this lane and 1, or 0.
+  std::shared_ptr<std::atomic<std::size_t>> executed;
+  std::shared_ptr<supervision::standby> source; ///< Where its process comes from.
+};
+
+struct tensor_port_state {
+  struct seat {
+    unit_ptr work;
+    std::uint64_t order = 0;
+  };
+  tensor_port_place place;
+  std::unique_ptr<supervision::process> whom;
+  std::vector<seat> seats;
+  std::deque<std::size_t> out; ///< Seats whose orders are in the process, in their order.
+  std::map<std::uint32_t, std::weak_ptr<shared_region>> known; ///< Regions its process has.
+  std::uint64_t orders = 0;
+  std::deque<caf::response_promise> await_up;
+  bool ready = false;
+  caf::error leaving; ///< Why it was told to end.
+  static inline const char* name = "tensor_port";
+};
+
+caf::behavior tensor_port(caf::stateful_actor<tensor_port_state>* self, tensor_port_place place);
+
+} // namespace viva::actors
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::seat_wake)

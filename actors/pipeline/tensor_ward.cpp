@@ -1,0 +1,190 @@
+#include "actors/pipeline/tensor_ward.hpp"
+
+#include "actors/pipeline/encode_view.hpp"
+#include "actors/pipeline/resident.hpp"
+#include "actors/resident_memory.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+namespace viva::actors {
+namespace {
+
+constexpr std::uint64_t chunk_bytes = 2u << 20;
+constexpr std::uint32_t tensors_a_step = 256; // a sign of progress costs as much as a tensor's edge
+constexpr auto weigh_every = std::chrono::seconds{1};
+
+/// Where `bytes` from `offset` on lie within `size`.
+bool within(std::uint64_t offset, std::uint64_t bytes, std::uint64_t size) {
+  return offset <= size && bytes <= size - offset;
+}
+
+/// Bytes of a run, or nothing where its numbers make no sense.
+bool source_bytes(const tensor_run& run, dtype type, std::uint64_t& bytes) {
+  std::uint64_t line = 0, lines = 0, all = 0;
+  const bool fine = run.cols != 0 && run.rows != 0 && run.count != 0
+                    && !__builtin_mul_overflow(run.cols, kernels::bytes_of(type), &line)
+                    && (run.row_bytes == 0 || run.row_bytes >= line)
+                    && !__builtin_mul_overflow(run.rows, std::uint64_t{run.count}, &lines)
+                    && !__builtin_mul_overflow(lines, std::max(run.row_bytes, line), &all);
+  bytes = run.source_bytes(type);
+  return fine;
+}
+
+} // namespace
+
+/// Mapped twice at most, when first needed: for reading, and for writing results.
+class tensor_ward::region {
+public:
+  region(std::shared_ptr<const supervision::descriptor> file, std::uint64_t size)
+      : x_file(std::move(file)), x_size(size) {
+  }
+  region(const region&) = delete;
+  ~region() {
+    for (auto& each : x_maps)
+      if (each.data != nullptr)
+        ::munmap(each.data, x_size);
+  }
+  std::uint64_t size() const noexcept {
+    return x_size;
+  }
+  const std::byte* read(std::uint64_t offset, std::uint64_t bytes) {
+    return at(x_maps[0], PROT_READ, MADV_POPULATE_READ, offset, bytes);
+  }
+  std::byte* write(std::uint64_t offset, std::uint64_t bytes) {
+    return at(x_maps[1], PROT_READ | PROT_WRITE, MADV_POPULATE_WRITE, offset, bytes);
+  }
+
+private:
+  struct map {
+    std::byte* data = nullptr;
+    std::vector<bool> there; // by chunk
+  };
+
+  // Pages are brought in by the chunk: one at a time, as they are touched, costs four times as much.
+  std::byte* at(map& in, int rights, int advice, std::uint64_t offset, std::uint64_t bytes) {
+    if (in.data == nullptr) {
+      void* made = ::mmap(nullptr, x_size, rights, MAP_SHARED, x_file->get(), 0);
+      if (made == MAP_FAILED)
+        throw std::runtime_error(std::string("a region of tensors is not mapped: ")
+                                 + std::strerror(errno));
+      in.data = static_cast<std::byte*>(made);
+      in.there.resize(x_size / chunk_bytes + 1);
+    }
+    const auto last = (offset + bytes + chunk_bytes - 1) / chunk_bytes;
+    for (auto chunk = offset / chunk_bytes; chunk < last; ++chunk)
+      if (!in.there[chunk]) {
+        const auto first = chunk * chunk_bytes;
+        ::madvise(in.data + first, std::min(chunk_bytes, x_size - first), advice);
+        in.there[chunk] = true; // or as they are touched, on a kernel that does not know how
+      }
+    return in.data + offset;
+  }
+
+  const std::shared_ptr<const supervision::descriptor> x_file;
+  const std::uint64_t x_size;
+  map x_maps[2];
+};
+
+tensor_ward::tensor_ward(supervision::ward& me) : x_me(me) {
+}
+tensor_ward::~tensor_ward() = default;
+
+bool tensor_ward::take(const supervision::frame& what) {
+  if (what.kind == lane_kind::share)
+    return share(what);
+  if (what.kind == lane_kind::tensors)
+    return run(what);
+  const auto note = decode_region(what.payload);
+  return note && x_regions.erase(note->id) != 0;
+}
+
+bool tensor_ward::share(const supervision::frame& what) {
+  const auto note = decode_region(what.payload);
+  struct stat info {};
+  if (!note || !what.attached || ::fstat(what.attached->get(), &info) != 0
+      || static_cast<std::uint64_t>(info.st_size) < note->bytes)
+    return false;
+  x_regions[note->id] = std::make_unique<region>(what.attached, note->bytes);
+  return true;
+}
+
+const kernels::recipe* tensor_ward::method_of(const tensor_order& order) {
+  const auto key = std::pair{order.method, order.type};
+  if (const auto known = x_methods.find(key); known != x_methods.end())
+    return &known->second;
+  const auto how = kernels::parse_recipe(order.method, order.type);
+  return how ? &x_methods.emplace(key, *how).first->second : nullptr;
+}
+
+bool tensor_ward::run(const supervision::frame& what) {
+  const auto bytes = unpack(what);
+  const auto order = bytes ? decode_tensors(*bytes) : std::nullopt;
+  const auto* how = order ? method_of(*order) : nullptr;
+  if (how == nullptr)
+    return false;
+  x_me.mark(order->number);
+  tensor_receipt done;
+  done.number = order->number;
+  const auto began = std::chrono::steady_clock::now();
+  if (how->row->survey_run != nullptr)
+    done.numbers.resize(order->slots);
+  done.errors.resize(order->measure ? order->slots : 0);
+  for (const auto& each : order->runs)
+    if (!run(*order, each, done))
+      return false;
+  const auto ended = std::chrono::steady_clock::now();
+  if (ended - x_weighed > weigh_every) {
+    x_peak_rss = peak_rss_bytes();
+    x_weighed = ended;
+  }
+  done.took_ns = static_cast<std::uint64_t>((ended - began).count());
+  done.peak_rss = x_peak_rss;
+  x_me.mark(0);
+  auto receipt = pack(lane_kind::encoded, encode(done));
+  if (!receipt)
+    throw std::runtime_error(receipt.error().text);
+  if (!x_me.send(std::move(*receipt)))
+    throw std::runtime_error("what came of an order could not be sent");
+  return true;
+}
+
+bool tensor_ward::run(const tensor_order& order, const tensor_run& run, tensor_receipt& done) {
+  static const std::atomic<bool> unharmed{false};
+  static lane_shelf none;
+  const auto& how = *method_of(order);
+  const auto from = x_regions.find(run.region), to = x_regions.find(order.out);
+  std::uint64_t bytes = 0;
+  if (from == x_regions.end() || to == x_regions.end() || !source_bytes(run, order.type, bytes)
+      || !within(run.offset, bytes, from->second->size()))
+    return false;
+  const auto map = map_planes(how, run.rows, run.cols);
+  if (run.count > to->second->size() / map.total
+      || !within(run.to, run.count * map.total, to->second->size()))
+    return false;
+  tensor_view view{from->second->read(run.offset, bytes), run.rows, run.cols, run.row_bytes,
+                   order.type};
+  auto* out = to->second->write(run.to, run.count * map.total);
+  kernels::tensor_numbers own;
+  for (std::uint32_t i = 0; i < run.count; ++i) {
+    auto& numbers = done.numbers.empty() ? own : done.numbers[run.slot + i];
+    const auto fine = encode_whole(how, view, map, out, numbers, lane_floor{unharmed, none});
+    if (fine && order.measure)
+      done.errors[run.slot + i] = measure_whole(how, view, map, out, numbers);
+    if (!fine) [[unlikely]]
+      done.problems.push_back({run.slot + i, fine.code, fine.position});
+    view.data += view.rows * view.step();
+    out += map.total;
+    if (i % tensors_a_step == tensors_a_step - 1)
+      x_me.step();
+  }
+  return true;
+}
+
+} // namespace viva::actors

@@ -1,0 +1,204 @@
+#include "tests/actors/tensors.hpp"
+
+#include "actors/pipeline/tensor_frames.hpp"
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <string>
+#include <thread>
+
+using namespace viva;
+using namespace viva::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+pipeline_options processes(std::uint32_t lanes) {
+  return {.lanes = lanes, .isolation = isolation::process, .lane_program = VIVA_PROGRAM};
+}
+
+/// Regions of tensors that this process's children have mapped.
+std::size_t regions_of_children() {
+  std::size_t found = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream children{task.path() / "children"};
+    for (std::string pid; children >> pid;) {
+      std::ifstream maps{"/proc/" + pid + "/maps"};
+      for (std::string line; std::getline(maps, line);)
+        found += line.find("memfd:viva-tensors") != std::string::npos ? 1 : 0;
+    }
+  }
+  return found;
+}
+
+} // namespace
+
+TEST_CASE("process lanes: tensors of the caller's memory, of every method, as the reference has it") {
+  const auto tensors = many_tensors(300, 512);
+  pipeline pipe{processes(2)};
+  for (const auto* words : {"int8", "int8-tensor", "nf4", "nf4-dq", "q8_0", "nvfp4", "sparse24"}) {
+    INFO(words);
+    std::vector<int> times(tensors.size());
+    for (auto&& [index, result] : pipe.stream(tensors, words, {.batch_tensors = 16})) {
+      REQUIRE(result.has_value());
+      ++times[index];
+      CHECK(same_bytes(*result, by_reference(words, tensors[index]).view()));
+    }
+    CHECK(std::ranges::all_of(times, [](int n) { return n == 1; }));
+  }
+  const auto seen = pipe.metrics();
+  CHECK(seen.shards == 7 * tensors.size());
+  CHECK(seen.bytes == 7 * tensors.size() * 512 * 4);
+  CHECK(seen.restarts == 0);
+  CHECK(seen.lanes[0].peak_rss_bytes + seen.lanes[1].peak_rss_bytes > 0);
+}
+
+TEST_CASE("process lanes: sources and results in shared memory stay where they are") {
+  const std::size_t count = 5000, values = 128;
+  pipeline pipe{processes(2)};
+  const auto each = map_planes(kernels::parse_recipe("nf4", dtype::f32).value(), 1, values).total;
+  auto source = pipe.share(count * values * sizeof(float)).value();
+  auto results = pipe.share(count * each).value();
+  const auto numbers = normal_values(count * values, 1);
+  std::memcpy(source.bytes().data(), numbers.data(), source.bytes().size());
+  std::vector<tensor_view> views;
+  const auto* floats = reinterpret_cast<const float*>(source.bytes().data());
+  for (std::size_t i = 0; i < count; ++i)
+    views.push_back(view_of(std::span(floats + i * values, values)));
+  std::size_t good = 0;
+  for (auto&& [index, result] :
+       pipe.stream(views, nf4{}, {.measure = true, .into = results.bytes()})) {
+    REQUIRE(result.has_value());
+    CHECK(result->plane(0).data() == results.bytes().data() + index * each);
+    const tensor_values mine(floats + index * values, floats + (index + 1) * values);
+    good += same_bytes(*result, by_reference("nf4", mine).view());
+    REQUIRE(result->measured() != nullptr);
+    tensor_values back(values);
+    REQUIRE(result->decode(back));
+    float most = 0;
+    for (std::size_t i = 0; i < values; ++i)
+      most = std::max(most, std::abs(back[i] - mine[i]));
+    CHECK(result->measured()->max_error == most);
+  }
+  CHECK(good == count);
+  std::vector<std::byte> elsewhere(count * each);
+  std::size_t refused = 0;
+  for (auto&& [index, result] : pipe.stream(views, nf4{}, {.into = elsewhere}))
+    refused += !result && result.error().code == errc::bad_option;
+  CHECK(refused == count);
+}
+
+TEST_CASE("process lanes: rows apart, other shapes and bad tensors among good ones") {
+  auto block = normal_values(64 * 400, 1);
+  block[128 * 3 + 5] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<tensor_view> views;
+  for (std::size_t i = 0; i < 100; ++i) {
+    auto view = view_of(std::span<const float>(block).subspan(i * 128, i % 9 == 4 ? 32 : 64));
+    if (i % 5 == 2) // two rows, the second behind a gap
+      view = {view.data, 2, 32, 48 * sizeof(float), dtype::f32};
+    views.push_back(i % 11 == 5 ? tensor_view{} : view);
+  }
+  pipeline pipe{processes(2)};
+  std::map<std::uint64_t, error> bad;
+  std::size_t good = 0;
+  for (auto&& [index, result] : pipe.stream(views, int8{}, {.batch_tensors = 20})) {
+    if (!result) {
+      bad.emplace(index, result.error());
+      continue;
+    }
+    const auto& view = views[index];
+    tensor_values together;
+    for (std::uint64_t r = 0; r < view.rows; ++r) {
+      const auto* row = reinterpret_cast<const float*>(view.data + r * view.step());
+      together.insert(together.end(), row, row + view.cols);
+    }
+    const kernels::matrix in{reinterpret_cast<const std::byte*>(together.data()), dtype::f32,
+                             view.rows, view.cols};
+    good += same_bytes(*result, by_reference("int8", in).view());
+  }
+  CHECK(good + bad.size() == views.size());
+  CHECK(bad.size() == 10); // nine without data, and the NaN
+  CHECK(bad[3].text.find("tensor 3: NaN or infinity at [0, 5]") == 0);
+}
+
+TEST_CASE("process lanes: killed at random moments, they cost time and no tensor") {
+  const auto tensors = many_tensors(6000, 512);
+  pipeline pipe{processes(2)};
+  std::vector<int> times(tensors.size());
+  std::size_t wrong = 0;
+  std::uint32_t lane = 0;
+  for (int round = 0; round < 20 && (round < 2 || pipe.metrics().queue->tickets_lost < 3); ++round) {
+    std::ranges::fill(times, 0);
+    for (auto&& [index, result] : pipe.stream(tensors, nf4{}, {.batch_tensors = 32})) {
+      if (index % 512 == 0)
+        pipe.kill_lane(lane++);
+      ++times[index];
+      wrong += !result || !same_bytes(*result, by_reference("nf4", tensors[index]).view());
+    }
+    CHECK(std::ranges::all_of(times, [](int n) { return n == 1; }));
+  }
+  const auto seen = pipe.metrics();
+  CHECK(wrong == 0);
+  CHECK(seen.restarts > 0);
+  CHECK(seen.queue->tickets_lost > 0);
+  CHECK(seen.deaths.at("killed") > 0);
+}
+
+TEST_CASE("process lanes: memory that nobody holds here is let go of there, even by an idle lane") {
+  const auto tensors = many_tensors(2000, 512);
+  pipeline pipe{processes(2)};
+  std::size_t most = 0;
+  for (auto&& [index, result] : pipe.stream(tensors, int8{}, {.batch_tensors = 64})) {
+    CHECK(result.has_value());
+    if (index % 500 == 0)
+      most = std::max(most, regions_of_children());
+  }
+  CHECK(most > 0);
+  const auto until = std::chrono::steady_clock::now() + 10s;
+  while (regions_of_children() != 0 && std::chrono::steady_clock::now() < until)
+    std::this_thread::yield();
+  CHECK(regions_of_children() == 0);
+}
+
+TEST_CASE("process lanes: what they do not take, and what is no lane, is told") {
+  const auto values = normal_values(640, 1);
+  {
+    pipeline pipe{processes(1)};
+    const auto view = view_of(std::span<const float>(values));
+    CHECK(pipe.quantize(view, nf4{}).get().error().code == errc::unsupported);
+    CHECK(pipe.put("w", view).get().error().code == errc::unsupported);
+  }
+  std::vector<tensor_values> one{values};
+  auto refused = [&](pipeline_options options) {
+    pipeline pipe{std::move(options)};
+    for (auto&& [index, result] : pipe.stream(one, nf4{}))
+      return result ? errc::ok : result.error().code;
+    return errc::ok;
+  };
+  CHECK(refused({.lanes = 1, .isolation = isolation::process}) == errc::bad_option);
+  CHECK(refused({.lanes = 1, .isolation = isolation::process, .lane_program = "/bin/true"})
+        == errc::fault);
+}
+
+TEST_CASE("tensor frames: what is cut short or changed in a count is refused") {
+  actors::tensor_order order;
+  order.method = "nf4";
+  order.slots = 9;
+  order.runs = {{1, 64, 1, 128, 0, 0, 0, 4}, {2, 0, 2, 64, 512, 256, 4, 5}};
+  const auto bytes = actors::encode(order);
+  const auto whole = actors::decode_tensors(bytes);
+  REQUIRE(whole.has_value());
+  CHECK(whole->runs[1].row_bytes == 512);
+  for (std::size_t cut = 0; cut < bytes.size(); ++cut)
+    CHECK_FALSE(actors::decode_tensors(std::string_view(bytes).substr(0, cut)).has_value());
+  order.runs[1].count = 6; // a slot too many
+  CHECK_FALSE(actors::decode_tensors(actors::encode(order)).has_value());
+  actors::tensor_receipt receipt;
+  receipt.problems = {{3, errc::not_finite, 7}, {3, errc::not_finite, 8}}; // one tensor twice
+  CHECK_FALSE(actors::decode_encoded(actors::encode(receipt)).has_value());
+  receipt.problems.pop_back();
+  CHECK(actors::decode_encoded(actors::encode(receipt)).has_value());
+}

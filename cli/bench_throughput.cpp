@@ -74,12 +74,12 @@ void add_bench_throughput(CLI::App& group, invocation& call) {
   app->add_option("--lanes", options.lanes, "threads that compute (default 2)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
-  app->add_option("--isolation", options.lanes_are, "lanes are threads or processes (default thread)")
+  app->add_option("--isolation", options.lanes_are, "what lanes are (default thread)")
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, isolation>{{"thread", isolation::thread},
                                            {"process", isolation::process}}))
       ->type_name("thread|process");
-  app->add_flag("--measure", options.measure, "also each result with its error, in a run of its own");
+  app->add_flag("--measure", options.measure, "also with the error of each, in a run of its own");
   app->add_option("--batch", options.batch_tensors,
                   "tensors of one message (default 256, of processes 2048)")
       ->check(CLI::Range(1, 65536))

@@ -12,8 +12,8 @@ expected<void> budget::check(amount what) const {
                                        + " bytes and the whole budget has "
                                        + std::to_string(x_all.bytes)
                                        + "; raise pipeline_options::budget_bytes");
-  if (x_closed)
-    return fail(errc::interrupted, "the pipeline is closed");
+  if (x_closed.code != errc::ok)
+    return tl::unexpected(x_closed);
   return {};
 }
 
@@ -51,7 +51,7 @@ expected<budget::lease> budget::admit(amount what, on_full mode, deadline until)
     come.wait(lock, told); // taken off the line already: the lease is on its way
   }
   if (!*mine)
-    return fail(errc::interrupted, "the pipeline is closed");
+    return tl::unexpected(x_closed);
   return std::move(*mine);
 }
 
@@ -111,11 +111,12 @@ void budget::give_back(amount what) noexcept {
   admit_waiting(lock);
 }
 
-void budget::close() {
+void budget::close(const error& why) {
   std::deque<waiter> left;
   {
     const std::lock_guard lock{x_guard};
-    x_closed = true;
+    if (x_closed.code == errc::ok)
+      x_closed = why;
     left = std::move(x_waiting);
     x_waiting.clear();
   }

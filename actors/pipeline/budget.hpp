@@ -63,7 +63,7 @@ public:
   budget(amount all, std::uint32_t parked_max) : x_all(all), x_parked_max(parked_max) {
   }
 
-  /// block and refuse. Errors: over_budget, timed_out, interrupted (closed).
+  /// block and refuse. Errors: over_budget, timed_out, why it was closed.
   expected<lease> admit(amount what, on_full mode, deadline until);
   /// suspend: `go` is called with the lease, now or later, on the thread that made room; with an
   /// empty lease when the budget was closed. Errors as `admit`; then `go` is not called. Answers
@@ -71,8 +71,8 @@ public:
   expected<std::uint64_t> park(amount what, std::function<void(lease)> go);
   /// Who parked waits no longer, if it still did; its `go` is not called.
   void leave(std::uint64_t number);
-  /// Everybody who waits is told, and nobody is admitted any more.
-  void close();
+  /// Everybody who waits is told, and nobody is admitted any more. The first reason stands.
+  void close(const error& why);
 
   amount used() const;
   amount all() const noexcept {
@@ -100,7 +100,7 @@ private:
   amount x_used;
   std::deque<waiter> x_waiting;
   std::uint64_t x_last_id = 0;
-  bool x_closed = false;
+  error x_closed; // ok: it is not
   bool x_admitting = false; // a thread is in admit_waiting
 };
 

@@ -238,14 +238,19 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor) {
                              [people](caf::actor who) { people->set(std::move(who)); });
   auto up = supervision::start_supervisor(*house->x_system, root,
                                           {lane_supervisor(floor, processes), std::move(meters)});
-  if (!up)
-    return fail(errc::fault, "the pipeline's supervision tree did not start: "
-                               + supervision::to_text(up.error()));
+  if (!up) {
+    const error why{errc::fault, "the pipeline's supervision tree did not start: "
+                                   + supervision::to_text(up.error())};
+    floor->room->close(why); // before the house goes, which closes it for another reason
+    floor->work->close(why);
+    return tl::unexpected(why);
+  }
   house->x_root = std::move(*up);
   // Gives up only after its lanes' supervisor did so twice; then nobody is left to do the work.
   house->x_root->attach_functor([work = floor->work, room = floor->room] {
-    room->close();
-    work->close({errc::fault, "the pipeline's supervisors gave up; make a new one"});
+    const error why{errc::fault, "the pipeline's supervisors gave up; make a new one"};
+    room->close(why);
+    work->close(why);
   });
   return house;
 }
@@ -253,8 +258,9 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor) {
 pipeline_house::~pipeline_house() {
   if (!x_system)
     return;
-  x_floor->room->close();
-  x_floor->work->close({errc::interrupted, "the pipeline is closed"});
+  const error why{errc::interrupted, "the pipeline is closed"};
+  x_floor->room->close(why);
+  x_floor->work->close(why);
   if (x_root)
     supervision::stop_supervisor(x_root, stop_deadline);
   x_root = nullptr;

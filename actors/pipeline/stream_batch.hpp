@@ -15,7 +15,6 @@
 #include <vector>
 
 namespace viva::actors {
-
 class stream_batch;
 
 /// Where lanes leave done batches for the one who iterates.

@@ -67,7 +67,7 @@ private:
     std::vector<bool> there; // by chunk
   };
 
-  // Pages are brought in by the chunk: one at a time, as they are touched, costs four times as much.
+  // Pages come in by the chunk: one at a time, as they are touched, costs four times as much.
   std::byte* at(map& in, int rights, int advice, std::uint64_t offset, std::uint64_t bytes) {
     if (in.data == nullptr) {
       void* made = ::mmap(nullptr, x_size, rights, MAP_SHARED, x_file->get(), 0);

@@ -109,7 +109,7 @@ TEST_CASE("resident attention: the bytes are those of one lane, for any lanes an
         require_same(*got);
       }
       CHECK(lanes.pipe.metrics().restarts >= 6);
-      CHECK(lanes.pipe.metrics().tickets_lost >= 6);
+      CHECK(lanes.pipe.metrics().queue->tickets_lost >= 6);
     }
 }
 

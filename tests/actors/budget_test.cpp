@@ -88,10 +88,24 @@ TEST_CASE("budget: only so many may wait outside") {
   for (int i = 0; i < 4; ++i)
     REQUIRE(park());
   CHECK(park().error().code == errc::over_budget);
-  room->close();
+  room->close({errc::interrupted, "closed"});
   CHECK(given.size() == 4);
   CHECK_FALSE(given[0]);
   CHECK(park().error().code == errc::interrupted);
+}
+
+TEST_CASE("budget: who blocks when it is closed is told why, and the first reason stands") {
+  const auto room = of(100, 10);
+  auto held = room->admit({100, 1}, on_full::refuse, no_deadline);
+  std::jthread closer([&] {
+    while (room->waiting() == 0)
+      std::this_thread::yield();
+    room->close({errc::fault, "first"});
+    room->close({errc::interrupted, "second"});
+  });
+  CHECK(room->admit({50, 1}, on_full::block, no_deadline).error().text == "first");
+  closer.join();
+  CHECK(room->admit({50, 1}, on_full::block, no_deadline).error().text == "first");
 }
 
 TEST_CASE("budget: who blocks is let in, or times out without losing those behind") {

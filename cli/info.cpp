@@ -5,6 +5,7 @@
 
 #include "actors/version.hpp"
 #include "formats/shown.hpp"
+#include "kernels/device.hpp"
 #include "kernels/registry.hpp"
 
 #include <nlohmann/json.hpp>
@@ -18,20 +19,37 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-// This build has no CUDA path; the registry will say so by method once one exists.
-constexpr bool has_cuda = false;
+/// What no machine has confirmed yet, and what would.
+constexpr auto not_run =
+    "the path cuda of every method: its code runs in tests as loops on the CPU, "
+    "its kernels have not run on a device";
+constexpr auto not_run_check = "bench/gpu.sh --out FOLDER";
 
 std::uint64_t lanes_in_force(const settings& in_force) {
   const auto asked = in_force.at("lanes").number;
   return asked != 0 ? asked : std::max(1u, std::thread::hardware_concurrency());
 }
 
+json json_of(const kernels::device_census& found) {
+  json devices = json::array();
+  for (const auto& each : found.devices)
+    devices.push_back({{"number", each.number},
+                       {"name", each.name},
+                       {"capability", fmt::format("{}.{}", each.major, each.minor)},
+                       {"memory_bytes", each.memory_bytes}});
+  return devices;
+}
+
 json json_of(const settings& in_force) {
+  const auto found = kernels::find_devices();
   json result = {{"version", actors::version},
                  {"commit", build_commit},
                  {"compiler", build_compiler},
                  {"isa", kernels::simd_target()},
-                 {"cuda", has_cuda},
+                 {"cuda", kernels::devices_built()},
+                 {"devices", json_of(found)},
+                 {"no_devices", found.why},
+                 {"not_run_on_hardware", {{"what", not_run}, {"check", not_run_check}}},
                  {"cores", std::thread::hardware_concurrency()},
                  {"lanes", lanes_in_force(in_force)},
                  {"conf", in_force.file.empty() ? json(nullptr) : json(in_force.file.string())}};
@@ -55,7 +73,14 @@ std::string text_of(const settings& in_force) {
                       *build_commit == '\0' ? "" : ", commit ", build_commit);
   text += fmt::format("compiler  {}\n", build_compiler);
   text += fmt::format("isa       {}\n", kernels::simd_target());
-  text += fmt::format("cuda      {}\n", has_cuda ? "yes" : "not in this build");
+  const auto found = kernels::find_devices();
+  for (const auto& each : found.devices)
+    text +=
+        fmt::format("device    {}: {}, {}.{}, {} GiB\n", each.number, formats::printable(each.name),
+                    each.major, each.minor, each.memory_bytes >> 30);
+  if (found.devices.empty())
+    text += fmt::format("device    none: {}\n", formats::printable(found.why));
+  text += fmt::format("unproven  {}; {} would\n", not_run, not_run_check);
   text += fmt::format("cores     {}\n", std::thread::hardware_concurrency());
   text += fmt::format("lanes     {}\n", lanes_in_force(in_force));
   text += fmt::format("conf      {}\n\nsettings\n",
@@ -74,8 +99,9 @@ std::string text_of(const settings& in_force) {
 
 void add_info(CLI::App& root, invocation& call) {
   auto* app = root.add_subcommand("info", "version, instruction set, lanes, settings in force");
-  add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan",
-                                  "isolation", "stall_seconds"});
+  add_setting_flags(
+      *app, call,
+      {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan", "isolation", "stall_seconds"});
   add_common_flags(*app, call);
   app->callback([&call] {
     call.run = [&call](const settings& in_force) -> expected<exit_code> {

@@ -231,10 +231,8 @@ group_range range_of_reference(const float* x, std::size_t count) noexcept {
 float group_loss_reference(const float* x, const float* weights, std::size_t count,
                            group_code with) noexcept {
   float sums[sum_lanes] = {};
-  for (std::size_t i = 0; i < count; ++i) {
-    const float error = value_of(code_of(x[i], with), with) - x[i];
-    sums[i % sum_lanes] += weights[i] * (error * error);
-  }
+  for (std::size_t i = 0; i < count; ++i)
+    sums[i % sum_lanes] += loss_of(x[i], weights[i], with);
   for (std::size_t half = sum_lanes / 2; half > 0; half /= 2)
     for (std::size_t i = 0; i < half; ++i)
       sums[i] += sums[i + half];

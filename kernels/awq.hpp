@@ -89,6 +89,12 @@ VIVA_HD inline float value_of(float code, group_code with) noexcept {
   return (code - with.zero) * with.scale;
 }
 
+/// What one value adds to the loss of its group.
+VIVA_HD inline float loss_of(float x, float weight, group_code with) noexcept {
+  const float error = value_of(code_of(x, with), with) - x;
+  return weight * (error * error);
+}
+
 /// Σ weight · (decoded - x)² over a group of `count` values, a multiple of 16.
 float group_loss_reference(const float* x, const float* weights, std::size_t count,
                            group_code with) noexcept;

@@ -1,5 +1,7 @@
 #include "kernels/exact_sum.hpp"
 
+#include "kernels/exact_addend.hpp"
+
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -11,32 +13,17 @@ namespace {
 __extension__ using uint128 = unsigned __int128;
 
 constexpr int exponent_lowest = -320; ///< Limb 0 weighs 2^-320.
-constexpr int shift_max = 587;        ///< 53 bits so far up end just below 2^320.
 constexpr std::int64_t limb_mask = 0xFFFFFFFF;
 constexpr std::uint32_t addends_per_carry = 1u << 30; ///< |limb| stays below 2^63 for so many.
 
 } // namespace
 
 void exact_sum::add(double x) noexcept {
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  const int field = static_cast<int>((bits >> 52) & 0x7FF);
-  if (field == 0x7FF || field == 0) // not finite, or below 2^-1022
-    return;
-  std::uint64_t mantissa = (bits & ((std::uint64_t{1} << 52) - 1)) | std::uint64_t{1} << 52;
-  int shift = field - 1075 - exponent_lowest; // the addend is mantissa 2^shift units of limb 0
-  if (shift < 0) {
-    mantissa = shift <= -64 ? 0 : mantissa >> -shift;
-    shift = 0;
-  } else if (shift > shift_max) {
-    mantissa = (std::uint64_t{1} << 53) - 1;
-    shift = shift_max;
-  }
-  const auto limb = static_cast<std::size_t>(shift / 32);
-  const auto wide = static_cast<uint128>(mantissa) << (shift % 32); // below 2^84
-  const std::int64_t sign = (bits >> 63) != 0 ? -1 : 1;
-  x_limbs[limb] += sign * static_cast<std::int64_t>(static_cast<std::uint32_t>(wide));
-  x_limbs[limb + 1] += sign * static_cast<std::int64_t>(static_cast<std::uint32_t>(wide >> 32));
-  x_limbs[limb + 2] += sign * static_cast<std::int64_t>(static_cast<std::uint32_t>(wide >> 64));
+  const auto addend = exact_addend_of(x);
+  const auto limb = static_cast<std::size_t>(addend.limb);
+  x_limbs[limb] += addend.parts[0];
+  x_limbs[limb + 1] += addend.parts[1];
+  x_limbs[limb + 2] += addend.parts[2];
   if (++x_pending == addends_per_carry)
     carry();
 }

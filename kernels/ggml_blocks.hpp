@@ -20,14 +20,26 @@ struct ggml_range {
   float max = std::numeric_limits<float>::lowest();
 };
 
-inline ggml_range ggml_range_of(const matrix& in, std::size_t first) noexcept {
+VIVA_HD inline ggml_range ggml_range_of(const float* x) noexcept {
   ggml_range range;
   for (std::size_t j = 0; j < ggml_block_values; ++j) {
-    const float x = value_of(in, first + j);
-    range.min = x < range.min ? x : range.min;
-    range.max = x > range.max ? x : range.max;
+    range.min = x[j] < range.min ? x[j] : range.min;
+    range.max = x[j] > range.max ? x[j] : range.max;
   }
   return range;
+}
+
+inline ggml_range ggml_range_of(const matrix& in, std::size_t first) noexcept {
+  float x[ggml_block_values];
+  for (std::size_t j = 0; j < ggml_block_values; ++j)
+    x[j] = value_of(in, first + j);
+  return ggml_range_of(x);
+}
+
+/// Nibble j of a block's 16 bytes: value j lies in byte j below, value j + 16 above.
+VIVA_HD inline int ggml_nibble(const std::byte* bytes, std::size_t j) noexcept {
+  const auto byte = static_cast<int>(bytes[j % (ggml_block_values / 2)]);
+  return j < ggml_block_values / 2 ? byte & 15 : byte >> 4;
 }
 
 /// x - min, where it may overflow: then 1 / d is 0 and every code is too.
@@ -36,7 +48,7 @@ VIVA_HD constexpr float ggml_above(float x, float min) noexcept {
   return above > std::numeric_limits<float>::max() ? std::numeric_limits<float>::max() : above;
 }
 
-/// Encodes block by block: encode_block(first, block) for the values from flat index `first` on.
+/// Encodes block by block: encode_block(x, block) for its 32 values.
 template <class Encode>
 status ggml_encode_reference(const matrix& in, std::byte* out, std::size_t block_bytes,
                              Encode&& encode_block) noexcept {
@@ -44,20 +56,28 @@ status ggml_encode_reference(const matrix& in, std::byte* out, std::size_t block
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
-  for (std::size_t first = 0; first < in.values(); first += ggml_block_values, out += block_bytes)
-    encode_block(first, out);
+  for (std::size_t first = 0; first < in.values(); first += ggml_block_values, out += block_bytes) {
+    float x[ggml_block_values];
+    for (std::size_t j = 0; j < ggml_block_values; ++j)
+      x[j] = value_of(in, first + j);
+    encode_block(x, out);
+  }
   return {};
 }
 
-/// Decodes block by block: decode_block(block, out) is false where a scale is no number.
-template <class Decode>
+/// Decodes block by block, decode_value(block, j), where is_whole(block): its scales are numbers.
+template <class Whole, class Decode>
 status ggml_decode_reference(const std::byte* in, std::size_t rows, std::size_t cols, float* out,
-                             std::size_t block_bytes, Decode&& decode_block) noexcept {
+                             std::size_t block_bytes, Whole&& is_whole,
+                             Decode&& decode_value) noexcept {
   if (cols % ggml_block_values != 0)
     return {errc::bad_shape};
-  for (std::size_t first = 0; first < rows * cols; first += ggml_block_values, in += block_bytes)
-    if (!decode_block(in, out + first))
+  for (std::size_t first = 0; first < rows * cols; first += ggml_block_values, in += block_bytes) {
+    if (!is_whole(in))
       return {errc::malformed};
+    for (std::size_t j = 0; j < ggml_block_values; ++j)
+      out[first + j] = decode_value(in, j);
+  }
   return {};
 }
 

@@ -42,12 +42,32 @@ struct found_block {
   std::array<std::uint8_t, values> codes{};
 };
 
+/// A block's bytes: f16 d, f16 min where there is one, the fifth bits where there are, the nibbles.
+VIVA_HD inline void put_block(const format& as, const found_block& found, std::byte* out) noexcept {
+  constexpr std::size_t half = values / 2;
+  store_as(ggml_f16(found.d), out);
+  out += 2;
+  if (as.has_min) {
+    store_as(ggml_f16(found.min), out);
+    out += 2;
+  }
+  if (as.fifth_bit) {
+    std::uint32_t fifth = 0;
+    for (std::size_t j = 0; j < values; ++j)
+      fifth |= std::uint32_t{found.codes[j]} >> 4 << j;
+    store_as(fifth, out);
+    out += 4;
+  }
+  for (std::size_t j = 0; j < half; ++j)
+    out[j] = static_cast<std::byte>((found.codes[j] & 15) | (found.codes[j + half] & 15) << 4);
+}
+
 /// -(n + 0.1 i) of the search without a minimum.
-inline float numerator_of(int steps, int i) noexcept {
+VIVA_HD inline float numerator_of(int steps, int i) noexcept {
   return -(static_cast<float>(steps) + 0.1f * static_cast<float>(i));
 }
 /// n - 0.9 + 0.05 i of the one with.
-inline float range_numerator_of(int steps, int i) noexcept {
+VIVA_HD inline float range_numerator_of(int steps, int i) noexcept {
   return -0.9f + 0.05f * static_cast<float>(i) + static_cast<float>(steps);
 }
 

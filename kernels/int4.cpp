@@ -1,5 +1,6 @@
 #include "kernels/int4.hpp"
 
+#include "kernels/int4_search.hpp"
 #include "kernels/int4_weighed.hpp"
 #include "kernels/scalar.hpp"
 
@@ -100,23 +101,6 @@ std::byte* zero_byte(std::size_t row, std::size_t group, std::size_t row_groups,
   return plane + (row / 8 * row_groups + group) * 4 + row % 8 / 2;
 }
 
-/// a = sum x k and b = sum k k of the levels at one factor.
-void sums_of(const float* x, std::size_t count, group_scale by, float inverse_factor, float& a,
-             float& b) noexcept {
-  const float inverse = inverse_factor * (1.0f / by.scale);
-  const auto low = static_cast<float>(-8 - by.zero);
-  const auto high = static_cast<float>(7 - by.zero);
-  a = b = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const float t = x[i] * inverse;
-    const float k = std::rint(t < low ? low : t > high ? high : t);
-    const float xk = x[i] * k;
-    const float kk = k * k;
-    a += xk;
-    b += kk;
-  }
-}
-
 } // namespace
 
 void put_zero(int zero, std::size_t row, std::size_t group, std::size_t row_groups,
@@ -131,40 +115,6 @@ int get_zero(std::size_t row, std::size_t group, std::size_t row_groups,
              const std::byte* plane) noexcept {
   const auto byte = static_cast<int>(plane[(row / 8 * row_groups + group) * 4 + row % 8 / 2]);
   return (row % 2 == 0 ? byte & 15 : byte >> 4) - 8;
-}
-
-float best_scale(const float* a, const float* b, group_scale by, dtype source) noexcept {
-  float best = 0;
-  float scale = by.scale;
-  for (std::size_t j = 0; j < factors_count; ++j) {
-    const float score = a[j] * a[j] / b[j];
-    if (b[j] > 0 && score > best) {
-      best = score;
-      scale = rounded_to(a[j] / b[j], source);
-    }
-  }
-  return scale > 0 && is_finite(scale) ? scale : by.scale;
-}
-
-group_scale group_scale_reference(const float* x, std::size_t count, std::uint32_t flags,
-                                  dtype source) noexcept {
-  float min = 0;
-  float max = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    min = x[i] < min ? x[i] : min;
-    max = x[i] > max ? x[i] : max;
-  }
-  const float amax = max > -min ? max : -min;
-  auto by = (flags & asym) != 0 ? asymmetric(min, max, source)
-                                : symmetric(amax, (flags & absmax) != 0 ? 7.0f : 7.5f, source);
-  if ((flags & search) == 0 || !searchable(amax))
-    return by;
-  std::array<float, factors_count> a;
-  std::array<float, factors_count> b;
-  for (std::size_t j = 0; j < factors_count; ++j)
-    sums_of(x, count, by, inverse_factors[j], a[j], b[j]);
-  by.scale = best_scale(a.data(), b.data(), by, source);
-  return by;
 }
 
 geometry shape(const recipe& with, std::uint64_t cols) {
@@ -198,7 +148,7 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
     std::array<float, 128> x;
     for (std::size_t i = 0; i < with.block; ++i)
       x[i] = value_of(in, first + i);
-    const auto by = group_scale_reference(x.data(), with.block, with.flags, in.type);
+    const auto by = group_scale_reference(x.data(), nullptr, with.block, with.flags, in.type);
     put_value(by.scale, in.type, out[1], g);
     if (is_asym(with))
       put_zero(by.zero, g / row_groups, g % row_groups, row_groups, out[2]);

@@ -83,10 +83,13 @@ VIVA_HD inline int code_of(float x, group_scale by) noexcept {
 
 /// 1 / f of the factors that `search` tries.
 inline constexpr std::size_t factors_count = 16;
+VIVA_HD constexpr float inverse_factor(std::size_t j) noexcept {
+  return 32.0f / static_cast<float>(34 - j);
+}
 inline constexpr std::array<float, factors_count> inverse_factors = [] {
   std::array<float, factors_count> all{};
   for (std::size_t j = 0; j < factors_count; ++j)
-    all[j] = 32.0f / static_cast<float>(34 - j);
+    all[j] = inverse_factor(j);
   return all;
 }();
 
@@ -96,12 +99,19 @@ VIVA_HD constexpr bool searchable(float amax) noexcept {
 }
 
 /// The refitted scale among the sums of every factor; `by.scale` where none is better.
-float best_scale(const float* a, const float* b, group_scale by, dtype source) noexcept;
-
-/// One group by the rules above, whatever its length: for methods that keep the codes in another
-/// way. `flags` are those of the recipe.
-group_scale group_scale_reference(const float* x, std::size_t count, std::uint32_t flags,
-                                  dtype source) noexcept;
+VIVA_HD inline float best_scale(const float* a, const float* b, group_scale by,
+                                dtype source) noexcept {
+  float best = 0;
+  float scale = by.scale;
+  for (std::size_t j = 0; j < factors_count; ++j) {
+    const float score = a[j] * a[j] / b[j];
+    if (b[j] > 0 && score > best) {
+      best = score;
+      scale = rounded_to(a[j] / b[j], source);
+    }
+  }
+  return scale > 0 && is_finite(scale) ? scale : by.scale;
+}
 
 /// Sets the zero point of a row's group in a plane of zeros. Row 8 i clears those of the seven
 /// after it.

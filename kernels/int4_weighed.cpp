@@ -1,11 +1,10 @@
 #include "kernels/int4_weighed.hpp"
 
-#include "kernels/int4.hpp"
+#include "kernels/int4_search.hpp"
 #include "kernels/scalar.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 namespace viva::kernels::int4_weighed {
 
@@ -15,18 +14,9 @@ constexpr std::size_t group_max = 128;
 
 float scale_of(const float* x, const float* w, std::size_t count, int4::group_scale by,
                dtype source) {
-  std::array<float, int4::factors_count> a{}, b{};
-  for (std::size_t f = 0; f < int4::factors_count; ++f) {
-    const float inverse = int4::inverse_factors[f] * (1.0f / by.scale);
-    for (std::size_t i = 0; i < count; ++i) {
-      const float t = x[i] * inverse;
-      const auto low = static_cast<float>(-8 - by.zero), high = static_cast<float>(7 - by.zero);
-      const float k = std::rint(t < low ? low : t > high ? high : t);
-      const float product = w[i] * x[i] * k, square = w[i] * k * k;
-      a[f] += product;
-      b[f] += square;
-    }
-  }
+  std::array<float, int4::factors_count> a, b;
+  for (std::size_t f = 0; f < int4::factors_count; ++f)
+    int4::sums_of(x, w, count, by, int4::inverse_factor(f), a[f], b[f]);
   return int4::best_scale(a.data(), b.data(), by, source);
 }
 
@@ -52,7 +42,7 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
       amax = std::max(amax, magnitude(x[i]));
     }
     const auto plain = with.flags & ~int4::search;
-    auto by = int4::group_scale_reference(x.data(), with.block, plain, in.type);
+    auto by = int4::group_scale_reference(x.data(), nullptr, with.block, plain, in.type);
     if (int4::searchable(amax))
       by.scale =
           scale_of(x.data(), with.channels.data() + first % in.cols, with.block, by, in.type);

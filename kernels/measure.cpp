@@ -179,22 +179,12 @@ std::uint64_t* measure_buckets(error_sums& sums) {
 void measure_values(const float* x, const float* y, std::size_t column, std::size_t count,
                     row_sums& row, error_sums& sums) {
   auto* buckets = measure_buckets(sums);
-  constexpr float largest = std::numeric_limits<float>::max();
   for (std::size_t i = 0; i < count; ++i) {
-    if (!is_finite(x[i]) || !is_finite(y[i])) {
+    float e = 0;
+    if (!measure_value(x[i], y[i], column + i, row, e)) {
       ++sums.not_finite;
       continue;
     }
-    const float e = std::clamp(x[i] - y[i], -largest, largest);
-    const std::size_t lane = (column + i) % row.product.size();
-    const double wide_x = x[i];
-    const double wide_y = y[i];
-    const double wide_e = e;
-    row.square_error[lane] += wide_e * wide_e;
-    row.abs_error[lane] += magnitude(e);
-    row.square_source[lane] += wide_x * wide_x;
-    row.square_decoded[lane] += wide_y * wide_y;
-    row.product[lane] += wide_x * wide_y;
     ++buckets[magnitude_histogram::bucket_of(e)];
     ++sums.count;
     sums.max_error = std::max(sums.max_error, magnitude(e));
@@ -202,17 +192,11 @@ void measure_values(const float* x, const float* y, std::size_t column, std::siz
 }
 
 void measure_close(const row_sums& row, error_sums& sums) {
-  const auto total = [](const row_sums::lane_array& lanes) {
-    double sum = 0;
-    for (const double lane : lanes)
-      sum += lane;
-    return sum;
-  };
-  sums.square_error.add(total(row.square_error));
-  sums.abs_error.add(total(row.abs_error));
-  sums.square_source.add(total(row.square_source));
-  sums.square_decoded.add(total(row.square_decoded));
-  sums.product.add(total(row.product));
+  sums.square_error.add(row_total(row.square_error));
+  sums.abs_error.add(row_total(row.abs_error));
+  sums.square_source.add(row_total(row.square_source));
+  sums.square_decoded.add(row_total(row.square_decoded));
+  sums.product.add(row_total(row.product));
 }
 
 // -- reference ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@
 
 #include <array>
 #include <cstddef>
+#include <limits>
 
 namespace viva::kernels {
 
@@ -45,7 +46,7 @@ struct piece_sums {
   }
 
   /// True where f32 could take all of it.
-  bool in_range() const noexcept {
+  VIVA_HD bool in_range() const noexcept {
     constexpr float smallest = 0x1p-100f; // below, squares lose bits or vanish
     const auto fits = [](float sum) { return sum >= smallest && is_finite(sum); };
     const float errors = total(square_error);
@@ -56,12 +57,12 @@ struct piece_sums {
   }
 
   /// True where no error stands far above the others of a whole piece.
-  bool even() const noexcept {
+  VIVA_HD bool even() const noexcept {
     constexpr float factor = 36.0f / measure_piece; // six times the rms, squared
     return max_error * max_error <= factor * total(square_error);
   }
 
-  void add_to(row_sums& row) const noexcept {
+  VIVA_HD void add_to(row_sums& row) const noexcept {
     for (std::size_t i = 0; i < 4; ++i) {
       const double error = square_error[i];
       const double source = square_source[i];
@@ -87,6 +88,35 @@ constexpr group_choice choose_groups(std::size_t cols, std::size_t column, std::
     return {};
   const std::size_t turn = (row_bits * 2654435761u >> 29) + column / measure_piece;
   return {turn % measure_sampling, measure_sampling, measure_sampling};
+}
+
+/// Adds one pair to a row, in f64; false where x or y is not finite. `error` is x - y, held within
+/// f32.
+VIVA_HD inline bool measure_value(float x, float y, std::size_t column, row_sums& row,
+                                  float& error) noexcept {
+  if (!is_finite(x) || !is_finite(y))
+    return false;
+  constexpr float largest = std::numeric_limits<float>::max();
+  const float e = x - y;
+  error = e < -largest ? -largest : e > largest ? largest : e;
+  const std::size_t lane = column % 4;
+  const double wide_x = x;
+  const double wide_y = y;
+  const double wide_e = error;
+  row.square_error[lane] += wide_e * wide_e;
+  row.abs_error[lane] += magnitude(error);
+  row.square_source[lane] += wide_x * wide_x;
+  row.square_decoded[lane] += wide_y * wide_y;
+  row.product[lane] += wide_x * wide_y;
+  return true;
+}
+
+/// A finished row's lanes, 0 to 3, as one.
+VIVA_HD inline double row_total(const row_sums::lane_array& lanes) noexcept {
+  double sum = 0;
+  for (std::size_t lane = 0; lane < 4; ++lane)
+    sum += lanes[lane];
+  return sum;
 }
 
 /// Adds columns [column, column + count) of one row, one value at a time; `x` and `y` point at the

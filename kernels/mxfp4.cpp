@@ -75,14 +75,10 @@ status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
     return finite;
   for (std::size_t b = 0; b < in.values() / block_values; ++b) {
     const std::size_t first = b * block_values;
-    const auto code = scale_code_of(magnitude_max(in, first, block_values));
-    const float scale = f32_from_e8m0(code);
-    out[1][b] = static_cast<std::byte>(code);
-    for (std::size_t i = first; i < first + block_values; i += 2) {
-      const auto low = e2m1_from_f32(value_of(in, i) / scale);
-      const auto high = e2m1_from_f32(value_of(in, i + 1) / scale);
-      out[0][i / 2] = static_cast<std::byte>(low | high << 4);
-    }
+    float x[block_values];
+    for (std::size_t i = 0; i < block_values; ++i)
+      x[i] = value_of(in, first + i);
+    out[1][b] = static_cast<std::byte>(encode_block(x, out[0] + first / 2));
   }
   return {};
 }

@@ -13,6 +13,7 @@
 
 #include "kernels/minifloat.hpp"
 #include "kernels/registry.hpp"
+#include "kernels/scalar.hpp"
 
 namespace viva::kernels::mxfp4 {
 
@@ -22,6 +23,16 @@ inline constexpr std::uint32_t block_values = 32;
 VIVA_HD constexpr std::uint8_t scale_code_of(float amax) noexcept {
   const std::uint32_t exponent = (bits_of(amax) + (1u << 21)) >> 23;
   return static_cast<std::uint8_t>(exponent > 2 ? exponent - 2 : 0);
+}
+
+/// Sixteen bytes of codes, and the code of the scale.
+VIVA_HD inline std::uint8_t encode_block(const float* x, std::byte* codes) noexcept {
+  const auto code = scale_code_of(magnitude_max(x, block_values));
+  const float scale = f32_from_e8m0(code);
+  for (std::size_t i = 0; i < block_values; i += 2)
+    codes[i / 2] = static_cast<std::byte>(e2m1_from_f32(x[i] / scale)
+                                          | e2m1_from_f32(x[i + 1] / scale) << 4);
+  return code;
 }
 
 geometry shape(const recipe&, std::uint64_t cols);

@@ -74,34 +74,13 @@ HWY_EXPORT(mxfp4_ggml_decode);
 
 namespace mxfp4_ggml {
 
-namespace {
-
-constexpr std::size_t half = block_values / 2;
-
-} // namespace
-
 geometry shape(const recipe&, std::uint64_t) {
   return ggml_geometry(block_values, block_bytes);
 }
 
 status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
-  if (in.cols % block_values != 0)
-    return {errc::bad_shape};
-  if (const auto finite = refuse_not_finite_reference(in); !finite)
-    return finite;
-  std::byte* block = out[0];
-  for (std::size_t first = 0; first < in.values(); first += block_values, block += block_bytes) {
-    const auto code = scale_code_of(magnitude_max(in, first, block_values));
-    const float scale = f32_from_e8m0(code);
-    block[0] = static_cast<std::byte>(code);
-    for (std::size_t j = 0; j < half; ++j) {
-      const auto low = ggml_e2m1(value_of(in, first + j), scale);
-      const auto high = ggml_e2m1(value_of(in, first + j + half), scale);
-      block[1 + j] = static_cast<std::byte>(low | high << 4);
-    }
-  }
-  return {};
+  return ggml_encode_reference(in, out[0], block_bytes, encode_block);
 }
 
 status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
@@ -113,20 +92,7 @@ status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  if (cols % block_values != 0)
-    return {errc::bad_shape};
-  const std::byte* block = in[0];
-  for (std::size_t b = 0; b < rows * cols / block_values; ++b, block += block_bytes)
-    for (std::size_t j = 0; j < half; ++j) {
-      const auto code = static_cast<std::uint8_t>(block[0]);
-      if (code == 255)
-        return {errc::malformed};
-      const auto byte = static_cast<std::uint8_t>(block[1 + j]);
-      float* to = out + b * block_values + j;
-      to[0] = f32_from_e2m1(byte) * f32_from_e8m0(code);
-      to[half] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> 4)) * f32_from_e8m0(code);
-    }
-  return {};
+  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, is_whole, decode_value);
 }
 
 status decode_simd(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,

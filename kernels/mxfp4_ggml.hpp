@@ -13,6 +13,7 @@
 // Exactness reference and SIMD agree bit for bit on every target.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
+#include "kernels/ggml_blocks.hpp"
 #include "kernels/ggml_fp4.hpp"
 #include "kernels/registry.hpp"
 
@@ -24,6 +25,26 @@ inline constexpr std::uint32_t block_bytes = 17;
 VIVA_HD constexpr std::uint8_t scale_code_of(float amax) noexcept {
   const int e = amax < 0x1p-126f ? 0 : ggml_floor_log2(amax) - 2 + 127;
   return static_cast<std::uint8_t>(e > 0 ? e : 0);
+}
+
+VIVA_HD inline void encode_block(const float* x, std::byte* block) noexcept {
+  constexpr std::size_t half = block_values / 2;
+  const auto code = scale_code_of(magnitude_max(x, block_values));
+  const float scale = f32_from_e8m0(code);
+  block[0] = static_cast<std::byte>(code);
+  for (std::size_t j = 0; j < half; ++j)
+    block[1 + j] =
+        static_cast<std::byte>(ggml_e2m1(x[j], scale) | ggml_e2m1(x[j + half], scale) << 4);
+}
+
+/// True where the scale is a number.
+VIVA_HD inline bool is_whole(const std::byte* block) noexcept {
+  return static_cast<std::uint8_t>(block[0]) != 255;
+}
+
+VIVA_HD inline float decode_value(const std::byte* block, std::size_t j) noexcept {
+  const auto code = static_cast<std::uint8_t>(ggml_nibble(block + 1, j));
+  return f32_from_e2m1(code) * f32_from_e8m0(static_cast<std::uint8_t>(block[0]));
 }
 
 geometry shape(const recipe&, std::uint64_t cols);

@@ -24,15 +24,24 @@
 namespace viva::kernels::nf4 {
 
 /// The level of each code, ascending; level 7 is zero.
-inline constexpr std::array<float, 16> levels = {
-    -1.0f,         -0.69619280f, -0.52507305f, -0.39491749f, -0.28444138f, -0.18477343f,
-    -0.091050036f, 0.0f,         0.079580300f, 0.16093020f,  0.24611230f,  0.33791524f,
-    0.44070983f,   0.56261700f,  0.72295684f,  1.0f,
-};
+VIVA_HD constexpr float level(unsigned code) noexcept {
+  constexpr float all[16] = {
+      -1.0f,         -0.69619280f, -0.52507305f, -0.39491749f, -0.28444138f, -0.18477343f,
+      -0.091050036f, 0.0f,         0.079580300f, 0.16093020f,  0.24611230f,  0.33791524f,
+      0.44070983f,   0.56261700f,  0.72295684f,  1.0f,
+  };
+  return all[code];
+}
+inline constexpr std::array<float, 16> levels = [] {
+  std::array<float, 16> all{};
+  for (unsigned code = 0; code < 16; ++code)
+    all[code] = level(code);
+  return all;
+}();
 
 /// The border between codes `i` and `i + 1`, for i in [0, 15): the f32 midpoint.
 VIVA_HD constexpr float threshold(int i) noexcept {
-  return (levels[static_cast<std::size_t>(i)] + levels[static_cast<std::size_t>(i) + 1]) * 0.5f;
+  return (level(static_cast<unsigned>(i)) + level(static_cast<unsigned>(i) + 1)) * 0.5f;
 }
 
 /// The code of `u`, a value already divided by its block's scale.

@@ -45,8 +45,7 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
   for_each_block(in.values(), with.block, [&](std::size_t b, std::size_t first, std::size_t count) {
     const float extreme = extreme_of(in, first, count);
     store_as(extreme, out[1] + 4 * b);
-    const float floor = magnitude(extreme) > 1e-38f ? magnitude(extreme) : 1e-38f;
-    const float inverse = 1.0f / std::copysign(floor, extreme);
+    const float inverse = inverse_of(extreme);
     for (std::size_t i = first; i < first + count; i += 2) {
       const auto high = code_of(value_of(in, i) * inverse);
       const auto low =

@@ -18,7 +18,7 @@
 // Exactness reference and SIMD agree bit for bit on every target: one product, 15 comparisons.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
-#include "kernels/portability.hpp"
+#include "kernels/convert.hpp"
 #include "kernels/registry.hpp"
 
 #include <array>
@@ -26,15 +26,24 @@
 namespace viva::kernels::nf4_signed {
 
 /// The level of each code, ascending; level 7 is zero.
-inline constexpr std::array<float, 16> levels = {
-    -0.85639540f, -0.66905198f, -0.52337206f, -0.40035601f, -0.29101180f, -0.18985712f,
-    -0.09374817f, 0.0f,         0.08882972f,  0.17955755f,  0.27429237f,  0.37595706f,
-    0.48860422f,  0.61866234f,  0.77894436f,  1.0f,
-};
+VIVA_HD constexpr float level(unsigned code) noexcept {
+  constexpr float all[16] = {
+      -0.85639540f, -0.66905198f, -0.52337206f, -0.40035601f, -0.29101180f, -0.18985712f,
+      -0.09374817f, 0.0f,         0.08882972f,  0.17955755f,  0.27429237f,  0.37595706f,
+      0.48860422f,  0.61866234f,  0.77894436f,  1.0f,
+  };
+  return all[code];
+}
+inline constexpr std::array<float, 16> levels = [] {
+  std::array<float, 16> all{};
+  for (unsigned code = 0; code < 16; ++code)
+    all[code] = level(code);
+  return all;
+}();
 
 /// The border between codes `i` and `i + 1`, for i in [0, 15): the f32 midpoint.
 VIVA_HD constexpr float threshold(int i) noexcept {
-  return (levels[static_cast<std::size_t>(i)] + levels[static_cast<std::size_t>(i) + 1]) * 0.5f;
+  return (level(static_cast<unsigned>(i)) + level(static_cast<unsigned>(i) + 1)) * 0.5f;
 }
 
 /// The code of `u`, a value already divided by its block's extreme.
@@ -43,6 +52,12 @@ VIVA_HD constexpr std::uint8_t code_of(float u) noexcept {
   for (int i = 0; i < 15; ++i)
     code += threshold(i) < u ? 1 : 0;
   return code;
+}
+
+/// What a block's values are multiplied by.
+VIVA_HD inline float inverse_of(float extreme) noexcept {
+  const float floor = magnitude(extreme) > 1e-38f ? magnitude(extreme) : 1e-38f;
+  return 1.0f / float_of(bits_of(floor) | (bits_of(extreme) & 0x80000000u));
 }
 
 inline constexpr std::uint8_t code_of_zero = 7;

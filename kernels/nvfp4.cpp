@@ -48,29 +48,7 @@ namespace nvfp4 {
 
 namespace {
 
-/// The codes of one block by the scale of `scale_code`.
-void put_codes(const matrix& in, std::size_t first, float factor, std::byte* out) noexcept {
-  for (std::size_t i = 0; i < block_values; i += 2) {
-    const auto low = e2m1_from_f32(value_of(in, first + i) / factor);
-    const auto high = e2m1_from_f32(value_of(in, first + i + 1) / factor);
-    out[i / 2] = static_cast<std::byte>(low | high << 4);
-  }
-}
-
-float cost_of(const matrix& in, std::size_t first, std::uint8_t scale_code, float global) noexcept {
-  const float factor = factor_of(scale_code, global);
-  float e[block_values];
-  for (std::size_t i = 0; i < block_values; ++i) {
-    const float y = value_of(in, first + i) / factor;
-    const float error = magnitude(y) - magnitude(f32_from_e2m1(e2m1_from_f32(y)));
-    e[i] = error * error;
-  }
-  const auto t = [&](std::size_t j) { return (e[j] + e[j + 8]) + (e[j + 4] + e[j + 12]); };
-  const float scale = f32_from_e4m3(scale_code);
-  return ((t(0) + t(2)) + (t(1) + t(3))) * (scale * scale);
-}
-
-/// Encodes by choose(first value, largest magnitude): the code of each block's scale.
+/// Encodes by choose(x): the code of each block's scale.
 template <class Choose>
 status encode_by(const matrix& in, float global, std::span<std::byte* const> out,
                  const Choose& choose) {
@@ -80,9 +58,12 @@ status encode_by(const matrix& in, float global, std::span<std::byte* const> out
     return finite;
   for (std::size_t b = 0; b < in.values() / block_values; ++b) {
     const std::size_t first = b * block_values;
-    const std::uint8_t code = choose(first, magnitude_max(in, first, block_values));
+    float x[block_values];
+    for (std::size_t i = 0; i < block_values; ++i)
+      x[i] = value_of(in, first + i);
+    const std::uint8_t code = choose(x);
     out[1][b] = static_cast<std::byte>(code);
-    put_codes(in, first, factor_of(code, global), out[0] + first / 2);
+    put_codes(x, code, global, out[0] + first / 2);
   }
   store_as(global, out[2]);
   return {};
@@ -111,8 +92,9 @@ tensor_numbers survey_finish(const recipe&, const survey& found) {
 status encode_reference(const recipe&, const matrix& in, const tensor_numbers& numbers,
                         std::span<std::byte* const> out) noexcept {
   const float global = numbers.values[0];
-  return encode_by(in, global, out,
-                   [&](std::size_t, float amax) { return scale_code_of(amax, e2m1_max, global); });
+  return encode_by(in, global, out, [&](const float* x) {
+    return scale_code_of(magnitude_max(x, block_values), e2m1_max, global);
+  });
 }
 
 status encode_simd(const recipe&, const matrix& in, const tensor_numbers& numbers,
@@ -162,11 +144,8 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
   if (!with.channels.empty())
     return nvfp4_weighed::encode_reference(with, in, numbers, out);
   const float global = numbers.values[0];
-  return nvfp4::encode_by(in, global, out, [&](std::size_t first, float amax) {
-    const auto six = nvfp4::scale_code_of(amax, 6.0f, global);
-    const auto four = nvfp4::scale_code_of(amax, 4.0f, global);
-    return nvfp4::cost_of(in, first, four, global) < nvfp4::cost_of(in, first, six, global) ? four
-                                                                                            : six;
+  return nvfp4::encode_by(in, global, out, [&](const float* x) {
+    return nvfp4::cheaper_scale(x, nullptr, global);
   });
 }
 

@@ -24,6 +24,7 @@
 
 #include "kernels/minifloat.hpp"
 #include "kernels/registry.hpp"
+#include "kernels/scalar.hpp"
 
 namespace viva::kernels::nvfp4 {
 
@@ -44,6 +45,43 @@ VIVA_HD constexpr std::uint8_t scale_code_of(float amax, float top, float global
 /// What a block's codes are multiplied by.
 VIVA_HD constexpr float factor_of(std::uint8_t scale_code, float global) noexcept {
   return f32_from_e4m3(scale_code) / global;
+}
+
+/// What a block errs by the scale of `scale_code`: four-or-six's cost (below). `weights` has a
+/// number for each value, or is null where all weigh the same.
+VIVA_HD inline float cost_of(const float* x, const float* weights, std::uint8_t scale_code,
+                             float global) noexcept {
+  const float factor = factor_of(scale_code, global);
+  float e[block_values];
+  for (std::size_t i = 0; i < block_values; ++i) {
+    const float y = x[i] / factor;
+    const float error = magnitude(y) - magnitude(f32_from_e2m1(e2m1_from_f32(y)));
+    const float square = error * error;
+    e[i] = weights == nullptr ? square : weights[i] * square;
+  }
+  float t[4];
+  for (std::size_t j = 0; j < 4; ++j)
+    t[j] = (e[j] + e[j + 8]) + (e[j + 4] + e[j + 12]);
+  const float scale = f32_from_e4m3(scale_code);
+  return ((t[0] + t[2]) + (t[1] + t[3])) * (scale * scale);
+}
+
+/// The code of a block's scale by four-or-six.
+VIVA_HD inline std::uint8_t cheaper_scale(const float* x, const float* weights,
+                                          float global) noexcept {
+  const float amax = magnitude_max(x, block_values);
+  const auto six = scale_code_of(amax, 6.0f, global);
+  const auto four = scale_code_of(amax, 4.0f, global);
+  return cost_of(x, weights, four, global) < cost_of(x, weights, six, global) ? four : six;
+}
+
+/// The eight bytes of a block's codes by the scale of `scale_code`.
+VIVA_HD inline void put_codes(const float* x, std::uint8_t scale_code, float global,
+                              std::byte* codes) noexcept {
+  const float factor = factor_of(scale_code, global);
+  for (std::size_t i = 0; i < block_values; i += 2)
+    codes[i / 2] = static_cast<std::byte>(e2m1_from_f32(x[i] / factor)
+                                          | e2m1_from_f32(x[i + 1] / factor) << 4);
 }
 
 geometry shape(const recipe&, std::uint64_t cols);

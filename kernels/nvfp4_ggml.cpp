@@ -78,13 +78,6 @@ HWY_EXPORT(nvfp4_ggml_decode);
 
 namespace nvfp4_ggml {
 
-namespace {
-
-constexpr std::size_t parts = block_values / part_values;
-constexpr std::size_t half = part_values / 2;
-
-} // namespace
-
 geometry shape(const recipe&, std::uint64_t) {
   return ggml_geometry(block_values, block_bytes);
 }
@@ -95,18 +88,11 @@ status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
-  for (std::size_t part = 0; part < in.values() / part_values; ++part) {
-    const std::size_t first = part * part_values;
-    std::byte* block = out[0] + part / parts * block_bytes;
-    std::byte* codes = block + parts + part % parts * half;
-    const auto code = ggml_ue4m3(magnitude_max(in, first, part_values) / 6.0f);
-    const float scale = f32_from_e4m3(code);
-    block[part % parts] = static_cast<std::byte>(code);
-    for (std::size_t j = 0; j < half; ++j) {
-      const auto low = ggml_e2m1(value_of(in, first + j), scale);
-      const auto high = ggml_e2m1(value_of(in, first + j + half), scale);
-      codes[j] = static_cast<std::byte>(low | high << 4);
-    }
+  for (std::size_t b = 0; b < in.values() / block_values; ++b) {
+    float x[block_values];
+    for (std::size_t j = 0; j < block_values; ++j)
+      x[j] = value_of(in, b * block_values + j);
+    encode_block(x, out[0] + b * block_bytes);
   }
   return {};
 }
@@ -122,17 +108,12 @@ status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const
                         std::span<const std::byte* const> in, float* out) noexcept {
   if (cols % block_values != 0)
     return {errc::bad_shape};
-  for (std::size_t part = 0; part < rows * cols / part_values; ++part) {
-    const std::byte* block = in[0] + part / parts * block_bytes;
-    const auto code = static_cast<std::uint8_t>(block[part % parts]);
-    if (code > 0x7E)
+  for (std::size_t b = 0; b < rows * cols / block_values; ++b) {
+    const std::byte* block = in[0] + b * block_bytes;
+    if (!is_whole(block))
       return {errc::malformed};
-    for (std::size_t j = 0; j < half; ++j) {
-      const auto byte = static_cast<std::uint8_t>(block[parts + part % parts * half + j]);
-      float* to = out + part * part_values + j;
-      to[0] = f32_from_e2m1(byte) * f32_from_e4m3(code);
-      to[half] = f32_from_e2m1(static_cast<std::uint8_t>(byte >> 4)) * f32_from_e4m3(code);
-    }
+    for (std::size_t j = 0; j < block_values; ++j)
+      out[b * block_values + j] = decode_value(block, j);
   }
   return {};
 }

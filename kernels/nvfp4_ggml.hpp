@@ -17,12 +17,44 @@
 
 #include "kernels/ggml_fp4.hpp"
 #include "kernels/registry.hpp"
+#include "kernels/scalar.hpp"
 
 namespace viva::kernels::nvfp4_ggml {
 
 inline constexpr std::uint32_t block_values = 64;
 inline constexpr std::uint32_t block_bytes = 36;
 inline constexpr std::uint32_t part_values = 16; ///< Values that share a d.
+
+inline constexpr std::size_t parts = block_values / part_values;
+
+/// The 64 values of a block.
+VIVA_HD inline void encode_block(const float* x, std::byte* block) noexcept {
+  constexpr std::size_t half = part_values / 2;
+  for (std::size_t part = 0; part < parts; ++part, x += part_values) {
+    const auto code = ggml_ue4m3(magnitude_max(x, part_values) / 6.0f);
+    const float scale = f32_from_e4m3(code);
+    block[part] = static_cast<std::byte>(code);
+    for (std::size_t j = 0; j < half; ++j)
+      block[parts + part * half + j] =
+          static_cast<std::byte>(ggml_e2m1(x[j], scale) | ggml_e2m1(x[j + half], scale) << 4);
+  }
+}
+
+/// True where all scales are numbers.
+VIVA_HD inline bool is_whole(const std::byte* block) noexcept {
+  bool whole = true;
+  for (std::size_t part = 0; part < parts; ++part)
+    whole = whole && static_cast<std::uint8_t>(block[part]) <= 0x7E;
+  return whole;
+}
+
+VIVA_HD inline float decode_value(const std::byte* block, std::size_t j) noexcept {
+  constexpr std::size_t half = part_values / 2;
+  const std::size_t part = j / part_values, i = j % part_values;
+  const auto byte = static_cast<unsigned>(block[parts + part * half + i % half]);
+  const auto code = static_cast<std::uint8_t>(i < half ? byte : byte >> 4);
+  return f32_from_e2m1(code) * f32_from_e4m3(static_cast<std::uint8_t>(block[part]));
+}
 
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;

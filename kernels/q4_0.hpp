@@ -15,7 +15,7 @@
 // Exactness reference and SIMD agree bit for bit on every target.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
-#include "kernels/portability.hpp"
+#include "kernels/ggml_blocks.hpp"
 #include "kernels/registry.hpp"
 
 namespace viva::kernels::q4_0 {
@@ -26,6 +26,26 @@ inline constexpr std::uint32_t block_bytes = 18;
 VIVA_HD constexpr std::uint8_t code_of(float t) noexcept {
   const int q = static_cast<int>(t + 8.5f);
   return static_cast<std::uint8_t>(q < 15 ? q : 15);
+}
+
+VIVA_HD inline void encode_block(const float* x, std::byte* block) noexcept {
+  constexpr std::size_t half = ggml_block_values / 2;
+  const float d = extreme_of(x, ggml_block_values) / -8.0f;
+  const float inverse = ggml_inverse(d);
+  store_as(ggml_f16(d), block);
+  for (std::size_t j = 0; j < half; ++j)
+    block[2 + j] =
+        static_cast<std::byte>(code_of(x[j] * inverse) | code_of(x[j + half] * inverse) << 4);
+}
+
+/// True where the scale is a number.
+VIVA_HD inline bool is_whole(const std::byte* block) noexcept {
+  return is_finite(f32_from_f16(load_as<std::uint16_t>(block)));
+}
+
+VIVA_HD inline float decode_value(const std::byte* block, std::size_t j) noexcept {
+  const float d = f32_from_f16(load_as<std::uint16_t>(block));
+  return static_cast<float>(ggml_nibble(block + 2, j) - 8) * d;
 }
 
 geometry shape(const recipe&, std::uint64_t cols);

@@ -70,36 +70,6 @@ HWY_EXPORT(q4_1_decode);
 
 namespace q4_1 {
 
-namespace {
-
-constexpr std::size_t half = ggml_block_values / 2;
-
-void encode_block(const matrix& in, std::size_t first, std::byte* block) noexcept {
-  const auto [min, max] = ggml_range_of(in, first);
-  const float d = (max - min) / 15.0f;
-  const float inverse = ggml_inverse(d);
-  store_as(ggml_f16(d), block);
-  store_as(ggml_f16(min), block + 2);
-  for (std::size_t j = 0; j < half; ++j) {
-    const auto low = code_of(ggml_above(value_of(in, first + j), min) * inverse);
-    const auto high = code_of(ggml_above(value_of(in, first + j + half), min) * inverse);
-    block[4 + j] = static_cast<std::byte>(low | high << 4);
-  }
-}
-
-bool decode_block(const std::byte* block, float* out) noexcept {
-  const float d = f32_from_f16(load_as<std::uint16_t>(block));
-  const float min = f32_from_f16(load_as<std::uint16_t>(block + 2));
-  for (std::size_t j = 0; j < half; ++j) {
-    const auto byte = static_cast<int>(block[4 + j]);
-    out[j] = static_cast<float>(byte & 15) * d + min;
-    out[j + half] = static_cast<float>(byte >> 4) * d + min;
-  }
-  return is_finite(d) && is_finite(min);
-}
-
-} // namespace
-
 geometry shape(const recipe&, std::uint64_t) {
   return ggml_geometry(ggml_block_values, block_bytes);
 }
@@ -108,14 +78,12 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
                         std::span<std::byte* const> out) noexcept {
   if (!with.channels.empty())
     return ggml_weighed::encode_reference(ggml_weighed::q4_1, with, in, out[0]);
-  return ggml_encode_reference(
-      in, out[0], block_bytes,
-      [&](std::size_t first, std::byte* block) noexcept { encode_block(in, first, block); });
+  return ggml_encode_reference(in, out[0], block_bytes, encode_block);
 }
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, decode_block);
+  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, is_whole, decode_value);
 }
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,

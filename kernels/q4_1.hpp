@@ -16,7 +16,7 @@
 //           65504
 // Exactness reference and SIMD agree bit for bit on every target.
 
-#include "kernels/portability.hpp"
+#include "kernels/ggml_blocks.hpp"
 #include "kernels/registry.hpp"
 
 namespace viva::kernels::q4_1 {
@@ -27,6 +27,32 @@ inline constexpr std::uint32_t block_bytes = 20;
 VIVA_HD constexpr std::uint8_t code_of(float t) noexcept {
   const int q = static_cast<int>(t + 0.5f);
   return static_cast<std::uint8_t>(q < 15 ? q : 15);
+}
+
+VIVA_HD inline void encode_block(const float* x, std::byte* block) noexcept {
+  constexpr std::size_t half = ggml_block_values / 2;
+  const ggml_range range = ggml_range_of(x);
+  const float d = (range.max - range.min) / 15.0f;
+  const float inverse = ggml_inverse(d);
+  store_as(ggml_f16(d), block);
+  store_as(ggml_f16(range.min), block + 2);
+  for (std::size_t j = 0; j < half; ++j) {
+    const auto low = code_of(ggml_above(x[j], range.min) * inverse);
+    const auto high = code_of(ggml_above(x[j + half], range.min) * inverse);
+    block[4 + j] = static_cast<std::byte>(low | high << 4);
+  }
+}
+
+/// True where scale and minimum are numbers.
+VIVA_HD inline bool is_whole(const std::byte* block) noexcept {
+  return is_finite(f32_from_f16(load_as<std::uint16_t>(block)))
+         && is_finite(f32_from_f16(load_as<std::uint16_t>(block + 2)));
+}
+
+VIVA_HD inline float decode_value(const std::byte* block, std::size_t j) noexcept {
+  const float d = f32_from_f16(load_as<std::uint16_t>(block));
+  const float min = f32_from_f16(load_as<std::uint16_t>(block + 2));
+  return static_cast<float>(ggml_nibble(block + 4, j)) * d + min;
 }
 
 geometry shape(const recipe&, std::uint64_t cols);

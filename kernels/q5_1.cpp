@@ -75,41 +75,6 @@ HWY_EXPORT(q5_1_decode);
 
 namespace q5_1 {
 
-namespace {
-
-constexpr std::size_t half = ggml_block_values / 2;
-
-void encode_block(const matrix& in, std::size_t first, std::byte* block) noexcept {
-  const auto [min, max] = ggml_range_of(in, first);
-  const float d = (max - min) / 31.0f;
-  const float inverse = ggml_inverse(d);
-  store_as(ggml_f16(d), block);
-  store_as(ggml_f16(min), block + 2);
-  std::uint32_t fifth = 0;
-  for (std::size_t j = 0; j < half; ++j) {
-    const auto low = code_of(ggml_above(value_of(in, first + j), min) * inverse);
-    const auto high = code_of(ggml_above(value_of(in, first + j + half), min) * inverse);
-    block[8 + j] = static_cast<std::byte>((low & 15) | (high & 15) << 4);
-    fifth |= std::uint32_t{low} >> 4 << j | std::uint32_t{high} >> 4 << (j + half);
-  }
-  store_as(fifth, block + 4);
-}
-
-bool decode_block(const std::byte* block, float* out) noexcept {
-  const float d = f32_from_f16(load_as<std::uint16_t>(block));
-  const float min = f32_from_f16(load_as<std::uint16_t>(block + 2));
-  const auto fifth = load_as<std::uint32_t>(block + 4);
-  for (std::size_t j = 0; j < ggml_block_values; ++j) {
-    const auto byte = static_cast<unsigned>(block[8 + j % half]);
-    const auto nibble = j < half ? byte & 15u : byte >> 4;
-    const auto q = static_cast<int>(nibble | (fifth >> j & 1u) << 4);
-    out[j] = static_cast<float>(q) * d + min;
-  }
-  return is_finite(d) && is_finite(min);
-}
-
-} // namespace
-
 geometry shape(const recipe&, std::uint64_t) {
   return ggml_geometry(ggml_block_values, block_bytes);
 }
@@ -118,14 +83,12 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
                         std::span<std::byte* const> out) noexcept {
   if (!with.channels.empty())
     return ggml_weighed::encode_reference(ggml_weighed::q5_1, with, in, out[0]);
-  return ggml_encode_reference(
-      in, out[0], block_bytes,
-      [&](std::size_t first, std::byte* block) noexcept { encode_block(in, first, block); });
+  return ggml_encode_reference(in, out[0], block_bytes, encode_block);
 }
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, decode_block);
+  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, is_whole, decode_value);
 }
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,

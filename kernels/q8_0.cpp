@@ -92,36 +92,18 @@ HWY_EXPORT(q8_0_decode);
 
 namespace q8_0 {
 
-namespace {
-
-bool decode_block(const std::byte* block, float* out) noexcept {
-  const float d = f32_from_f16(load_as<std::uint16_t>(block));
-  for (std::size_t j = 0; j < ggml_block_values; ++j)
-    out[j] = static_cast<float>(load_as<std::int8_t>(block + 2 + j)) * d;
-  return is_finite(d);
-}
-
-} // namespace
-
 geometry shape(const recipe&, std::uint64_t) {
   return ggml_geometry(ggml_block_values, block_bytes);
 }
 
 status encode_reference(const recipe&, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
-  return ggml_encode_reference(
-      in, out[0], block_bytes, [&](std::size_t first, std::byte* block) noexcept {
-        const float d = magnitude_max(in, first, ggml_block_values) / 127.0f;
-        const float inverse = ggml_inverse(d);
-        store_as(ggml_f16(d), block);
-        for (std::size_t j = 0; j < ggml_block_values; ++j)
-          store_as(code_of(value_of(in, first + j) * inverse), block + 2 + j);
-      });
+  return ggml_encode_reference(in, out[0], block_bytes, encode_block);
 }
 
 status decode_reference(const recipe&, std::size_t rows, std::size_t cols, const tensor_numbers&,
                         std::span<const std::byte* const> in, float* out) noexcept {
-  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, decode_block);
+  return ggml_decode_reference(in[0], rows, cols, out, block_bytes, is_whole, decode_value);
 }
 
 status encode_simd(const recipe&, const matrix& in, const tensor_numbers&,

@@ -15,7 +15,7 @@
 // Exactness reference and SIMD agree bit for bit on every target.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
-#include "kernels/portability.hpp"
+#include "kernels/ggml_blocks.hpp"
 #include "kernels/registry.hpp"
 
 #include <cmath>
@@ -27,6 +27,24 @@ inline constexpr std::uint32_t block_bytes = 34;
 /// round(t), ties away from zero.
 VIVA_HD inline std::int8_t code_of(float t) noexcept {
   return static_cast<std::int8_t>(std::round(t));
+}
+
+VIVA_HD inline void encode_block(const float* x, std::byte* block) noexcept {
+  const float d = magnitude_max(x, ggml_block_values) / 127.0f;
+  const float inverse = ggml_inverse(d);
+  store_as(ggml_f16(d), block);
+  for (std::size_t j = 0; j < ggml_block_values; ++j)
+    store_as(code_of(x[j] * inverse), block + 2 + j);
+}
+
+/// True where the scale is a number.
+VIVA_HD inline bool is_whole(const std::byte* block) noexcept {
+  return is_finite(f32_from_f16(load_as<std::uint16_t>(block)));
+}
+
+VIVA_HD inline float decode_value(const std::byte* block, std::size_t j) noexcept {
+  const float d = f32_from_f16(load_as<std::uint16_t>(block));
+  return static_cast<float>(load_as<std::int8_t>(block + 2 + j)) * d;
 }
 
 geometry shape(const recipe&, std::uint64_t cols);

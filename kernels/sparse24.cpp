@@ -91,8 +91,8 @@ status check(const recipe& with, const matrix& in) noexcept {
 unsigned kept_at(const recipe& with, const matrix& in, std::size_t r, std::size_t c) noexcept {
   std::uint32_t score[group];
   for (std::size_t i = 0; i < group; ++i) {
-    const float a = magnitude(value_of(in, r * in.cols + c + i));
-    score[i] = bits_of(with.channels.empty() ? a : a * std::sqrt(with.channels[c + i]));
+    const float* channel = with.channels.empty() ? nullptr : &with.channels[c + i];
+    score[i] = score_of(value_of(in, r * in.cols + c + i), channel);
   }
   return kept_of(score);
 }

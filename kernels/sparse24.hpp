@@ -25,6 +25,8 @@
 #include "kernels/convert.hpp"
 #include "kernels/registry.hpp"
 
+#include <cmath>
+
 namespace viva::kernels::sparse24 {
 
 inline constexpr std::size_t group = 4; ///< Values of which 2 are kept.
@@ -39,6 +41,11 @@ VIVA_HD constexpr unsigned kept_of(const std::uint32_t (&score)[group]) noexcept
     kept |= beaten < 2 ? 1u << i : 0u;
   }
   return kept;
+}
+
+/// What a value scores; `channel` is its column's, or null where there are none.
+VIVA_HD inline std::uint32_t score_of(float x, const float* channel) noexcept {
+  return channel == nullptr ? magnitude_bits(x) : bits_of(magnitude(x) * std::sqrt(*channel));
 }
 
 /// Bytes of a row's bitmask.

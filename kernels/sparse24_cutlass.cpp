@@ -25,36 +25,13 @@ constexpr auto nibbles_of_bits = [] {
 }();
 
 /// Bitmask of each nibble: 0 where its indices do not ascend.
-constexpr auto bits_of_nibble = [] {
+constexpr auto nibble_bits = [] {
   std::array<std::uint8_t, 16> bits{};
   for (unsigned nibble = 0; nibble < 16; ++nibble) {
-    const unsigned first = nibble & 3u, second = nibble >> 2;
-    bits[nibble] = static_cast<std::uint8_t>(first < second ? 1u << first | 1u << second : 0);
+    bits[nibble] = static_cast<std::uint8_t>(bits_of_nibble(nibble));
   }
   return bits;
 }();
-
-/// Whether a kept value is zero: a float of either sign, or an 8-bit code.
-template <class Bits>
-bool is_zero(Bits value) noexcept {
-  return static_cast<Bits>(sizeof(Bits) == 1 ? value : value << 1) == 0;
-}
-
-/// The nibble of one group; its two kept values change places where an index is chosen anew.
-template <class Bits>
-unsigned settle(std::byte* kept, unsigned mask) noexcept {
-  std::array<Bits, group> dense{};
-  unsigned flags = 0;
-  for (std::size_t i = 0, next = 0; i < group; ++i)
-    if ((mask >> i & 1u) != 0) {
-      dense[i] = load_as<Bits>(kept + next++ * sizeof(Bits));
-      flags |= is_zero(dense[i]) ? 0u : 1u << i;
-    }
-  const unsigned nibble = nibble_of(flags);
-  store_as(dense[nibble & 3u], kept);
-  store_as(dense[nibble >> 2], kept + sizeof(Bits));
-  return nibble;
-}
 
 /// Both nibbles of a byte of the bitmask and its four kept values.
 template <class Bits>
@@ -229,7 +206,7 @@ void write_metadata(path which, std::byte* kept, std::size_t value_bytes, const 
 void read_metadata(const std::byte* metadata, std::size_t value_bytes, std::size_t rows,
                    std::size_t cols, std::byte* bitmask) noexcept {
   (value_bytes == 1 ? move_words<4, false> : move_words<2, false>)(bitmask, rows, cols, metadata);
-  sparse24::map_nibbles(bits_of_nibble, bitmask, rows * cols / 8);
+  sparse24::map_nibbles(nibble_bits, bitmask, rows * cols / 8);
 }
 
 geometry shape(const recipe& with, std::uint64_t cols) {

@@ -28,6 +28,7 @@
 // ones, so that rounding the values is all that is left to do. Other shapes take sparse24's
 // bitmask.
 
+#include "kernels/scalar.hpp"
 #include "kernels/sparse24.hpp"
 
 namespace viva::kernels::sparse24_cutlass {
@@ -41,6 +42,34 @@ VIVA_HD constexpr unsigned nibble_of(unsigned flags) noexcept {
   const unsigned first_index = (second ? 1u : 0u) | (neither ? 2u : 0u);
   const unsigned second_index = (both || neither || m3 ? 1u : 0u) | (second || !m1 ? 2u : 0u);
   return first_index | second_index << 2;
+}
+
+/// Whether a kept value is zero: a float of either sign, or an 8-bit code.
+template <class Bits>
+VIVA_HD bool is_zero(Bits value) noexcept {
+  return static_cast<Bits>(sizeof(Bits) == 1 ? value : value << 1) == 0;
+}
+
+/// The nibble of one group; its two kept values change places where an index is chosen anew.
+template <class Bits>
+VIVA_HD unsigned settle(std::byte* kept, unsigned mask) noexcept {
+  Bits dense[sparse24::group] = {};
+  unsigned flags = 0;
+  for (std::size_t i = 0, next = 0; i < sparse24::group; ++i)
+    if ((mask >> i & 1u) != 0) {
+      dense[i] = load_as<Bits>(kept + next++ * sizeof(Bits));
+      flags |= is_zero(dense[i]) ? 0u : 1u << i;
+    }
+  const unsigned nibble = nibble_of(flags);
+  store_as(dense[nibble & 3u], kept);
+  store_as(dense[nibble >> 2], kept + sizeof(Bits));
+  return nibble;
+}
+
+/// The bitmask of a nibble: 0 where its indices do not ascend.
+VIVA_HD constexpr unsigned bits_of_nibble(unsigned nibble) noexcept {
+  const unsigned first = nibble & 3u, second = nibble >> 2;
+  return first < second ? 1u << first | 1u << second : 0;
 }
 
 /// Where word `c` of row `r` lies among the words of 64 rows.
@@ -57,7 +86,7 @@ VIVA_HD constexpr std::size_t word_place(std::size_t r, std::size_t c) noexcept 
 }
 
 /// Nibbles of a word: 4 for 16-bit (and f32) values, 8 for 8-bit ones.
-constexpr std::size_t word_nibbles(std::size_t value_bytes) noexcept {
+VIVA_HD constexpr std::size_t word_nibbles(std::size_t value_bytes) noexcept {
   return value_bytes == 1 ? 8 : 4;
 }
 

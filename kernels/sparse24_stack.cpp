@@ -24,23 +24,6 @@ recipe inner_of(const recipe& with) {
   return inner;
 }
 
-/// A stack's parts, worked out for `cols` columns.
-struct parts {
-  parts(const recipe& with, std::uint64_t cols)
-      : inner(inner_of(with)), shape(inner.row->shape(inner, cols / 2)), mask(shape.planes_count),
-        cutlass(with.row->name.starts_with("sparse24-cutlass+")) {}
-
-  recipe inner;
-  geometry shape;   ///< Of the kept values.
-  std::size_t mask; ///< Number of the bitmask's or metadata's plane.
-  bool cutlass;
-
-  std::uint64_t grain() const noexcept {
-    return cutlass ? std::lcm(shape.rows_grain, std::uint64_t{sparse24_cutlass::slab_rows})
-                   : shape.rows_grain;
-  }
-};
-
 /// What one thread needs for a run; a null piece means that there is no memory.
 struct run_memory {
   scratch kept, bitmask;
@@ -104,7 +87,7 @@ status encode_run(path which, const recipe& with, const parts& stack, const matr
 
 status encode(path which, const recipe& with, const matrix& in, const tensor_numbers& numbers,
               std::span<std::byte* const> out) noexcept {
-  const parts stack(with, in.cols);
+  const parts stack = parts_of(with, in.cols);
   return for_each_run(stack, in.rows, in.cols, [&](std::size_t first, std::size_t count) {
     const auto planes = planes_at(stack, out, first, in.cols);
     return encode_run(which, with, stack, in.slice(first, count), numbers,
@@ -139,7 +122,7 @@ status decode(path which, const recipe& with, std::size_t rows, std::size_t cols
               float* out) noexcept {
   if (cols % with.cols_multiple() != 0)
     return {errc::bad_shape};
-  const parts stack(with, cols);
+  const parts stack = parts_of(with, cols);
   const bool past_cache = which == path::simd && sparse24::spreads_past_cache(rows, cols, out);
   return for_each_run(stack, rows, cols, [&](std::size_t first, std::size_t count) {
     const auto planes = planes_at(stack, in, first, cols);
@@ -151,8 +134,21 @@ status decode(path which, const recipe& with, std::size_t rows, std::size_t cols
 
 } // namespace
 
+parts parts_of(const recipe& with, std::uint64_t cols) {
+  parts stack{.inner = inner_of(with), .shape = {}};
+  stack.shape = stack.inner.row->shape(stack.inner, cols / 2);
+  stack.mask = stack.shape.planes_count;
+  stack.cutlass = with.row->name.starts_with("sparse24-cutlass+");
+  return stack;
+}
+
+std::uint64_t parts::grain() const noexcept {
+  return cutlass ? std::lcm(shape.rows_grain, std::uint64_t{sparse24_cutlass::slab_rows})
+                 : shape.rows_grain;
+}
+
 geometry shape(const recipe& with, std::uint64_t cols) {
-  const parts stack(with, cols);
+  const parts stack = parts_of(with, cols);
   geometry all = stack.shape;
   for (auto& each : all.planes)
     each.unit_values *= 2; // each second value is kept

@@ -20,6 +20,17 @@
 
 namespace viva::kernels::sparse24_stack {
 
+/// A stack, taken apart for `cols` columns.
+struct parts {
+  recipe inner;         ///< METHOD, for the kept values.
+  geometry shape;       ///< Of the kept values.
+  std::size_t mask = 0; ///< Number of the bitmask's or metadata's plane.
+  bool cutlass = false;
+
+  std::uint64_t grain() const noexcept;
+};
+parts parts_of(const recipe&, std::uint64_t cols);
+
 geometry shape(const recipe&, std::uint64_t cols);
 encode_fn encode_reference, encode_simd;
 decode_fn decode_reference, decode_simd;

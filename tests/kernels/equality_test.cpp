@@ -91,24 +91,6 @@ void compare_paths(std::string_view text, const data_set& set, dtype type, std::
   for_each_target([&] { require_equal(with, source, numbers, encoded, decoded); });
 }
 
-/// A method's words with each of its options, one at a time, and with all flags and the last size.
-std::vector<std::string> spellings(const method& row) {
-  std::vector<std::string> all{std::string(row.name)};
-  if (!row.rules.size_key.empty())
-    for (const auto size : row.rules.sizes.subspan(1))
-      all.push_back(all.front() + ":" + std::string(row.rules.size_key) + "="
-                    + std::to_string(size));
-  for (const auto& flag : row.rules.flags)
-    all.push_back(all.front() + ":" + std::string(flag.name));
-  if (row.rules.flags.size() > 1) {
-    auto together = row.rules.size_key.empty() ? all.front() : all[row.rules.sizes.size() - 1];
-    for (const auto& flag : row.rules.flags)
-      together.append(":").append(flag.name);
-    all.push_back(together);
-  }
-  return all;
-}
-
 } // namespace
 
 TEST_CASE("every method encodes and decodes alike on every target, on data that breaks encoders",

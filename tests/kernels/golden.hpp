@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -97,6 +98,24 @@ inline tensor_numbers numbers_of(const recipe& with, const matrix& in) {
   if (!with.row->survey_run(with, in, found))
     return {};
   return with.row->survey_finish(with, found);
+}
+
+/// A method's words with each of its options, one at a time, and with all flags and the last size.
+inline std::vector<std::string> spellings(const method& row) {
+  std::vector<std::string> all{std::string(row.name)};
+  if (!row.rules.size_key.empty())
+    for (const auto size : row.rules.sizes.subspan(1))
+      all.push_back(all.front() + ":" + std::string(row.rules.size_key) + "="
+                    + std::to_string(size));
+  for (const auto& flag : row.rules.flags)
+    all.push_back(all.front() + ":" + std::string(flag.name));
+  if (row.rules.flags.size() > 1) {
+    auto together = row.rules.size_key.empty() ? all.front() : all[row.rules.sizes.size() - 1];
+    for (const auto& flag : row.rules.flags)
+      together.append(":").append(flag.name);
+    all.push_back(together);
+  }
+  return all;
 }
 
 inline const char* name_of(path which) {

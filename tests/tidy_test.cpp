@@ -105,7 +105,7 @@ std::string family_of(const std::string& include) {
 bool may_include(const file& from, const folder_law& law, const std::string& family) {
   if (family == "std")
     return true;
-  if (from.folder() == "kernels" && from.ends(".cu") && family == "cuda")
+  if (from.folder() == "kernels" && (from.ends(".cu") || from.ends(".cuh")) && family == "cuda")
     return true;
   if (family == "hwy" && !from.ends(".cpp") && !from.ends("-inl.hpp"))
     return false; // a header that drags Highway along compiles it into everybody
@@ -305,6 +305,7 @@ TEST_CASE("tidy: what a folder may know is let through", "[tidy]") {
   };
   CHECK(allowed("kernels/nf4.cpp", "<hwy/highway.h>"));
   CHECK(allowed("kernels/nf4.cu", "<cuda_runtime.h>"));
+  CHECK(allowed("kernels/team.cuh", "<cuda_runtime.h>"));
   CHECK(allowed("kernels/error.hpp", "<tl/expected.hpp>"));
   CHECK(allowed("formats/gguf.cpp", "\"kernels/registry.hpp\""));
   CHECK(allowed("supervision/supervisor.cpp", "<caf/all.hpp>"));

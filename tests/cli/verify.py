@@ -299,6 +299,7 @@ def check_bad_files(model):
         json.dumps({"weight_map": {"a.weight": "model-00001-of-00001.safetensors"}}))
     refused(3, "an index that names a missing file", "quantize", sharded, "-m", "nf4", "-o", place / "out",
             says=["model-00001-of-00001.safetensors"])
+    remove(place)
 
 
 def check_usage(model):
@@ -341,6 +342,7 @@ def check_usage(model):
     by_layer = {n: {t["method"] for t in ruled["tensors"] if f"layer.{n}.attention.self.query.weight" in t["name"]}
                 for n in (0, 1, 2)}
     check(by_layer == {0: {"nf4-dq"}, 1: {"copy"}, 2: {"nf4"}}, "the first rule that fits wins", by_layer)
+    remove(place)
 
 
 def check_interrupt():
@@ -349,6 +351,7 @@ def check_interrupt():
     same = source.with_name("again")
     must("synth", same, "--size", "256MiB", "--shards", 2)
     check(digest(source) == digest(same), "synth: same seed, same bytes")
+    remove(same)
     out = source.with_name("out")
     command = [str(VIVA), "quantize", str(source), "-m", "nf4-dq", "-o", str(out), "--lanes", "1", "--json-progress"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT) as job:
@@ -363,6 +366,7 @@ def check_interrupt():
     undisturbed = source.with_name("undisturbed")
     must("quantize", source, "-m", "nf4-dq", "-o", undisturbed)
     check(digest(out) == digest(undisturbed), "interrupted and resumed gives the same bytes")
+    remove(source.parent)
 
 
 def check_disk_full(model):
@@ -395,6 +399,7 @@ def main():
         check_prune(label, source)
     check_prune_resumes(model)
     scaling.check_scaling(check, must, viva, digest, model, folder("scaling"))
+    remove(SCRATCH / "scaling")
     check_bad_files(model)
     check_usage(model)
     check_disk_full(model)

@@ -43,7 +43,8 @@ import json, sys
 assert job["pid"] == int(sys.argv[1]) and job["job"] == "quantize" and job["shards_total"] > 100
 (root,) = job["tree"]
 children = {child["id"]: child for child in root["children"]}
-assert list(children) == ["journal", "collector", "lanes", "jobs"], list(children)
+assert list(children) == ["journal", "lanes", "jobs", "meters"], list(children)
+assert children["meters"]["children"][0]["id"] == "collector", children["meters"]
 lane = children["lanes"]["children"][0]
 assert lane["id"] == "lane-0" and lane["restarts"] >= 0, lane
 assert lane["state"] != "up" or (lane["pid"] > 0 and lane["mailbox"] is not None), lane

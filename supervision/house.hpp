@@ -18,6 +18,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
 namespace viva::supervision {
 
@@ -79,8 +80,11 @@ struct process::life : std::enable_shared_from_this<process::life> {
 
   void start();
   caf::error spawn();
-  pid_t born(const gifts& with); // nursery.cpp: forked from a nursery; 0 where there is none
-  pid_t bear(const gifts& with); // of a nursery: a ward, or 0
+  caf::error prepare(std::optional<std::pair<channel, channel>>& ends, gifts& given);
+  /// nursery.cpp: forked from a nursery; 0 where there is none, -1 where one took the gifts and did
+  /// not answer, so that they may not be given again.
+  pid_t born(const gifts& with);
+  pid_t bear(const gifts& with); ///< Of a nursery: as `born`.
   void hear();           // waits for frames
   void listen();         // takes all that are there
   void take(frame&& what);

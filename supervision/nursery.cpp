@@ -66,7 +66,7 @@ bool ward::nurse() {
   }
 }
 
-/// The number of a new process; 0 where there is no nursery that makes one.
+/// The number of a new process.
 pid_t process::life::born(const gifts& with) {
   const auto& command = options.nursery;
   if (command.empty())
@@ -93,8 +93,8 @@ pid_t process::life::bear(const gifts& with) {
     return link.send({kind, {}, what}) == channel::sent::yes;
   };
   pollfd answer{link.native(), POLLIN, 0};
-  if (sent(take_channel, with.talk) && sent(take_page, with.page)
-      && ::poll(&answer, 1, answer_limit_ms) == 1) {
+  const bool given = sent(take_channel, with.talk) && sent(take_page, with.page);
+  if (given && ::poll(&answer, 1, answer_limit_ms) == 1) {
     const auto got = link.receive();
     pid_t made = 0;
     if (got.what == arrival::kind::frame && got.got.kind == ward_made
@@ -104,7 +104,7 @@ pid_t process::life::bear(const gifts& with) {
       return made;
   }
   kill(fault::protocol, "a nursery that makes no ward");
-  return 0;
+  return given ? -1 : 0;
 }
 
 } // namespace viva::supervision

@@ -81,20 +81,16 @@ caf::error cannot_start(const std::string& doing, int reason) {
 } // namespace
 
 caf::error process::life::spawn() {
-  auto ends = channel::make_pair();
-  if (!ends)
-    return cannot_start("no socket", errno);
-  heart = pulse::make();
-  if (!heart)
-    return cannot_start("no memory to share", errno);
-  // Above all that the ward gets, so that no dup2 hits the source of the next.
-  const auto copied = [](int fd) {
-    return std::make_shared<const descriptor>(::fcntl(fd, F_DUPFD_CLOEXEC, ward_pulse_fd + 1));
-  };
-  const gifts given{copied(ends->second.native()), copied(heart->native())};
-  if (!*given.talk || !*given.page)
-    return cannot_start("no descriptor", errno);
+  std::optional<std::pair<channel, channel>> ends;
+  gifts given;
+  if (auto why = prepare(ends, given))
+    return why;
   pid_t made = born(given);
+  if (made < 0) { // it may live all the same: that channel and that page are its own
+    if (auto why = prepare(ends, given))
+      return why;
+    made = 0;
+  }
   if (made == 0)
     if (const int reason
         = spawn_plan{given.talk->get(), given.page->get()}.run(made, options.command))
@@ -111,6 +107,25 @@ caf::error process::life::spawn() {
   ::fcntl(link.native(), F_SETFL, O_NONBLOCK);
   talk.assign(link.native());
   pid = made;
+  return {};
+}
+
+/// A new channel and a new page, and copies of them to give away.
+caf::error process::life::prepare(std::optional<std::pair<channel, channel>>& ends,
+                                  gifts& given) {
+  ends = channel::make_pair();
+  if (!ends)
+    return cannot_start("no socket", errno);
+  heart = pulse::make();
+  if (!heart)
+    return cannot_start("no memory to share", errno);
+  // Above all that the ward gets, so that no dup2 hits the source of the next.
+  const auto copied = [](int fd) {
+    return std::make_shared<const descriptor>(::fcntl(fd, F_DUPFD_CLOEXEC, ward_pulse_fd + 1));
+  };
+  given = {copied(ends->second.native()), copied(heart->native())};
+  if (!*given.talk || !*given.page)
+    return cannot_start("no descriptor", errno);
   return {};
 }
 

@@ -54,17 +54,18 @@ expected<std::shared_ptr<shared_region>> shared_table::make(std::uint64_t bytes)
 
 std::optional<shared_table::place> shared_table::find(const std::byte* from,
                                                       std::uint64_t bytes) const {
+  std::shared_ptr<shared_region> region; // let go of, if it is the last, after the lock
   const std::lock_guard lock{x_guard};
   auto after = x_regions.upper_bound(from);
   if (after == x_regions.begin())
     return std::nullopt;
-  auto region = std::prev(after)->second.lock();
+  region = std::prev(after)->second.lock();
   if (!region)
     return std::nullopt;
   const auto offset = static_cast<std::uint64_t>(from - region->data());
   if (offset > region->size() || bytes > region->size() - offset)
     return std::nullopt;
-  return place{std::move(region), offset}; // none is let go of under the lock
+  return place{std::move(region), offset};
 }
 
 } // namespace viva::actors

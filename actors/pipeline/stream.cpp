@@ -241,14 +241,6 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     plane_map map;
     if (fine)
       map = map_planes(x_how, view.rows, view.cols);
-    const auto needs = (x_options.into.empty() ? map.total : 0)
-                       + (fine && x_shares != nullptr ? copied_bytes(view) : 0);
-    if (fine && needs > x_bytes_max)
-      fine = fail(errc::over_budget, name + ": its result needs " + std::to_string(needs)
-                                       + " bytes and the stream has "
-                                       + std::to_string(x_bytes_max)
-                                       + "; raise pipeline_options::budget_bytes or quantize it "
-                                         "by itself");
     if (!fine)
       return refuse(batch, view, fine.error());
     x_checked = view;
@@ -265,6 +257,14 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
   const bool shared = x_shares != nullptr && x_broken.code == errc::ok;
   const auto region = shared ? region_of(view, source_bytes(view)) : nullptr;
   const auto copied = shared && region == nullptr ? copied_bytes(view) : 0;
+  if (const auto alone = (x_options.into.empty() ? bytes : 0) + copied; alone > x_bytes_max)
+    return refuse(batch, view,
+                  {errc::over_budget, "tensor " + std::to_string(x_index + slot) + ": it needs "
+                                        + std::to_string(alone) + " bytes and the stream has "
+                                        + std::to_string(x_bytes_max)
+                                        + (copied != 0 ? "; put it into memory of pipeline::share"
+                                                       : "; raise pipeline_options::budget_bytes "
+                                                         "or quantize it by itself")});
   if (slot != 0
       && (batch.bytes_used + bytes > x_batch_bytes
           || batch.slab_bytes() + bytes + copied > x_bytes_max))

@@ -56,6 +56,26 @@ TEST_CASE("process lanes: tensors of the caller's memory, every method, as the r
   CHECK(seen.lanes[0].peak_rss_bytes + seen.lanes[1].peak_rss_bytes > 0);
 }
 
+TEST_CASE("process lanes: what lies in shared memory needs no room of the stream, a copy does") {
+  const std::size_t values = 6 << 20; // 24 MiB; batches of two lanes hold 16
+  pipeline pipe{processes(2)};
+  const auto each = map_planes(kernels::parse_recipe("nf4", dtype::f32).value(), 1, values).total;
+  auto source = pipe.share(values * sizeof(float)).value();
+  auto results = pipe.share(2 * each).value();
+  const auto outside = normal_values(values, 1);
+  std::memcpy(source.bytes().data(), outside.data(), source.bytes().size());
+  const auto* floats = reinterpret_cast<const float*>(source.bytes().data());
+  const std::vector<tensor_view> views{view_of(std::span(floats, values)),
+                                       view_of(std::span<const float>(outside))};
+  std::map<std::size_t, errc> told;
+  for (auto&& [index, result] : pipe.stream(views, nf4{}, {.into = results.bytes()})) {
+    told[index] = result ? errc::ok : result.error().code;
+    if (result)
+      CHECK(same_bytes(*result, by_reference("nf4", outside).view()));
+  }
+  CHECK(told == std::map<std::size_t, errc>{{0, errc::ok}, {1, errc::over_budget}});
+}
+
 TEST_CASE("process lanes: sources and results in shared memory stay where they are") {
   const std::size_t count = 5000, values = 128;
   pipeline pipe{processes(2)};

@@ -3,28 +3,12 @@
 #include "actors/findings.hpp"
 #include "actors/known_answer.hpp"
 #include "actors/lane.hpp"
+#include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
 
 #include <caf/all.hpp>
 
 #include <algorithm>
-
-namespace viva::actors {
-
-/// What the guardian's thread tells the port.
-struct port_ready {};
-struct port_heard {
-  supervision::frame what;
-};
-struct port_ended {
-  supervision::process_end how;
-};
-
-} // namespace viva::actors
-
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::port_ready)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::port_heard)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::port_ended)
 
 namespace viva::actors {
 namespace {
@@ -169,12 +153,12 @@ caf::behavior port(self_ptr self, port_options options) {
   state.whom = state.options.source->take();
   const auto me = caf::actor_cast<caf::actor>(self);
   state.whom->attach(
-    {.on_ready = [me] { caf::anon_send(me, port_ready{}); },
+    {.on_ready = [me] { caf::anon_send(me, ward_ready{}); },
      .on_frame = [me](supervision::frame&& what) {
-       caf::anon_send(me, port_heard{std::move(what)});
+       caf::anon_send(me, ward_heard{std::move(what)});
      },
      .on_end = [me](const supervision::process_end& how) {
-       caf::anon_send(me, port_ended{how});
+       caf::anon_send(me, ward_ended{how});
      }});
   self->set_exit_handler([self](caf::exit_msg& order) { take_exit(self, order); });
   return {
@@ -186,14 +170,14 @@ caf::behavior port(self_ptr self, port_options options) {
         self->state.await_up.push_back(answer);
       return answer;
     },
-    [self](port_ready) {
+    [self](ward_ready) {
       self->state.ready = true;
       for (auto& each : std::exchange(self->state.await_up, {}))
         each.deliver(caf::unit);
     },
     [self](const batch& work) { take_batch(self, work); },
-    [self](const port_heard& heard) { take_receipts(self, heard.what); },
-    [self](const port_ended& ended) { take_end(self, ended.how); },
+    [self](const ward_heard& heard) { take_receipts(self, heard.what); },
+    [self](const ward_ended& ended) { take_end(self, ended.how); },
   };
 }
 

@@ -1,6 +1,7 @@
 #include "actors/pipeline/tensor_port.hpp"
 
 #include "actors/pipeline/tensor_frames.hpp"
+#include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
 
 #include <caf/all.hpp>
@@ -10,30 +11,20 @@
 #include <stdexcept>
 
 namespace viva::actors {
-
-/// What the guardian's thread tells the port.
-struct ward_ready {};
-struct ward_heard {
-  supervision::frame what;
-};
-struct ward_ended {
-  supervision::process_end how;
-};
-
-} // namespace viva::actors
-
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::ward_ready)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::ward_heard)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::ward_ended)
-
-namespace viva::actors {
 namespace {
 
 using self_ptr = caf::stateful_actor<tensor_port_state>*;
 using supervision::fault;
 using supervision::milliseconds;
 
-constexpr milliseconds stall_limit{30'000}; // a batch is milliseconds of work
+/// How long an order may show no progress: a tensor tells none before its end, and the slowest
+/// method does more than a million values a second.
+milliseconds patience_with(const tensor_order& order) {
+  std::uint64_t values = 0;
+  for (const auto& run : order.runs)
+    values += run.rows * run.cols * run.count;
+  return milliseconds{30'000 + values / 1000};
+}
 
 void say(tensor_port_state& state, std::uint16_t kind, std::string bytes) {
   auto made = pack(kind, std::move(bytes));
@@ -75,8 +66,10 @@ void send_order(tensor_port_state& state, std::size_t seat, remote_unit& work) {
     share(state, region);
   auto order = work.order();
   order.number = at.order = ++state.orders;
-  if (state.out.empty())
-    state.whom->expect_progress(stall_limit);
+  if (const auto limit = patience_with(order); state.out.empty() || limit > state.patience) {
+    state.patience = limit;
+    state.whom->expect_progress(limit);
+  }
   state.out.push_back(seat);
   say(state, lane_kind::tensors, encode(order));
   if (state.place.condemned->load())

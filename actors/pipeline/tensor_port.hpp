@@ -53,6 +53,7 @@ struct tensor_port_state {
   std::deque<std::size_t> out; ///< Seats whose orders are in the process, in their order.
   std::map<std::uint32_t, std::weak_ptr<shared_region>> known; ///< Regions its process has.
   std::uint64_t orders = 0;
+  supervision::milliseconds patience{0}; ///< With the orders that are out.
   std::deque<caf::response_promise> await_up;
   bool ready = false;
   caf::error leaving; ///< Why it was told to end.

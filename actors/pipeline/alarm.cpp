@@ -1,51 +1,79 @@
 #include "actors/pipeline/alarm.hpp"
 
+#include <condition_variable>
+#include <cstdint>
+#include <map>
 #include <utility>
 
 namespace viva::actors {
 
-alarm::~alarm() = default; // the thread is told to stop, and waited for
+struct alarm::book {
+  using key = std::pair<deadline, std::uint64_t>;
+
+  std::mutex guard;
+  std::condition_variable_any come;
+  std::map<key, std::function<void()>> calls; // the earliest first
+  std::uint64_t last = 0;
+
+  void forget(const key& which);
+  void run(const std::stop_token& stop);
+};
+
+alarm::alarm() : x_book(std::make_shared<book>()) {
+}
+
+alarm::~alarm() {
+  x_thread.request_stop();
+  if (x_thread.get_id() == std::this_thread::get_id())
+    x_thread.detach(); // it ends with this call, and the book with it
+}
 
 std::shared_ptr<void> alarm::at(deadline when, std::function<void()> call) {
-  const std::lock_guard lock{x_guard};
-  const key mine{when, ++x_last};
-  x_calls.emplace(mine, std::move(call));
-  if (!x_thread.joinable())
-    x_thread = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  if (x_calls.begin()->first == mine)
-    x_come.notify_one();
-  auto end = [from = weak_from_this(), mine](void*) {
+  auto& on = *x_book;
+  book::key mine;
+  {
+    const std::lock_guard lock{on.guard};
+    mine = {when, ++on.last};
+    on.calls.emplace(mine, std::move(call));
+    if (on.calls.begin()->first == mine)
+      on.come.notify_one();
+  }
+  {
+    const std::lock_guard lock{x_guard};
+    if (!x_thread.joinable())
+      x_thread = std::jthread([with = x_book](const std::stop_token& stop) { with->run(stop); });
+  }
+  auto end = [from = std::weak_ptr(x_book), mine](void*) {
     if (const auto still = from.lock())
       still->forget(mine);
   };
   return {nullptr, std::move(end)};
 }
 
-void alarm::forget(const key& which) {
+void alarm::book::forget(const key& which) {
   std::function<void()> gone; // ends outside the lock: it may hold what holds others
-  const std::lock_guard lock{x_guard};
-  if (const auto found = x_calls.find(which); found != x_calls.end()) {
+  const std::lock_guard lock{guard};
+  if (const auto found = calls.find(which); found != calls.end()) {
     gone = std::move(found->second);
-    x_calls.erase(found);
+    calls.erase(found);
   }
 }
 
-void alarm::run(const std::stop_token& stop) {
-  std::unique_lock lock{x_guard};
+void alarm::book::run(const std::stop_token& stop) {
+  std::unique_lock lock{guard};
   while (!stop.stop_requested()) {
-    if (x_calls.empty()) {
-      x_come.wait(lock, stop, [this] { return !x_calls.empty(); });
+    if (calls.empty()) {
+      come.wait(lock, stop, [this] { return !calls.empty(); });
       continue;
     }
-    const auto first = x_calls.begin()->first;
+    const auto first = calls.begin()->first;
     if (first.first > std::chrono::steady_clock::now()) {
-      x_come.wait_until(lock, stop, first.first, [&] {
-        return x_calls.empty() || x_calls.begin()->first != first;
-      });
+      come.wait_until(lock, stop, first.first,
+                      [&] { return calls.empty() || calls.begin()->first != first; });
       continue;
     }
-    auto call = std::move(x_calls.begin()->second);
-    x_calls.erase(x_calls.begin());
+    auto call = std::move(calls.begin()->second);
+    calls.erase(calls.begin());
     lock.unlock();
     call();
     call = nullptr;

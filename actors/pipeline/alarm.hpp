@@ -5,34 +5,28 @@
 
 #include "actors/pipeline/outcome.hpp"
 
-#include <condition_variable>
-#include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
 
 namespace viva::actors {
 
-class alarm : public std::enable_shared_from_this<alarm> {
+class alarm {
 public:
-  alarm() = default;
+  alarm();
   alarm(const alarm&) = delete;
-  ~alarm(); ///< Not from within a call.
+  /// Waits for a call that runs, unless it is that call whose end takes the last owner of this.
+  ~alarm();
 
   /// `call` runs at `when`, on the alarm's thread, unless the handle is gone by then.
   std::shared_ptr<void> at(deadline when, std::function<void()> call);
 
 private:
-  using key = std::pair<deadline, std::uint64_t>;
-  void run(const std::stop_token&);
-  void forget(const key&);
-
-  std::mutex x_guard;
-  std::condition_variable_any x_come;
-  std::map<key, std::function<void()>> x_calls; // the earliest first
-  std::uint64_t x_last = 0;
+  /// What the thread works on; it may outlive the alarm by the end of one call.
+  struct book;
+  const std::shared_ptr<book> x_book;
+  std::mutex x_guard; // of the thread
   std::jthread x_thread;
 };
 

@@ -172,16 +172,17 @@ bool stream_core::send_more() {
   if (!make_room(*x_filled, x_filled->slab_bytes()))
     return false; // until others came home
   auto& batch = *std::exchange(x_filled, nullptr);
+  const auto& broken = x_broken.code != errc::ok ? x_broken : batch.lost;
   batch.base = x_options.into.empty() ? batch.bytes.data() : x_options.into.data();
-  if (x_shares != nullptr && x_broken.code == errc::ok) {
+  if (x_shares != nullptr && broken.code == errc::ok) {
     batch.bring_over();
     batch.out = x_options.into.empty() ? shared_table::place{batch.bytes.region(), 0} : x_into_at;
   }
   batch.sequence = x_sequence++;
   batch.sent = std::chrono::steady_clock::now();
   ++x_out;
-  if (x_broken.code != errc::ok) {
-    batch.lost = x_broken;
+  if (broken.code != errc::ok) {
+    batch.lost = broken;
     arrive(&batch);
     return true;
   }
@@ -299,7 +300,8 @@ std::shared_ptr<shared_region> stream_core::region_of(const tensor_view& view,
   return x_near.region;
 }
 
-/// Slabs together keep to the lease: those of free batches are dropped first.
+/// Slabs together keep to the lease: those of free batches are dropped first. Where the system has
+/// no room the batch is lost, and only that one.
 bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
   if (bytes <= batch.bytes.size())
     return true;
@@ -312,7 +314,8 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
     drop(*x_free[i]);
   if (x_bytes + bytes > x_bytes_max)
     return false;
-  batch.bytes.make_room(bytes, x_shares);
+  if (auto made = batch.bytes.make_room(bytes, x_shares); !made)
+    batch.lost = made.error();
   x_bytes += batch.bytes.size();
   return true;
 }

@@ -21,20 +21,24 @@ void slab::drop() noexcept {
   x_size = 0;
 }
 
-void slab::make_room(std::uint64_t bytes, shared_table* shares) {
+expected<void> slab::make_room(std::uint64_t bytes, shared_table* shares) {
   if (bytes <= x_size)
-    return;
+    return {};
   drop();
   if (shares != nullptr) {
     auto made = shares->make(bytes);
     if (!made)
-      throw std::bad_alloc{};
+      return tl::unexpected(made.error());
     x_region = std::move(*made);
     x_data = x_region->data();
   } else {
-    x_data = static_cast<std::byte*>(::operator new(bytes, slab_alignment));
+    x_data = static_cast<std::byte*>(::operator new(bytes, slab_alignment, std::nothrow));
+    if (x_data == nullptr)
+      return fail(errc::over_budget, "no memory for a batch of " + std::to_string(bytes)
+                                       + " bytes; free some, or ask for smaller batches");
   }
   x_size = bytes;
+  return {};
 }
 
 void stream_batch::clear() {
@@ -173,19 +177,25 @@ bool stream_batch::settle(const tensor_receipt& done) {
   return true;
 }
 
-void stream_batch::encode(const run_of_tensors& run, const lane_floor& floor) {
+// One view goes from tensor to tensor instead of a new one each: read again as a whole, a new one
+// waits until its halves are in the cache, behind the planes of the tensor before, and that is a
+// fifth of encoding it. Run and map are copies, because other batches' lie beside them.
+void stream_batch::encode(const run_of_tensors run, const lane_floor& floor) {
   kernels::tensor_numbers none;
-  const auto& map = maps[run.map];
+  const auto map = maps[run.map];
+  auto view = run.view;
+  auto* to = base + run.offset;
   for (std::uint32_t i = 0; i < run.count; ++i) {
     auto& its_own = numbers.empty() ? none : numbers[run.slot + i];
-    auto* const to = base + run.offset + i * map.total;
-    const auto done = encode_whole(how, run.at(i), map, to, its_own, floor);
+    const auto done = encode_whole(how, view, map, to, its_own, floor);
     if (done && measure)
-      errors[run.slot + i] = measure_whole(how, run.at(i), map, to, its_own);
+      errors[run.slot + i] = measure_whole(how, view, map, to, its_own);
     if (!done) [[unlikely]]
       problems.push_back(
-        {run.slot + i, name_problem(done, how, run.view.cols,
+        {run.slot + i, name_problem(done, how, view.cols,
                                     "tensor " + std::to_string(first_index + run.slot + i))});
+    view.data += view.rows * view.step();
+    to += map.total;
   }
 }
 

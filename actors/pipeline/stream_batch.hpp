@@ -33,11 +33,11 @@ struct stream_hub {
   bool waiting = false;
 };
 
-/// Memory at an address of 64, of which only the size is kept when it grows. Out of `shares` it is
-/// a region that lane processes can map.
+/// Memory at an address of 64, of which only the size is kept when it grows; a region of `shares`.
 class slab {
 public:
-  void make_room(std::uint64_t bytes, shared_table* shares);
+  /// Errors: over_budget; then it has none.
+  expected<void> make_room(std::uint64_t bytes, shared_table* shares);
   void drop() noexcept;
   const std::shared_ptr<shared_region>& region() const noexcept {
     return x_region;
@@ -140,11 +140,11 @@ private:
   std::uint64_t results_bytes() const noexcept {
     return results_elsewhere ? 0 : (bytes_used + 63) / 64 * 64;
   }
-  void encode(const run_of_tensors&, const lane_floor&);
+  void encode(run_of_tensors, const lane_floor&);
   void come_home(std::unique_lock<std::mutex>&);
 
   const std::shared_ptr<stream_hub> hub;
-  const kernels::recipe& how; // the stream's
+  const kernels::recipe how; // not the stream's, which lies beside what the stream writes
 };
 
 } // namespace viva::actors

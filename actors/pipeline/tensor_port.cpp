@@ -6,8 +6,6 @@
 
 #include <caf/all.hpp>
 
-#include <fcntl.h>
-
 #include <stdexcept>
 
 namespace viva::actors {
@@ -37,12 +35,8 @@ void say(tensor_port_state& state, std::uint16_t kind, std::string bytes) {
 void share(tensor_port_state& state, const std::shared_ptr<shared_region>& region) {
   if (state.known.contains(region->id))
     return;
-  auto copy = std::make_shared<supervision::descriptor>(
-    ::fcntl(region->native(), F_DUPFD_CLOEXEC, 0));
-  if (!*copy)
-    return state.whom->kill(fault::oom, "no descriptor for a region of tensors");
   state.whom->send({lane_kind::share, encode(region_note{region->id, region->size()}),
-                    std::move(copy)});
+                    region->file()});
   state.known[region->id] = region;
 }
 

@@ -2,6 +2,7 @@
 
 #include "actors/pipeline/encode_view.hpp"
 #include "actors/pipeline/resident.hpp"
+#include "actors/pipeline/shared_bytes.hpp"
 #include "actors/resident_memory.hpp"
 
 #include <sys/mman.h>
@@ -16,7 +17,6 @@
 namespace viva::actors {
 namespace {
 
-constexpr std::uint64_t chunk_bytes = 2u << 20;
 constexpr std::uint32_t tensors_a_step = 256; // a sign of progress costs as much as a tensor's edge
 constexpr auto weigh_every = std::chrono::seconds{1};
 
@@ -39,57 +39,50 @@ bool source_bytes(const tensor_run& run, dtype type, std::uint64_t& bytes) {
 
 } // namespace
 
-/// Mapped twice at most, when first needed: for reading, and for writing results.
+/// Mapped twice: for reading, and for writing results.
 class tensor_ward::region {
 public:
-  region(std::shared_ptr<const supervision::descriptor> file, std::uint64_t size)
-      : x_file(std::move(file)), x_size(size) {
-  }
-  region(const region&) = delete;
-  ~region() {
-    for (auto& each : x_maps)
-      if (each.data != nullptr)
-        ::munmap(each.data, x_size);
+  /// `bytes` of the file are the region's; all of it is mapped, `all`.
+  region(int file, std::uint64_t all, std::uint64_t bytes)
+      : x_read{{file, all, PROT_READ}, {}}, x_write{{file, all, PROT_READ | PROT_WRITE}, {}},
+        x_size(bytes) {
+    for (auto* each : {&x_read, &x_write}) {
+      if (each->map.data() == nullptr)
+        throw std::runtime_error(std::string("a region of tensors is not mapped: ")
+                                 + std::strerror(errno));
+      each->there.resize(all / large_page_bytes + 1);
+    }
   }
   std::uint64_t size() const noexcept {
     return x_size;
   }
   const std::byte* read(std::uint64_t offset, std::uint64_t bytes) {
-    return at(x_maps[0], PROT_READ, MADV_POPULATE_READ, offset, bytes);
+    return at(x_read, MADV_POPULATE_READ, offset, bytes);
   }
   std::byte* write(std::uint64_t offset, std::uint64_t bytes) {
-    return at(x_maps[1], PROT_READ | PROT_WRITE, MADV_POPULATE_WRITE, offset, bytes);
+    return at(x_write, MADV_POPULATE_WRITE, offset, bytes);
   }
 
 private:
-  struct map {
-    std::byte* data = nullptr;
-    std::vector<bool> there; // by chunk
+  struct side {
+    file_map map;
+    std::vector<bool> there; // by large page
   };
 
-  // Pages come in by the chunk: one at a time, as they are touched, costs four times as much.
-  std::byte* at(map& in, int rights, int advice, std::uint64_t offset, std::uint64_t bytes) {
-    if (in.data == nullptr) {
-      void* made = ::mmap(nullptr, x_size, rights, MAP_SHARED, x_file->get(), 0);
-      if (made == MAP_FAILED)
-        throw std::runtime_error(std::string("a region of tensors is not mapped: ")
-                                 + std::strerror(errno));
-      in.data = static_cast<std::byte*>(made);
-      in.there.resize(x_size / chunk_bytes + 1);
-    }
-    const auto last = (offset + bytes + chunk_bytes - 1) / chunk_bytes;
-    for (auto chunk = offset / chunk_bytes; chunk < last; ++chunk)
-      if (!in.there[chunk]) {
-        const auto first = chunk * chunk_bytes;
-        ::madvise(in.data + first, std::min(chunk_bytes, x_size - first), advice);
-        in.there[chunk] = true; // or as they are touched, on a kernel that does not know how
+  // Small pages come in by the 2 MiB: one at a time, as they are touched, costs four times as much.
+  static std::byte* at(side& in, int advice, std::uint64_t offset, std::uint64_t bytes) {
+    const auto last = (offset + bytes + large_page_bytes - 1) / large_page_bytes;
+    for (auto page = offset / large_page_bytes; page < last; ++page)
+      if (!in.there[page]) {
+        const auto first = page * large_page_bytes;
+        ::madvise(in.map.data() + first, std::min(large_page_bytes, in.map.size() - first), advice);
+        in.there[page] = true; // or as they are touched, on a kernel that does not know how
       }
-    return in.data + offset;
+    return in.map.data() + offset;
   }
 
-  const std::shared_ptr<const supervision::descriptor> x_file;
+  side x_read, x_write;
   const std::uint64_t x_size;
-  map x_maps[2];
 };
 
 tensor_ward::tensor_ward(supervision::ward& me) : x_me(me) {
@@ -111,7 +104,9 @@ bool tensor_ward::share(const supervision::frame& what) {
   if (!note || !what.attached || ::fstat(what.attached->get(), &info) != 0
       || static_cast<std::uint64_t>(info.st_size) < note->bytes)
     return false;
-  x_regions[note->id] = std::make_unique<region>(what.attached, note->bytes);
+  // The maps are all that is needed of it: no descriptor is kept, however many regions there are.
+  x_regions[note->id] = std::make_unique<region>(
+    what.attached->get(), static_cast<std::uint64_t>(info.st_size), note->bytes);
   return true;
 }
 

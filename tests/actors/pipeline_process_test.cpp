@@ -8,6 +8,8 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <optional>
+#include <sys/resource.h>
 #include <thread>
 
 using namespace viva;
@@ -19,6 +21,22 @@ namespace {
 pipeline_options processes(std::uint32_t lanes) {
   return {.lanes = lanes, .isolation = isolation::process, .lane_program = VIVA_PROGRAM};
 }
+
+/// While it lives this process gets no new descriptor.
+class no_descriptors {
+public:
+  no_descriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &x_before);
+    const rlimit none{0, x_before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  }
+  ~no_descriptors() {
+    ::setrlimit(RLIMIT_NOFILE, &x_before);
+  }
+
+private:
+  rlimit x_before{};
+};
 
 /// Regions of tensors that this process's children have mapped.
 std::size_t regions_of_children() {
@@ -182,6 +200,36 @@ TEST_CASE("process lanes: memory that nobody holds here is let go of there, even
   while (regions_of_children() != 0 && std::chrono::steady_clock::now() < until)
     std::this_thread::yield();
   CHECK(regions_of_children() == 0);
+}
+
+TEST_CASE("process lanes: a batch for which the system has no memory file is lost alone, by name") {
+  const auto tensors = many_tensors(320, 512);
+  pipeline pipe{processes(1)};
+  CHECK(pipe.stream(tensors, int8{}).step()); // the lane is up
+  std::optional<no_descriptors> poor{std::in_place};
+  CHECK(pipe.share(100).error().code == errc::over_budget);
+  std::size_t good = 0, lost = 0;
+  for (auto&& [index, result] : pipe.stream(tensors, int8{}, {.batch_tensors = 16})) {
+    poor.reset(); // by the first answer, which is a refusal
+    if (result) {
+      good += same_bytes(*result, by_reference("int8", tensors[index]).view());
+      continue;
+    }
+    ++lost;
+    CHECK(index < 16);
+    CHECK(result.error().code == errc::over_budget);
+    CHECK(result.error().text.find("no memory file") != std::string::npos);
+  }
+  CHECK(lost == 16);
+  CHECK(good == tensors.size() - 16);
+}
+
+TEST_CASE("process lanes: what is shared lies on large pages, where the system has them") {
+  pipeline pipe{processes(1)};
+  const auto memory = pipe.share((4 << 20) + 1).value(); // not a whole number of pages
+  CHECK(memory.bytes().size() == (4 << 20) + 1);
+  CHECK(reinterpret_cast<std::uintptr_t>(memory.bytes().data()) % actors::large_page_bytes == 0);
+  CHECK(std::ranges::all_of(memory.bytes(), [](std::byte b) { return b == std::byte{}; }));
 }
 
 TEST_CASE("process lanes: what they do not take, and what is no lane, is told") {

@@ -76,24 +76,20 @@ future<expected<encoded>> pipeline::quantize(const tensor_view& view, const meth
     return refused<encoded>(how.error());
   if (auto fine = actors::check_view(*how, view, options.name); !fine)
     return refused<encoded>(fine.error());
-  if (x_floor->shares != nullptr)
-    return refused<encoded>(actors::streams_only(options.name));
   const auto answer = std::make_shared<outcome<expected<encoded>>>();
   return enter(*x_floor, options, answer,
                std::make_shared<actors::tensor_job>(order_of(options), *how, view, x_floor->work,
-                                                    answer));
+                                                    x_floor->shares, answer));
 }
 
 future<expected<attended>> pipeline::attention(const attention_view& view,
                                                submit_options options) {
   if (auto fine = actors::check_attention(view, options.name); !fine)
     return refused<attended>(fine.error());
-  if (x_floor->shares != nullptr)
-    return refused<attended>(actors::streams_only(options.name));
   const auto answer = std::make_shared<outcome<expected<attended>>>();
   return enter(*x_floor, options, answer,
                std::make_shared<actors::attention_job>(order_of(options), view, x_floor->work,
-                                                       answer));
+                                                       x_floor->shares, answer));
 }
 
 future<expected<attended>> pipeline::attention(const resident_attention& view,
@@ -105,7 +101,7 @@ future<expected<attended>> pipeline::attention(const resident_attention& view,
   if (auto fine = actors::check_resident_attention(view, *k, *v, options.name); !fine)
     return refused<attended>(fine.error());
   const auto answer = std::make_shared<outcome<expected<attended>>>();
-  const actors::resident_place place{x_floor->work, x_floor->store, x_floor->lanes};
+  const auto place = x_floor->residents();
   return enter(*x_floor, options, answer,
                std::make_shared<actors::resident_attention_job>(order_of(options), view, place, k,
                                                                 v, answer));

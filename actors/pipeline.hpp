@@ -30,7 +30,7 @@ namespace viva {
 
 struct pipeline_options {
   std::uint32_t lanes = 0;                    ///< Threads that compute; 0: one for each core.
-  /// Of lanes. Processes take streams only; everything else is `unsupported` there.
+  /// Of lanes. To processes sources are copied, where they lie in no memory of `share`.
   viva::isolation isolation = viva::isolation::thread;
   /// For processes: the program viva, which is started as `PROGRAM lane`.
   std::filesystem::path lane_program{};

@@ -39,11 +39,14 @@ expected<actors::budget::lease> admit(actors::pipeline_floor& floor, std::uint64
 future<expected<tensor_id>> build(actors::pipeline_floor& floor,
                                   std::shared_ptr<resident_tensor> tensor,
                                   const submit_options& options) {
+  if (floor.shares != nullptr)
+    if (auto fine = tensor->lie_in(floor.shares); !fine)
+      return refused<tensor_id>(fine.error());
   auto answer = std::make_shared<outcome<expected<tensor_id>>>();
   future<expected<tensor_id>> result{answer};
   shard_rounds::order what{tensor->name, options.how_urgent, options.until};
-  const auto job = actors::build_resident(std::move(what), {floor.work, floor.store, floor.lanes},
-                                          std::move(tensor), answer);
+  const auto job = actors::build_resident(std::move(what), floor.residents(), std::move(tensor),
+                                          answer);
   answer->on_withdraw(actors::withdraws(job), options.until, floor.arm());
   return result;
 }
@@ -51,8 +54,6 @@ future<expected<tensor_id>> build(actors::pipeline_floor& floor,
 future<expected<tensor_id>> put_source(actors::pipeline_floor& floor, std::string name,
                                        const tensor_view& view, std::filesystem::path file,
                                        std::uint64_t offset, const submit_options& options) {
-  if (floor.shares != nullptr)
-    return refused<tensor_id>(actors::streams_only(name));
   // The cheapest method of all asks of a shape what every method asks.
   const auto any = kernels::parse_recipe("int8", view.type);
   if (auto fine = actors::check_view(*any, view, name); !fine)
@@ -125,8 +126,7 @@ future<expected<encoded>> pipeline::fetch(tensor_id id, submit_options options) 
   auto answer = std::make_shared<outcome<expected<encoded>>>();
   future<expected<encoded>> result{answer};
   shard_rounds::order what{tensor->name, options.how_urgent, options.until};
-  const auto job = actors::fetch_resident(std::move(what),
-                                          {x_floor->work, x_floor->store, x_floor->lanes}, tensor,
+  const auto job = actors::fetch_resident(std::move(what), x_floor->residents(), tensor,
                                           std::move(*lease), answer);
   answer->on_withdraw(actors::withdraws(job), options.until, x_floor->arm());
   return result;
@@ -139,7 +139,7 @@ void pipeline::release_source(tensor_id id) {
 
 void pipeline::drop(tensor_id id) {
   if (auto tensor = x_floor->store->remove(id.number))
-    actors::forget_resident({x_floor->work, x_floor->store, x_floor->lanes}, std::move(tensor));
+    actors::forget_resident(x_floor->residents(), std::move(tensor));
 }
 
 } // namespace viva

@@ -86,14 +86,15 @@ error name_attention_problem(const status& why, const std::string& name) {
 }
 
 attention_job::attention_job(order what, const attention_view& view, std::shared_ptr<desk> work,
-                             answer to)
+                             std::shared_ptr<shared_table> shares, answer to)
     : shard_rounds(std::move(what), shards_of(view.of), std::move(work)), x_view(view),
       x_answer(std::move(to)), x_pieces(kernels::attention::pieces(view.of)),
-      x_parts(view.of, view.in.q.type, ranges_of(view.of)) {
+      x_parts(view.of, view.in.q.type, ranges_of(view.of)), x_shares(std::move(shares)) {
 }
 
 std::uint64_t attention_job::bytes() const {
-  return x_parts.bytes();
+  return x_shares ? 2 * x_parts.bytes() + bring_over_bytes(*x_shares, x_view.of, x_view.in)
+                  : x_parts.bytes();
 }
 
 void attention_job::begin(budget::lease lease) {
@@ -101,7 +102,11 @@ void attention_job::begin(budget::lease lease) {
     return stop({errc::interrupted, name() + ": the pipeline is closed"});
   start(parts_round, [&] {
     x_lease = std::move(lease);
-    x_parts.allocate();
+    const auto fine = x_parts.allocate(x_shares.get());
+    if (!fine)
+      x_brought = tl::unexpected(fine.error());
+    else if (x_shares && x_parts.rows() != 0)
+      x_brought = bring_over(*x_shares, x_view.of, x_view.in);
   });
 }
 
@@ -114,14 +119,58 @@ expected<unit_tally> attention_job::run(unsigned round, std::size_t shard,
     x_parts.merge(shard, x_parts.ranges() * x_pieces);
     return unit_tally{};
   }
-  if (const auto done = run_part(shard); !done)
-    return tl::unexpected(name_attention_problem(done, name()));
+  const auto done = run_part(shard);
   floor.step();
+  return note_part(shard, done);
+}
+
+expected<unit_tally> attention_job::note_part(std::size_t shard, const status& done) const {
+  if (!done)
+    return tl::unexpected(name_attention_problem(done, name()));
   const auto& of = x_view.of;
   const auto parts = x_parts.ranges() * x_pieces;
   const auto bytes = side_bytes(of, x_view.in.k) + side_bytes(of, x_view.in.v);
   const auto values = 2 * of.batch * of.kv_heads * of.keys * of.head_size;
   return unit_tally{shard == 0 ? 1u : 0u, bytes / parts, values / parts, "attention"};
+}
+
+// The merge is a pass over the parts; it is done here, where they are.
+expected<remote_order> attention_job::ask(unsigned round, std::size_t shard, std::uint64_t) {
+  if (!x_brought)
+    return fail(x_brought.error().code, name() + ": " + x_brought.error().text);
+  if (round == merging_round || x_parts.rows() == 0 || x_view.of.keys == 0) {
+    if (round == merging_round)
+      x_parts.merge(shard, x_parts.ranges() * x_pieces);
+    else if (x_parts.rows() != 0)
+      x_parts.see_nothing();
+    return remote_order{};
+  }
+  const auto range = shard / x_pieces, ranges = std::size_t{x_parts.ranges()};
+  const auto all = x_view.of.keys;
+  const auto first = all * range / ranges, end = all * (range + 1) / ranges;
+  attend_step step;
+  step.of = x_view.of;
+  step.of.keys_after += all - end;
+  step.of.keys = end - first;
+  step.q = x_brought->q;
+  step.k = x_brought->k;
+  step.v = x_brought->v;
+  step.k.skipped += first;
+  step.v.skipped += first;
+  step.bias = x_brought->bias;
+  step.bias.offset += first * sizeof(float);
+  step.first = shard % x_pieces;
+  x_parts.address(range, step);
+  remote_order asked{{}, x_brought->regions};
+  asked.regions.push_back(x_parts.region());
+  asked.order.attends.push_back(std::move(step));
+  return asked;
+}
+
+std::optional<expected<unit_tally>> attention_job::settle(unsigned, std::size_t shard,
+                                                          const tensor_receipt& got) {
+  const auto why = problem_of(got, 1);
+  return why && got.seen.empty() ? std::optional(note_part(shard, *why)) : std::nullopt;
 }
 
 // Piece shard % pieces of range shard / pieces.

@@ -6,6 +6,7 @@
 // How the work is cut depends on its shape alone, and a shard writes only its own place, so the
 // bytes are the same for any number of lanes and whatever died on the way.
 
+#include "actors/pipeline/attend_step.hpp"
 #include "actors/pipeline/attention_parts.hpp"
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/shard_rounds.hpp"
@@ -21,26 +22,33 @@ class attention_job final : public shard_rounds {
 public:
   using answer = std::shared_ptr<outcome<expected<attended>>>;
 
-  attention_job(order what, const attention_view& view, std::shared_ptr<desk> work, answer to);
+  attention_job(order what, const attention_view& view, std::shared_ptr<desk> work,
+                std::shared_ptr<shared_table> shares, answer to);
 
   /// Once, when the budget has room for `bytes`; an empty lease: it never will.
   void begin(budget::lease);
-  /// Of the result and of the parts that are merged into it.
+  /// Of the result and of the parts that are merged into it; for lane processes of copies, too.
   std::uint64_t bytes() const;
 
 private:
   enum : unsigned { parts_round, merging_round };
 
   expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) override;
+  expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) override;
+  std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
+                                             const tensor_receipt&) override;
   bool round_done(unsigned round) override;
   void deliver(std::optional<error>) override;
 
   status run_part(std::size_t shard);
+  expected<unit_tally> note_part(std::size_t shard, const status&) const;
 
   const attention_view x_view;
   const answer x_answer;
   const std::size_t x_pieces;
   attention_parts x_parts;
+  const std::shared_ptr<shared_table> x_shares; ///< Null: lanes are threads.
+  expected<brought_attention> x_brought;
   budget::lease x_lease; // until the answer is taken
 };
 

@@ -1,5 +1,8 @@
 #include "actors/pipeline/attention_parts.hpp"
 
+#include <algorithm>
+#include <cstring>
+#include <limits>
 #include <utility>
 
 namespace viva::actors {
@@ -23,13 +26,35 @@ std::uint64_t attention_parts::bytes() const noexcept {
          + (x_ranges > 1 ? x_ranges * range_bytes(x_of) : 0);
 }
 
-void attention_parts::allocate() {
+expected<void> attention_parts::allocate(shared_table* shares) {
   x_result.out.resize(x_rows * row_bytes());
   x_result.lse.resize(x_rows);
-  if (x_ranges > 1) {
-    x_out.resize(x_ranges * x_rows * x_of.head_size);
-    x_lse.resize(x_ranges * x_rows);
+  const bool parts = x_ranges > 1;
+  if (shares != nullptr && x_rows != 0) {
+    const auto out_bytes
+      = parts ? x_ranges * x_rows * x_of.head_size * sizeof(float) : x_result.out.size();
+    const auto lse_from = (out_bytes + 63) / 64 * 64;
+    auto made = shares->make(lse_from + x_ranges * x_rows * sizeof(float));
+    if (!made)
+      return tl::unexpected(made.error());
+    x_region = std::move(*made);
+    x_out_at = x_region->data();
+    x_lse_at = reinterpret_cast<float*>(x_region->data() + lse_from);
+    return {};
   }
+  x_out.resize(parts ? x_ranges * x_rows * x_of.head_size : 0);
+  x_lse.resize(parts ? x_ranges * x_rows : 0);
+  x_out_at = parts ? reinterpret_cast<std::byte*>(x_out.data()) : x_result.out.data();
+  x_lse_at = parts ? x_lse.data() : x_result.lse.data();
+  return {};
+}
+
+void attention_parts::address(std::size_t which, attend_step& step) noexcept {
+  const auto to = range(which);
+  step.to = x_region->id;
+  step.type = to.type;
+  step.out = static_cast<std::uint64_t>(to.out - x_region->data());
+  step.lse = static_cast<std::uint64_t>(reinterpret_cast<std::byte*>(to.lse) - x_region->data());
 }
 
 kernels::attention::outputs attention_parts::range(std::size_t range) noexcept {
@@ -37,9 +62,9 @@ kernels::attention::outputs attention_parts::range(std::size_t range) noexcept {
     return strides::packed(x_of.heads, x_of.queries, x_of.head_size * kernels::bytes_of(type));
   };
   if (x_ranges == 1)
-    return {x_result.out.data(), x_result.type, packed(x_result.type), x_result.lse.data()};
-  return {reinterpret_cast<std::byte*>(x_out.data() + range * x_rows * x_of.head_size), dtype::f32,
-          packed(dtype::f32), x_lse.data() + range * x_rows};
+    return {x_out_at, x_result.type, packed(x_result.type), x_lse_at};
+  return {x_out_at + range * x_rows * x_of.head_size * sizeof(float), dtype::f32,
+          packed(dtype::f32), x_lse_at + range * x_rows};
 }
 
 void attention_parts::merge(std::size_t share, std::size_t shares) {
@@ -47,14 +72,25 @@ void attention_parts::merge(std::size_t share, std::size_t shares) {
   std::vector<kernels::attention::part> parts;
   for (std::size_t range = 0; range < x_ranges; ++range) {
     const auto row = range * x_rows + first;
-    parts.push_back({x_out.data() + row * x_of.head_size, x_lse.data() + row});
+    parts.push_back({reinterpret_cast<const float*>(x_out_at) + row * x_of.head_size,
+                     x_lse_at + row});
   }
   kernels::attention::merge(parts, end - first, x_of.head_size,
                             x_result.out.data() + first * row_bytes(), x_result.type,
                             x_result.lse.data() + first);
 }
 
+void attention_parts::see_nothing() {
+  std::memset(x_out_at, 0, x_rows * row_bytes());
+  std::fill_n(x_lse_at, x_rows, -std::numeric_limits<float>::infinity());
+}
+
 attended attention_parts::take() {
+  if (x_region && x_ranges == 1) {
+    std::memcpy(x_result.out.data(), x_out_at, x_result.out.size());
+    std::memcpy(x_result.lse.data(), x_lse_at, x_result.lse.size() * sizeof(float));
+  }
+  x_region = nullptr;
   x_out = {};
   x_lse = {};
   return std::move(x_result);

@@ -4,6 +4,8 @@
 // the result itself.
 
 #include "actors/pipeline/attended.hpp"
+#include "actors/pipeline/shard_steps.hpp"
+#include "actors/pipeline/shared_bytes.hpp"
 
 namespace viva::actors {
 
@@ -13,7 +15,13 @@ public:
 
   /// Of the result and of the parts.
   std::uint64_t bytes() const noexcept;
-  void allocate();
+  /// With `shares` in a region that lane processes can write. Errors: over_budget.
+  expected<void> allocate(shared_table* shares);
+  const std::shared_ptr<shared_region>& region() const noexcept {
+    return x_region;
+  }
+  /// Range `range` as a process writes it: `to`, `out`, `lse` and `type` of the step.
+  void address(std::size_t range, attend_step& step) noexcept;
   /// Where range `range` writes its rows.
   kernels::attention::outputs range(std::size_t range) noexcept;
   std::uint32_t ranges() const noexcept {
@@ -24,6 +32,8 @@ public:
   }
   /// Merges the rows of share `share` of `shares`.
   void merge(std::size_t share, std::size_t shares);
+  /// What attention to no keys gives, in the only range there then is: rows of 0, sums of -inf.
+  void see_nothing();
   /// The result; the parts go.
   attended take();
 
@@ -41,8 +51,11 @@ private:
   const kernels::attention::shape x_of;
   const std::uint32_t x_ranges;
   const std::size_t x_rows;
-  /// (ranges, rows, head_size) and (ranges, rows), where there are several ranges.
+  /// (ranges, rows, head_size) and (ranges, rows), where there are several ranges and no region.
   std::vector<float> x_out, x_lse;
+  std::shared_ptr<shared_region> x_region; ///< The same for any number of ranges.
+  std::byte* x_out_at = nullptr;
+  float* x_lse_at = nullptr;
   attended x_result;
 };
 

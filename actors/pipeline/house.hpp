@@ -14,7 +14,7 @@
 #include "actors/pipeline/alarm.hpp"
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/desk.hpp"
-#include "actors/pipeline/resident.hpp"
+#include "actors/pipeline/resident_jobs.hpp"
 #include "actors/pipeline/shared_bytes.hpp"
 
 #include <caf/actor_system.hpp>
@@ -36,12 +36,6 @@ namespace viva::actors {
 struct pipeline_floor;
 queue_report read_queue(const pipeline_floor&);
 
-/// What lanes that are processes answer to all but streams.
-inline error streams_only(const std::string& name) {
-  return {errc::unsupported, name + ": lanes that are processes take streams only; stream it, or "
-                                    "make a pipeline whose lanes are threads"};
-}
-
 /// No handle of an actor is in here: one that outlives its system is a crash.
 struct pipeline_floor {
   explicit pipeline_floor(const pipeline_options&);
@@ -54,6 +48,9 @@ struct pipeline_floor {
   const std::shared_ptr<meter_board> board = std::make_shared<meter_board>();
   shared_histogram latency; // of tensors in streams, from sent to received
   const std::shared_ptr<alarm> clock = std::make_shared<alarm>();
+  resident_place residents() const {
+    return {work, store, lanes, seats, shares};
+  }
   /// For outcome::on_withdraw; holds nobody alive.
   arm_function arm() const;
   std::vector<std::shared_ptr<lane_meter>> meters;              // one a lane

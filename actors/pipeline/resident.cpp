@@ -97,17 +97,21 @@ expected<std::vector<std::byte>> resident_tensor::make(std::size_t shard,
 
 expected<std::vector<std::byte>> resident_tensor::read_source(std::size_t shard) const {
   std::vector<std::byte> bytes(shard_bytes(shard));
+  return read_source(shard, bytes.data()).map([&] { return std::move(bytes); });
+}
+
+expected<void> resident_tensor::read_source(std::size_t shard, std::byte* to) const {
   const auto line = shape.cols * kernels::bytes_of(shape.type);
   const auto [first, count] = rows[shard];
   if (!x_file.empty()) {
     std::ifstream in(x_file, std::ios::binary);
     in.seekg(static_cast<std::streamoff>(x_file_offset + first * line));
-    in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    in.read(reinterpret_cast<char*>(to), static_cast<std::streamsize>(count * line));
     if (!in)
       return fail(errc::unreadable, name + ": rows " + std::to_string(first) + " to "
                                       + std::to_string(first + count) + " cannot be read from "
                                       + x_file.string() + "; is it as long as the shape says?");
-    return bytes;
+    return {};
   }
   const std::shared_lock lock{x_source_guard};
   if (x_source_gone)
@@ -116,8 +120,97 @@ expected<std::vector<std::byte>> resident_tensor::read_source(std::size_t shard)
                                + ", and its source was released; put it again");
   const auto apart = shape.row_bytes == 0 ? line : shape.row_bytes;
   for (std::uint64_t r = 0; r < count; ++r)
-    std::memcpy(bytes.data() + r * line, shape.data + (first + r) * apart, line);
-  return bytes;
+    std::memcpy(to + r * line, shape.data + (first + r) * apart, line);
+  return {};
+}
+
+// -- in regions, for lane processes --------------------------------------------------------------
+
+void resident_request::done() const {
+  for (const auto& [tensor, shard] : makes)
+    tensor->note_held(shard, life);
+}
+
+plane_map resident_tensor::map_of(std::size_t shard) const {
+  return map_planes(how, rows[shard].count, shape.cols);
+}
+
+std::uint64_t resident_tensor::slot_bytes(std::size_t shard) const {
+  const auto bytes = is_encoded() ? map_of(shard).total : shard_bytes(shard);
+  return (bytes + plane_alignment - 1) / plane_alignment * plane_alignment;
+}
+
+expected<void> resident_tensor::lie_in(std::shared_ptr<shared_table> shares) {
+  x_shares = std::move(shares);
+  auto made = x_shares->make((rows.size() - 1) * slot_bytes(0) + slot_bytes(rows.size() - 1));
+  if (!made)
+    return fail(made.error().code, name + ": " + made.error().text);
+  x_region = std::move(*made);
+  x_held.resize(rows.size());
+  return {};
+}
+
+void resident_tensor::leave_region() const {
+  std::shared_ptr<shared_region> gone; // ends outside the lock
+  const std::lock_guard lock{x_region_guard};
+  gone = std::move(x_region);
+}
+
+void resident_tensor::note_held(std::size_t shard, std::uint64_t life) const {
+  const std::lock_guard lock{x_region_guard};
+  x_held[shard] = life;
+}
+
+shard_step resident_tensor::step_on(const shared_table::place& at, std::size_t shard) const {
+  shard_step step;
+  step.type = shape.type;
+  step.from = at.region->id;
+  step.offset = at.offset;
+  step.rows = step.count = rows[shard].count;
+  step.cols = shape.cols;
+  return step;
+}
+
+// Only its own lane is asked for a shard, one request at a time.
+expected<shared_table::place> resident_tensor::need(std::size_t shard,
+                                                    resident_request& asked) const {
+  shared_table::place at;
+  bool there = false;
+  {
+    const std::lock_guard lock{x_region_guard};
+    at = {x_region, shard * slot_bytes(0)};
+    there = x_region != nullptr && x_held[shard] == asked.life;
+  }
+  const bool stays = at.region != nullptr;
+  if (!stays) { // dropped: made for this once
+    auto made = x_shares->make(slot_bytes(shard));
+    if (!made)
+      return fail(made.error().code, name + ": " + made.error().text);
+    at = {std::move(*made), 0};
+  }
+  asked.what.regions.push_back(at.region);
+  if (there)
+    return at;
+  built.fetch_add(1, std::memory_order_relaxed);
+  if (!is_encoded()) { // no process sees its source: it is brought by this one
+    if (auto fine = read_source(shard, at.region->data() + at.offset); !fine)
+      return tl::unexpected(fine.error());
+    if (stays)
+      note_held(shard, asked.life);
+    return at;
+  }
+  const auto values = parent->need(shard, asked);
+  if (!values)
+    return tl::unexpected(values.error());
+  auto step = parent->step_on(*values, shard);
+  step.method = how.name();
+  step.numbers = numbers;
+  step.to = at.region->id;
+  step.to_offset = at.offset;
+  asked.what.order.steps.push_back(std::move(step));
+  if (stays)
+    asked.makes.emplace_back(this, shard);
+  return at;
 }
 
 void resident_tensor::release_source() {

@@ -39,6 +39,28 @@ source_rows rows_of(const resident_tensor& tensor, std::size_t shard, const shap
   return {bytes.data(), tensor.shape.type, {0, of.head_size * size, tensor.shape.cols * size}};
 }
 
+/// A shard as it lies in a region.
+attend_side side_of(const resident_tensor& tensor, std::size_t shard, const shape& of,
+                    const shared_table::place& at) {
+  attend_side side;
+  side.region = at.region->id;
+  side.offset = at.offset;
+  side.type = tensor.shape.type;
+  if (!tensor.is_encoded()) {
+    const auto size = kernels::bytes_of(side.type);
+    side.bytes = {0, of.head_size * size, tensor.shape.cols * size};
+    return side;
+  }
+  const auto whole = planes_of(tensor, shard, of, nullptr);
+  side.method = tensor.how.name();
+  side.numbers = whole.numbers;
+  side.rows_count = whole.rows_count;
+  side.cols = whole.cols;
+  side.head_columns = whole.head_columns;
+  side.rows = whole.rows;
+  return side;
+}
+
 bool same_cut(const row_run& a, const row_run& b) {
   return a.first == b.first && a.count == b.count;
 }
@@ -77,12 +99,16 @@ resident_attention_job::resident_attention_job(order what, const resident_attent
                                                std::shared_ptr<const resident_tensor> v,
                                                answer_to<attended> to)
     : shard_rounds(std::move(what), k->rows.size(), place.work), x_view(view),
-      x_lanes(place.lanes), x_k(std::move(k)), x_v(std::move(v)), x_answer(std::move(to)),
-      x_parts(view.of, view.q.type, static_cast<std::uint32_t>(x_k->rows.size())) {
+      x_lanes(place.lanes), x_seats(place.seats), x_shares(place.shares), x_k(std::move(k)),
+      x_v(std::move(v)), x_answer(std::move(to)),
+      x_parts(view.of, view.q.type, static_cast<std::uint32_t>(x_k->rows.size())),
+      x_requests(x_k->rows.size()) {
 }
 
 std::uint64_t resident_attention_job::bytes() const {
-  return x_parts.bytes();
+  return x_shares ? 2 * x_parts.bytes()
+                      + bring_over_bytes(*x_shares, x_view.of, {x_view.q, {}, {}, x_view.bias})
+                  : x_parts.bytes();
 }
 
 void resident_attention_job::begin(budget::lease lease) {
@@ -90,12 +116,16 @@ void resident_attention_job::begin(budget::lease lease) {
     return stop({errc::interrupted, name() + ": the pipeline is closed"});
   start(parts_round, [&] {
     x_lease = std::move(lease);
-    x_parts.allocate();
+    const auto fine = x_parts.allocate(x_shares.get());
+    if (!fine)
+      x_brought = tl::unexpected(fine.error());
+    else if (x_shares && x_parts.rows() != 0)
+      x_brought = actors::bring_over(*x_shares, x_view.of, {x_view.q, {}, {}, x_view.bias});
   });
 }
 
 std::size_t resident_attention_job::lane_of(std::size_t shard) const {
-  return shard % x_lanes;
+  return shard % x_lanes * x_seats;
 }
 
 expected<unit_tally> resident_attention_job::run(unsigned round, std::size_t shard,
@@ -122,11 +152,66 @@ expected<unit_tally> resident_attention_job::run(unsigned round, std::size_t sha
   const auto to = x_parts.range(shard);
   for (std::size_t piece = 0; piece < kernels::attention::pieces(of); ++piece) {
     if (const auto done = kernels::attention::attend(of, in, to, piece, 1, memory); !done)
-      return tl::unexpected(name_attention_problem(done, name()));
+      return note_part(shard, done);
     floor.step();
   }
-  const auto values = 2 * of.batch * of.kv_heads * of.keys * of.head_size;
-  return unit_tally{shard == 0 ? 1u : 0u, (*k)->size() + (*v)->size(), values, "attention"};
+  return note_part(shard, {});
+}
+
+expected<unit_tally> resident_attention_job::note_part(std::size_t shard,
+                                                       const status& done) const {
+  if (!done)
+    return tl::unexpected(name_attention_problem(done, name()));
+  const auto values = 2 * x_k->rows[shard].count * x_k->shape.cols;
+  return unit_tally{shard == 0 ? 1u : 0u, x_k->shard_bytes(shard) + x_v->shard_bytes(shard), values,
+                    "attention"};
+}
+
+expected<remote_order> resident_attention_job::ask(unsigned round, std::size_t shard,
+                                                   std::uint64_t life) {
+  if (!x_brought)
+    return fail(x_brought.error().code, name() + ": " + x_brought.error().text);
+  if (round == merging_round || x_parts.rows() == 0) {
+    if (round == merging_round)
+      x_parts.merge(shard, x_parts.ranges());
+    return remote_order{};
+  }
+  auto& asked = x_requests[shard] = {};
+  asked.life = life;
+  attend_step step;
+  step.of = x_view.of;
+  const auto [first, count] = x_k->rows[shard];
+  step.of.keys_after += step.of.keys - first - count;
+  step.of.keys = count;
+  step.q = x_brought->q;
+  for (auto [side, tensor] : {std::pair{&step.k, x_k.get()}, std::pair{&step.v, x_v.get()}}) {
+    const auto at = tensor->need(shard, asked);
+    if (!at)
+      return tl::unexpected(at.error());
+    *side = side_of(*tensor, shard, step.of, *at);
+  }
+  step.bias = x_brought->bias;
+  step.bias.offset += first * sizeof(float);
+  step.count = kernels::attention::pieces(step.of);
+  x_parts.address(shard, step);
+  for (const auto& each : x_brought->regions)
+    asked.what.regions.push_back(each);
+  asked.what.regions.push_back(x_parts.region());
+  asked.what.order.attends.push_back(std::move(step));
+  return asked.what;
+}
+
+std::optional<expected<unit_tally>>
+resident_attention_job::settle(unsigned, std::size_t shard, const tensor_receipt& got) {
+  const auto& asked = x_requests[shard].what.order;
+  const auto why = problem_of(got, asked.steps_count());
+  if (!why || !got.seen.empty())
+    return {};
+  if (!got.problems.empty() && got.problems.front().slot < asked.steps.size())
+    return fail(why->code, name() + ": a shard of k or v was refused when it was made again");
+  if (*why)
+    x_requests[shard].done();
+  return note_part(shard, *why);
 }
 
 bool resident_attention_job::round_done(unsigned round) {

@@ -7,6 +7,7 @@
 // How the keys are cut depends on their shape alone, so the bytes are the same for any number of
 // lanes and whatever died on the way: a lane that lost a shard makes it anew.
 
+#include "actors/pipeline/attend_step.hpp"
 #include "actors/pipeline/attention_parts.hpp"
 #include "actors/pipeline/resident_jobs.hpp"
 
@@ -26,15 +27,23 @@ private:
   enum : unsigned { parts_round, merging_round };
 
   expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) override;
+  expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) override;
+  std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
+                                             const tensor_receipt&) override;
   bool round_done(unsigned round) override;
   void deliver(std::optional<error>) override;
   std::size_t lane_of(std::size_t shard) const override;
 
   const resident_attention x_view;
-  const std::uint32_t x_lanes;
+  expected<unit_tally> note_part(std::size_t shard, const status&) const;
+
+  const std::uint32_t x_lanes, x_seats;
+  const std::shared_ptr<shared_table> x_shares; ///< Null: lanes are threads.
   const std::shared_ptr<const resident_tensor> x_k, x_v;
   const answer_to<attended> x_answer;
   attention_parts x_parts;
+  expected<brought_attention> x_brought;    ///< q and bias.
+  std::vector<resident_request> x_requests; ///< A shard's.
   budget::lease x_lease; // until the answer is taken
 };
 

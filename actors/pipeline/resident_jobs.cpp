@@ -1,6 +1,8 @@
 #include "actors/pipeline/resident_jobs.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace viva::actors {
 namespace {
@@ -15,7 +17,37 @@ public:
 
 protected:
   std::size_t lane_of(std::size_t shard) const override {
-    return shard % x_place.lanes;
+    return shard % x_place.lanes * x_place.seats; // of a process the first alone: one at a time
+  }
+  expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) override {
+    auto& request = x_requests[shard] = {};
+    request.life = life;
+    if (auto fine = want(round, shard, request); !fine)
+      return tl::unexpected(fine.error());
+    return request.what;
+  }
+  std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
+                                             const tensor_receipt& got) override {
+    const auto& steps = x_requests[shard].what.order.steps;
+    const auto why = problem_of(got, steps.size());
+    const auto surveys
+      = std::ranges::count(steps, shard_step::kind::survey, &shard_step::what);
+    if (!why || (*why && got.seen.size() != static_cast<std::size_t>(surveys)))
+      return {};
+    if (!*why)
+      return refuse(*why, shard);
+    x_requests[shard].done();
+    return end(round, shard, got);
+  }
+  /// A lane process is asked for it; nothing was missing where no step was added.
+  virtual expected<void> want(unsigned round, std::size_t shard, resident_request&) = 0;
+  /// All that was asked for is there.
+  virtual expected<unit_tally> end(unsigned round, std::size_t shard, const tensor_receipt&) = 0;
+
+  tl::unexpected<error> refuse(status why, std::size_t shard) const {
+    const auto cols = x_tensor->shape.cols;
+    why.position += x_tensor->rows[shard].first * cols;
+    return tl::unexpected(name_problem(why, x_tensor->how, cols, name()));
   }
   unit_tally tally(std::size_t shard) const {
     const auto values = x_tensor->rows[shard].count * x_tensor->shape.cols;
@@ -24,6 +56,9 @@ protected:
   }
   const std::shared_ptr<resident_tensor> x_tensor;
   const resident_place x_place;
+
+private:
+  std::vector<resident_request> x_requests{x_tensor->rows.size()};
 };
 
 enum : unsigned { survey_round, last_round };
@@ -50,11 +85,27 @@ private:
     if (!rows)
       return tl::unexpected(rows.error());
     kernels::survey seen;
-    auto done = survey_rows(x_tensor->how, *rows, {0, rows->rows}, seen, floor);
-    done.position += x_tensor->rows[shard].first * rows->cols;
-    if (!done)
-      return tl::unexpected(name_problem(done, x_tensor->how, rows->cols, name()));
+    if (auto done = survey_rows(x_tensor->how, *rows, {0, rows->rows}, seen, floor); !done)
+      return refuse(done, shard);
     x_seen[shard] = seen;
+    return unit_tally{};
+  }
+  expected<void> want(unsigned round, std::size_t shard, resident_request& asked) override {
+    if (round == last_round)
+      return x_tensor->need(shard, asked).map([](const auto&) {});
+    const auto at = x_tensor->parent->need(shard, asked);
+    if (!at)
+      return tl::unexpected(at.error());
+    auto step = x_tensor->parent->step_on(*at, shard);
+    step.what = shard_step::kind::survey;
+    step.method = x_tensor->how.name();
+    asked.what.order.steps.push_back(std::move(step));
+    return {};
+  }
+  expected<unit_tally> end(unsigned round, std::size_t shard, const tensor_receipt& got) override {
+    if (round == last_round)
+      return tally(shard);
+    x_seen[shard] = got.seen.front();
     return unit_tally{};
   }
   bool round_done(unsigned round) override {
@@ -95,6 +146,25 @@ private:
     const auto bytes = x_tensor->need(shard, floor);
     if (!bytes)
       return tl::unexpected(bytes.error());
+    bring(shard, (*bytes)->data(), [&](std::size_t p) { return x_tensor->plane_offset(p, shard); });
+    return unit_tally{};
+  }
+  expected<void> want(unsigned, std::size_t shard, resident_request& asked) override {
+    auto at = x_tensor->need(shard, asked);
+    if (!at)
+      return tl::unexpected(at.error());
+    x_places[shard] = std::move(*at);
+    return asked.what.order.steps.empty() ? end(0, shard, {}).map([](const auto&) {})
+                                          : expected<void>{};
+  }
+  expected<unit_tally> end(unsigned, std::size_t shard, const tensor_receipt&) override {
+    const auto map = x_tensor->map_of(shard);
+    const auto at = std::exchange(x_places[shard], {});
+    bring(shard, at.region->data() + at.offset, [&](std::size_t p) { return map.offset[p]; });
+    return unit_tally{};
+  }
+  template <class PlaneOffset>
+  void bring(std::size_t shard, const std::byte* from, PlaneOffset plane_offset) {
     const auto& how = x_tensor->how;
     const auto cols = x_tensor->shape.cols;
     const auto [first, count] = x_tensor->rows[shard];
@@ -102,9 +172,7 @@ private:
     for (std::size_t p = 0; p < planes.planes_count; ++p)
       std::memcpy(x_result.data() + x_result.map().offset[p]
                     + planes.planes[p].offset(first, cols),
-                  (*bytes)->data() + x_tensor->plane_offset(p, shard),
-                  planes.planes[p].bytes(first, count, cols));
-    return unit_tally{};
+                  from + plane_offset(p), planes.planes[p].bytes(first, count, cols));
   }
   bool round_done(unsigned) override {
     return false;
@@ -116,6 +184,7 @@ private:
   }
 
   encoded x_result;
+  std::vector<shared_table::place> x_places{x_tensor->rows.size()};
   std::shared_ptr<budget::lease> x_lease;
   const answer_to<encoded> x_answer;
 };
@@ -127,6 +196,12 @@ public:
 private:
   expected<unit_tally> run(unsigned, std::size_t shard, const lane_floor& floor) override {
     floor.shelf().drop({x_tensor->number, shard});
+    return unit_tally{};
+  }
+  expected<void> want(unsigned, std::size_t, resident_request&) override {
+    return {}; // regions go with the tensor
+  }
+  expected<unit_tally> end(unsigned, std::size_t, const tensor_receipt&) override {
     return unit_tally{};
   }
   bool round_done(unsigned) override {
@@ -156,6 +231,8 @@ std::shared_ptr<shard_rounds> fetch_resident(shard_rounds::order what, const res
 }
 
 void forget_resident(const resident_place& place, std::shared_ptr<resident_tensor> tensor) {
+  if (place.shares)
+    return tensor->leave_region();
   shard_rounds::order what;
   what.name = tensor->name;
   std::make_shared<forget_job>(std::move(what), place, std::move(tensor))->start(last_round);

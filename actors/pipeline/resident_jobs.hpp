@@ -13,7 +13,8 @@ using answer_to = std::shared_ptr<outcome<expected<T>>>;
 struct resident_place {
   std::shared_ptr<desk> work;
   std::shared_ptr<resident_store> store;
-  std::uint32_t lanes = 1;
+  std::uint32_t lanes = 1, seats = 1; ///< At the desk, of each lane.
+  std::shared_ptr<shared_table> shares{}; ///< Where lanes are processes.
 };
 
 /// Builds every shard of a tensor, then answers its number. An encoded one of a method that needs a

@@ -5,7 +5,7 @@
 
 namespace viva::actors {
 
-class shard_rounds::shard_unit final : public unit {
+class shard_rounds::shard_unit final : public unit, public remote_unit {
 public:
   shard_unit(std::shared_ptr<shard_rounds> of, unsigned round, std::size_t index)
       : x_of(std::move(of)), x_round(round), x_index(index) {
@@ -16,13 +16,26 @@ public:
     return x_of->begin_shard();
   }
   unit_tally run(const lane_floor& floor) override {
-    auto did = x_of->run(x_round, x_index, floor);
-    if (did) {
-      x_of->x_problems[x_index].reset();
-      return *did;
-    }
-    x_of->x_problems[x_index] = std::move(did.error());
-    return {};
+    return note(x_of->run(x_round, x_index, floor));
+  }
+  remote_unit* remote() noexcept override {
+    return this;
+  }
+  std::unique_ptr<remote_order> order(std::uint64_t life) override {
+    auto asked = x_of->ask(x_round, x_index, life);
+    if (asked && asked->order.steps_count() != 0)
+      return std::make_unique<remote_order>(std::move(*asked));
+    note(asked ? expected<unit_tally>{} : tl::unexpected(std::move(asked.error())));
+    return nullptr;
+  }
+  bool settle(const tensor_receipt& done) override {
+    auto did = x_of->settle(x_round, x_index, done);
+    if (did)
+      x_did = note(std::move(*did));
+    return did.has_value();
+  }
+  unit_tally tally() const override {
+    return x_did;
   }
   void finish() noexcept override {
     x_of->shard_done();
@@ -35,9 +48,18 @@ public:
   }
 
 private:
+  unit_tally note(expected<unit_tally> did) {
+    if (did) {
+      x_of->x_problems[x_index].reset();
+      return *did;
+    }
+    x_of->x_problems[x_index] = std::move(did.error());
+    return {};
+  }
   const std::shared_ptr<shard_rounds> x_of;
   const unsigned x_round;
   const std::size_t x_index;
+  unit_tally x_did;
 };
 
 shard_rounds::shard_rounds(order what, std::size_t shards, std::shared_ptr<desk> work)

@@ -4,6 +4,7 @@
 // it is done by all shards; the first error in the order of the shards ends it all.
 
 #include "actors/pipeline/desk.hpp"
+#include "actors/pipeline/remote_order.hpp"
 
 #include <functional>
 #include <memory>
@@ -36,6 +37,11 @@ protected:
 
   /// One shard in one round, on a lane; may run again where the lane died.
   virtual expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) = 0;
+  /// The same on a lane process: first what it is to do, an order without steps where nothing is
+  /// left, then what came of it; nothing where that cannot be.
+  virtual expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) = 0;
+  virtual std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
+                                                     const tensor_receipt&) = 0;
   /// All shards have done it: true where one more round follows.
   virtual bool round_done(unsigned round) = 0;
   /// The end, once, without the lock: done, or why not.

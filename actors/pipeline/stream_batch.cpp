@@ -1,6 +1,6 @@
 #include "actors/pipeline/stream_batch.hpp"
 
-#include "actors/pipeline/tensor_frames.hpp"
+#include "actors/pipeline/remote_order.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -131,16 +131,13 @@ void stream_batch::bring_over() {
   }
 }
 
-std::vector<std::shared_ptr<shared_region>> stream_batch::regions() const {
-  std::vector<std::shared_ptr<shared_region>> all{out.region};
+std::unique_ptr<remote_order> stream_batch::order(std::uint64_t) {
+  auto made = std::make_unique<remote_order>();
+  made->regions.push_back(out.region);
   for (const auto& each : lies)
-    if (each && each != all.back())
-      all.push_back(each);
-  return all;
-}
-
-tensor_order stream_batch::order() const {
-  tensor_order what;
+    if (each && each != made->regions.back())
+      made->regions.push_back(each);
+  auto& what = made->order;
   what.method = how.name();
   what.type = how.source;
   what.slots = tensors;
@@ -154,7 +151,7 @@ tensor_order stream_batch::order() const {
                          run.view.rows, run.view.cols, run.view.row_bytes,
                          out.offset + run.offset, run.slot, run.count});
   }
-  return what;
+  return made;
 }
 
 bool stream_batch::settle(const tensor_receipt& done) {

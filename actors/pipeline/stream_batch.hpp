@@ -102,8 +102,7 @@ public:
   remote_unit* remote() noexcept override {
     return this;
   }
-  std::vector<std::shared_ptr<shared_region>> regions() const override;
-  tensor_order order() const override;
+  std::unique_ptr<remote_order> order(std::uint64_t life) override;
   bool settle(const tensor_receipt&) override;
   unit_tally tally() const override;
 

@@ -10,6 +10,15 @@ std::uint64_t tensor_run::source_bytes(dtype type) const noexcept {
   return rows == 0 || count == 0 ? 0 : (std::uint64_t{count} * rows - 1) * step + line;
 }
 
+std::optional<status> problem_of(const tensor_receipt& got, std::size_t steps) {
+  if (got.problems.size() > 1 || !got.numbers.empty() || !got.errors.empty())
+    return {};
+  if (got.problems.empty())
+    return status{};
+  const auto& why = got.problems.front();
+  return why.slot < steps ? std::optional(status{why.code, why.position}) : std::nullopt;
+}
+
 std::string encode(const region_note& what) {
   frame_writer out;
   out.put(what.id);
@@ -41,6 +50,12 @@ std::string encode(const tensor_order& order) {
     out.put(run.slot);
     out.put(run.count);
   }
+  out.put(static_cast<std::uint32_t>(order.steps.size()));
+  for (const auto& step : order.steps)
+    put(out, step);
+  out.put(static_cast<std::uint32_t>(order.attends.size()));
+  for (const auto& step : order.attends)
+    put(out, step);
   return out.done();
 }
 
@@ -68,6 +83,11 @@ std::optional<tensor_order> decode_tensors(std::string_view bytes) {
     in.take(run.count);
     in.require(run.slot <= order.slots && run.count <= order.slots - run.slot);
   }
+  for (auto left = in.count(78); left > 0 && in.good(); --left)
+    take(in, order.steps.emplace_back());
+  for (auto left = in.count(457); left > 0 && in.good(); --left)
+    take(in, order.attends.emplace_back());
+  in.require(order.steps_count() == 0 || order.runs.empty());
   return in.whole() ? std::optional(std::move(order)) : std::nullopt;
 }
 
@@ -91,6 +111,9 @@ std::string encode(const tensor_receipt& all) {
     out.put(each.snr_db);
     out.put(each.max_error);
   }
+  out.put(static_cast<std::uint32_t>(all.seen.size()));
+  for (const auto& each : all.seen)
+    put(out, each);
   return out.done();
 }
 
@@ -124,6 +147,8 @@ std::optional<tensor_receipt> decode_encoded(std::string_view bytes) {
     in.take(each.snr_db);
     in.take(each.max_error);
   }
+  for (auto left = in.count(180); left > 0 && in.good(); --left)
+    take(in, all.seen.emplace_back());
   return in.whole() ? std::optional(std::move(all)) : std::nullopt;
 }
 

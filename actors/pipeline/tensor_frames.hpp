@@ -5,13 +5,15 @@
 //
 //   port → lane   share     a region: its number and size, its memfd attached
 //   port → lane   forget    a region's number
-//   port → lane   tensors   one order: runs of tensors, where they lie, where their planes go
+//   port → lane   tensors   one order: runs of tensors, where they lie, where their planes go; or
+//                           steps on rows of a large one
 //   lane → port   encoded   what came of one order
 //
 // Orders say regions and offsets. A tensor's bytes go through no frame.
 
 #include "actors/lane_frames.hpp"
 #include "actors/pipeline/encoded.hpp"
+#include "actors/pipeline/shard_steps.hpp"
 #include "actors/pipeline/tensor_view.hpp"
 
 #include <cstdint>
@@ -51,10 +53,16 @@ struct tensor_order {
   std::uint32_t out = 0;   ///< Region of results.
   bool measure = false;    ///< Decode each result again, and say how far it is from its source.
   std::vector<tensor_run> runs;
+  std::vector<shard_step> steps;    ///< In this order, until one is refused.
+  std::vector<attend_step> attends; ///< After those, and counted with them.
+
+  std::size_t steps_count() const noexcept {
+    return steps.size() + attends.size();
+  }
 };
 
 struct tensor_problem {
-  std::uint32_t slot = 0;
+  std::uint32_t slot = 0; ///< Or the step.
   errc code = errc::ok;
   std::uint64_t position = 0;
 };
@@ -64,7 +72,11 @@ struct tensor_receipt {
   std::vector<tensor_problem> problems;         ///< By slot.
   std::vector<kernels::tensor_numbers> numbers; ///< One a slot where the method has any.
   std::vector<tensor_error> errors;             ///< One a slot where the order said `measure`.
+  std::vector<kernels::survey> seen;            ///< One a step that is a survey.
 };
+
+/// What refused a step, if any did; nothing where that is none of `steps`, or they were no steps.
+std::optional<status> problem_of(const tensor_receipt&, std::size_t steps);
 
 std::string encode(const region_note&);
 std::string encode(const tensor_order&);

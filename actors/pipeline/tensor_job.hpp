@@ -22,17 +22,24 @@ public:
   using answer = std::shared_ptr<outcome<expected<encoded>>>;
 
   tensor_job(order what, const kernels::recipe& how, const tensor_view& view,
-             std::shared_ptr<desk> work, answer to);
+             std::shared_ptr<desk> work, std::shared_ptr<shared_table> shares, answer to);
 
   /// Once, when the budget has room for `bytes`; an empty lease: it never will.
   void begin(budget::lease);
-  /// What the result takes; the source is the caller's.
+  /// What the result takes; the source is the caller's. For lane processes the result twice, and
+  /// the source where it lies in no shared memory.
   std::uint64_t bytes() const;
 
 private:
   enum : unsigned { survey_round, encode_round };
 
   expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) override;
+  expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) override;
+  std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
+                                             const tensor_receipt&) override;
+  expected<void> bring_over();
+  expected<unit_tally> note_shard(unsigned round, std::size_t shard, const status&,
+                                  const kernels::survey&);
   bool round_done(unsigned round) override;
   void deliver(std::optional<error>) override;
 
@@ -42,6 +49,10 @@ private:
   const std::vector<row_run> x_rows;
   std::vector<kernels::survey> x_seen;
   std::optional<encoded> x_result;
+  /// For lane processes: where source and result lie, or why there is no room for them.
+  const std::shared_ptr<shared_table> x_shares;
+  expected<brought_view> x_source;
+  std::shared_ptr<shared_region> x_planes;
   budget::lease x_lease; // until the answer is taken
 };
 

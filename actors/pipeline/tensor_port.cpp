@@ -1,6 +1,6 @@
 #include "actors/pipeline/tensor_port.hpp"
 
-#include "actors/pipeline/tensor_frames.hpp"
+#include "actors/pipeline/remote_order.hpp"
 #include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
 
@@ -21,6 +21,10 @@ milliseconds patience_with(const tensor_order& order) {
   std::uint64_t values = 0;
   for (const auto& run : order.runs)
     values += run.rows * run.cols * run.count;
+  for (const auto& step : order.steps)
+    values += step.count * step.cols;
+  for (const auto& step : order.attends) // a score takes about as long as a value
+    values += step.of.batch * step.of.heads * step.of.queries * step.of.keys;
   return milliseconds{30'000 + values / 1000};
 }
 
@@ -54,11 +58,11 @@ desk::hand turn(tensor_port_state& state, std::size_t seat) {
   return state.place.work->turn(state.place.first_seat + seat, state.place.lives[seat]);
 }
 
-void send_order(tensor_port_state& state, std::size_t seat, remote_unit& work) {
+void send_order(tensor_port_state& state, std::size_t seat, remote_order& what) {
   auto& at = state.seats[seat];
-  for (const auto& region : work.regions())
+  for (const auto& region : what.regions)
     share(state, region);
-  auto order = work.order();
+  auto& order = what.order;
   order.number = at.order = ++state.orders;
   if (const auto limit = patience_with(order); state.out.empty() || limit > state.patience) {
     state.patience = limit;
@@ -72,18 +76,27 @@ void send_order(tensor_port_state& state, std::size_t seat, remote_unit& work) {
 
 /// Puts the seat to work on `next`, or whatever is wanted after it.
 void occupy(tensor_port_state& state, std::size_t seat, unit_ptr next) {
-  while (next && !next->begin())
-    next = turn(state, seat).next;
-  state.seats[seat].work = next;
-  if (!next) {
-    forget_gone(state);
-    return;
+  const auto life = state.place.lives.front();
+  while (next) {
+    if (!next->begin()) {
+      next = turn(state, seat).next;
+      continue;
+    }
+    next->begun.store(true, std::memory_order_relaxed);
+    auto* const remote = next->remote();
+    if (remote == nullptr)
+      throw std::logic_error("a lane process was given what only threads can do");
+    state.seats[seat].work = next;
+    if (const auto order = remote->order(life))
+      return send_order(state, seat, *order);
+    next->begun.store(false, std::memory_order_relaxed);
+    auto [mine, after] = turn(state, seat);
+    if (mine)
+      next->finish();
+    next = std::move(after);
   }
-  next->begun.store(true, std::memory_order_relaxed);
-  auto* const remote = next->remote();
-  if (remote == nullptr)
-    throw std::logic_error("a lane process was given what only threads can do");
-  send_order(state, seat, *remote);
+  state.seats[seat].work = nullptr;
+  forget_gone(state);
 }
 
 void wake(tensor_port_state& state, std::size_t seat) {

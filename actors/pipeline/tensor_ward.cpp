@@ -1,5 +1,6 @@
 #include "actors/pipeline/tensor_ward.hpp"
 
+#include "actors/pipeline/attend_step.hpp"
 #include "actors/pipeline/encode_view.hpp"
 #include "actors/pipeline/resident.hpp"
 #include "actors/pipeline/shared_bytes.hpp"
@@ -35,6 +36,13 @@ bool source_bytes(const tensor_run& run, dtype type, std::uint64_t& bytes) {
                     && !__builtin_mul_overflow(lines, std::max(run.row_bytes, line), &all);
   bytes = run.source_bytes(type);
   return fine;
+}
+
+/// A process is killed from outside, and has no shelf: what it holds is shared memory.
+lane_floor unharmed() {
+  static const std::atomic<bool> never{false};
+  static lane_shelf none;
+  return {never, none};
 }
 
 } // namespace
@@ -110,25 +118,31 @@ bool tensor_ward::share(const supervision::frame& what) {
   return true;
 }
 
-const kernels::recipe* tensor_ward::method_of(const tensor_order& order) {
-  const auto key = std::pair{order.method, order.type};
+const kernels::recipe* tensor_ward::method_of(const std::string& method, dtype type) {
+  const auto key = std::pair{method, type};
   if (const auto known = x_methods.find(key); known != x_methods.end())
     return &known->second;
-  const auto how = kernels::parse_recipe(order.method, order.type);
+  const auto how = kernels::parse_recipe(method, type);
   return how ? &x_methods.emplace(key, *how).first->second : nullptr;
 }
 
 bool tensor_ward::run(const supervision::frame& what) {
   const auto bytes = unpack(what);
   const auto order = bytes ? decode_tensors(*bytes) : std::nullopt;
-  const auto* how = order ? method_of(*order) : nullptr;
-  if (how == nullptr)
+  const bool of_steps = order && order->steps_count() != 0;
+  const auto* how = order && !of_steps ? method_of(order->method, order->type) : nullptr;
+  if (how == nullptr && !of_steps)
     return false;
   x_me.mark(order->number);
   tensor_receipt done;
   done.number = order->number;
   const auto began = std::chrono::steady_clock::now();
-  if (how->row->survey_run != nullptr)
+  for (std::uint32_t i = 0; i < order->steps.size() && done.problems.empty(); ++i)
+    if (!run(order->steps[i], i, done))
+      return false;
+  if (done.problems.empty() && !attend(*order, done))
+    return false;
+  if (how != nullptr && how->row->survey_run != nullptr)
     done.numbers.resize(order->slots);
   done.errors.resize(order->measure ? order->slots : 0);
   for (const auto& each : order->runs)
@@ -150,10 +164,73 @@ bool tensor_ward::run(const supervision::frame& what) {
   return true;
 }
 
+bool tensor_ward::run(const shard_step& step, std::uint32_t index, tensor_receipt& done) {
+  const auto* how = method_of(step.method, step.type);
+  const auto from = x_regions.find(step.from);
+  const tensor_run whole{step.from, step.offset, step.rows, step.cols, step.row_bytes, 0, 0, 1};
+  std::uint64_t bytes = 0;
+  if (how == nullptr || from == x_regions.end() || !source_bytes(whole, step.type, bytes)
+      || !within(step.offset, bytes, from->second->size())
+      || !within(step.first, step.count, step.rows) || step.count == 0)
+    return false;
+  // Only the rows of this step are brought in.
+  const auto apart = step.row_bytes != 0 ? step.row_bytes
+                                         : step.cols * kernels::bytes_of(step.type);
+  const auto mine = whole.source_bytes(step.type) - (step.rows - step.count) * apart;
+  const auto* data = from->second->read(step.offset + step.first * apart, mine);
+  const tensor_view view{data - step.first * apart, step.rows, step.cols, step.row_bytes,
+                         step.type};
+  const row_run rows{step.first, step.count};
+  status fine;
+  if (step.what == shard_step::kind::survey) {
+    if (how->row->survey_run == nullptr)
+      return false;
+    kernels::survey seen;
+    fine = survey_rows(*how, view, rows, seen, unharmed());
+    done.seen.push_back(seen);
+  } else {
+    const auto to = x_regions.find(step.to);
+    const auto map = map_planes(*how, step.rows, step.cols);
+    if (to == x_regions.end() || !within(step.to_offset, map.total, to->second->size()))
+      return false;
+    auto* out = to->second->write(step.to_offset, map.total);
+    fine = encode_rows(*how, view, rows, step.numbers, map, out, unharmed());
+  }
+  if (!fine)
+    done.problems.push_back({index, fine.code, fine.position});
+  x_me.step();
+  return true;
+}
+
+bool tensor_ward::attend(const tensor_order& order, tensor_receipt& done) {
+  const auto find = [this](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> region* {
+    const auto at = x_regions.find(id);
+    return at != x_regions.end() && within(offset, bytes, at->second->size()) ? at->second.get()
+                                                                              : nullptr;
+  };
+  const step_memory memory{
+    [&](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> const std::byte* {
+      auto* const at = find(id, offset, bytes);
+      return at != nullptr ? at->read(offset, bytes) : nullptr;
+    },
+    [&](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> std::byte* {
+      auto* const at = find(id, offset, bytes);
+      return at != nullptr ? at->write(offset, bytes) : nullptr;
+    }};
+  for (std::size_t i = 0; i < order.attends.size() && done.problems.empty(); ++i) {
+    const auto fine = actors::run(order.attends[i], memory);
+    if (!fine)
+      return false;
+    if (!*fine)
+      done.problems.push_back(
+        {static_cast<std::uint32_t>(order.steps.size() + i), fine->code, fine->position});
+    x_me.step();
+  }
+  return true;
+}
+
 bool tensor_ward::run(const tensor_order& order, const tensor_run& run, tensor_receipt& done) {
-  static const std::atomic<bool> unharmed{false};
-  static lane_shelf none;
-  const auto& how = *method_of(order);
+  const auto& how = *method_of(order.method, order.type);
   const auto from = x_regions.find(run.region), to = x_regions.find(order.out);
   std::uint64_t bytes = 0;
   if (from == x_regions.end() || to == x_regions.end() || !source_bytes(run, order.type, bytes)
@@ -169,7 +246,7 @@ bool tensor_ward::run(const tensor_order& order, const tensor_run& run, tensor_r
   kernels::tensor_numbers own;
   for (std::uint32_t i = 0; i < run.count; ++i) {
     auto& numbers = done.numbers.empty() ? own : done.numbers[run.slot + i];
-    const auto fine = encode_whole(how, view, map, out, numbers, lane_floor{unharmed, none});
+    const auto fine = encode_whole(how, view, map, out, numbers, unharmed());
     if (fine && order.measure)
       done.errors[run.slot + i] = measure_whole(how, view, map, out, numbers);
     if (!fine) [[unlikely]]

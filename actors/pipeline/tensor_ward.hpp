@@ -28,7 +28,9 @@ private:
   bool share(const supervision::frame&);
   bool run(const supervision::frame&);
   bool run(const tensor_order&, const tensor_run&, tensor_receipt&);
-  const kernels::recipe* method_of(const tensor_order&);
+  bool run(const shard_step&, std::uint32_t index, tensor_receipt&);
+  bool attend(const tensor_order&, tensor_receipt&);
+  const kernels::recipe* method_of(const std::string& method, dtype type);
 
   supervision::ward& x_me;
   std::map<std::uint32_t, std::unique_ptr<region>> x_regions;

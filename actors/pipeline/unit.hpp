@@ -48,21 +48,20 @@ private:
   lane_shelf& x_shelf;
 };
 
-struct tensor_order;
+struct remote_order;
 struct tensor_receipt;
-class shared_region;
 
 /// What a unit is to a lane that is a process: an order about shared memory instead of `run`.
 class remote_unit {
 public:
   virtual ~remote_unit() = default;
 
-  /// All that the order names; they stay as long as the unit is out.
-  virtual std::vector<std::shared_ptr<shared_region>> regions() const = 0;
-  virtual tensor_order order() const = 0;
+  /// For a lane process in this life. Nothing where nothing is left to do, or it cannot be done;
+  /// the unit then is finished without a run.
+  virtual std::unique_ptr<remote_order> order(std::uint64_t life) = 0;
   /// False where this cannot be what came of that order.
   virtual bool settle(const tensor_receipt&) = 0;
-  virtual unit_tally tally() const = 0;
+  virtual unit_tally tally() const = 0; ///< Of what was settled.
 };
 
 class unit {

@@ -26,8 +26,10 @@ struct house {
   pipeline pipe;
   tensor_id k, v;
 
-  house(const problem& of, std::uint32_t lanes, const char* method)
-      : made(of), pipe{{.lanes = lanes}}, k(put("k", of.k, method)), v(put("v", of.v, method)) {}
+  house(const problem& of, std::uint32_t lanes, const char* method,
+        isolation kind = isolation::thread)
+      : made(of), pipe{testing::lanes_of(lanes, kind)}, k(put("k", of.k, method)),
+        v(put("v", of.v, method)) {}
 
   tensor_view view(const std::vector<std::byte>& side) const {
     return {side.data() + 1, made.of.keys, made.of.kv_heads * made.of.head_size, 0, made.type};
@@ -72,11 +74,12 @@ void decode(std::vector<std::byte>& side, const problem& made, const char* metho
 } // namespace
 
 TEST_CASE("resident attention: queries that travel to the shards get the truth") {
+  const auto kind = GENERATE(isolation::thread, isolation::process);
   for (const auto& of : shapes())
     for (const char* method : {static_cast<const char*>(nullptr), "q8_0", "int8", "fp8", "nf4"}) {
       INFO((method == nullptr ? "plain" : method));
       const problem made(of, kernels::dtype::f32, of.queries == 30, 5);
-      house lanes(made, 2, method);
+      house lanes(made, 2, method, kind);
       const auto got = lanes.attend();
       CHECK(got.key_ranges == 5);
       auto decoded = made;
@@ -88,12 +91,13 @@ TEST_CASE("resident attention: queries that travel to the shards get the truth")
 }
 
 TEST_CASE("resident attention: the bytes are those of one lane, for any lanes and whatever dies") {
+  const auto kind = GENERATE(isolation::thread, isolation::process);
   for (const auto& of : shapes())
     for (const char* method : {static_cast<const char*>(nullptr), "q8_0"}) {
       const problem made(of, kernels::dtype::f32, false, 6);
       house alone(made, 1, method);
       const auto whole = alone.attend();
-      house lanes(made, 3, method);
+      house lanes(made, 3, method, kind);
       const auto require_same = [&](const attended& got) {
         REQUIRE(got.out == whole.out);
         REQUIRE(got.lse == whole.lse);
@@ -114,9 +118,10 @@ TEST_CASE("resident attention: the bytes are those of one lane, for any lanes an
 }
 
 TEST_CASE("resident attention: what does not fit is refused by name") {
+  const auto kind = GENERATE(isolation::thread, isolation::process);
   const problem made({.heads = 2, .kv_heads = 2, .queries = 3, .keys = 300, .head_size = 32},
                      kernels::dtype::f32, false, 1);
-  house lanes(made, 2, nullptr);
+  house lanes(made, 2, nullptr, kind);
   const auto error_of = [&](const resident_attention& asked) {
     const auto got = lanes.pipe.attention(asked, {.name = "x"}).get();
     REQUIRE_FALSE(got.has_value());

@@ -4,6 +4,7 @@
 #include "actors/pipeline.hpp"
 #include "actors/workplace.hpp"
 #include "formats/safetensors.hpp"
+#include "tests/actors/tensors.hpp"
 #include "tests/kernels/attention_problem.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -50,7 +51,7 @@ attended attend(pipeline& pipe, const problem& made) {
 } // namespace
 
 TEST_CASE("attention: lanes give the truth, in parts where keys are many") {
-  pipeline pipe{{.lanes = 2}};
+  pipeline pipe{testing::lanes_of(2, GENERATE(isolation::thread, isolation::process))};
   for (const auto& of : shapes()) {
     const problem made(of, kernels::dtype::f32, of.queries == 100, 21);
     const auto got = attend(pipe, made);
@@ -63,6 +64,7 @@ TEST_CASE("attention: lanes give the truth, in parts where keys are many") {
 }
 
 TEST_CASE("attention: the bytes are those of one lane, for any lanes and whatever dies") {
+  const auto kind = GENERATE(isolation::thread, isolation::process);
   for (const auto& of : shapes()) {
     const problem made(of, kernels::dtype::f32, false, 23);
     pipeline alone{{.lanes = 1}};
@@ -71,7 +73,7 @@ TEST_CASE("attention: the bytes are those of one lane, for any lanes and whateve
       REQUIRE(got.out == whole.out);
       REQUIRE(got.lse == whole.lse);
     };
-    pipeline pipe{{.lanes = 3}};
+    pipeline pipe{testing::lanes_of(3, kind)};
     require_same(attend(pipe, made));
     for (std::uint32_t round = 0; round < 6; ++round) {
       pipe.kill_lane(round);

@@ -40,7 +40,7 @@ void kill_all(pipeline& pipe) {
 
 TEST_CASE("resident: encoded in the lanes, fetched whole, with the reference's bytes") {
   const auto values = normal_values(rows * cols, 1);
-  pipeline pipe{{.lanes = 2}};
+  pipeline pipe{lanes_of(2, GENERATE(isolation::thread, isolation::process))};
   const auto id = pipe.put("layer.0.w", wide(values)).get();
   REQUIRE(id.has_value());
   CHECK(pipe.metrics().queue->budget_bytes == rows * cols * 4);
@@ -60,7 +60,7 @@ TEST_CASE("resident: encoded in the lanes, fetched whole, with the reference's b
 TEST_CASE("resident: what a dead lane held is made again by lineage, at any moment") {
   const auto values = normal_values(rows * cols, 2);
   const auto must = whole("nf4-dq", values);
-  pipeline pipe{{.lanes = 2}};
+  pipeline pipe{lanes_of(2, GENERATE(isolation::thread, isolation::process))};
   const auto id = pipe.put("w", wide(values)).get();
   REQUIRE(id.has_value());
   std::mt19937 random(3);
@@ -84,7 +84,7 @@ TEST_CASE("resident: what a dead lane held is made again by lineage, at any mome
 
 TEST_CASE("resident: without its source a lost shard is an error that says so") {
   auto values = normal_values(rows * cols, 3);
-  pipeline pipe{{.lanes = 2}};
+  pipeline pipe{lanes_of(2, GENERATE(isolation::thread, isolation::process))};
   const auto id = pipe.put("layer.1.w", wide(values)).get();
   REQUIRE(id.has_value());
   pipe.release_source(*id);
@@ -103,7 +103,7 @@ TEST_CASE("resident: without its source a lost shard is an error that says so") 
 
 TEST_CASE("resident: a result outlives its parent, and is still made again from its source") {
   const auto values = normal_values(rows * cols, 4);
-  pipeline pipe{{.lanes = 2}};
+  pipeline pipe{lanes_of(2, GENERATE(isolation::thread, isolation::process))};
   const auto id = pipe.put("w", wide(values)).get();
   const auto made = pipe.quantize(*id, nf4{}).get();
   REQUIRE(made.has_value());
@@ -122,7 +122,7 @@ TEST_CASE("resident: values of a file, read again after a death; a short file is
     .write("head", 4)
     .write(reinterpret_cast<const char*>(values.data()),
            static_cast<std::streamsize>(values.size() * 4));
-  pipeline pipe{{.lanes = 2}};
+  pipeline pipe{lanes_of(2, GENERATE(isolation::thread, isolation::process))};
   const auto id = pipe.put("w", file_values{path, 4, rows, cols, dtype::f32}).get();
   REQUIRE(id.has_value());
   kill_all(pipe);
@@ -138,7 +138,7 @@ TEST_CASE("resident: values of a file, read again after a death; a short file is
 TEST_CASE("resident: NaN is named by its place in the tensor, and asking wrongly is told") {
   auto values = normal_values(rows * cols, 6);
   values[2500 * cols + 17] = std::numeric_limits<float>::quiet_NaN();
-  pipeline pipe{{.lanes = 2}};
+  pipeline pipe{lanes_of(2, GENERATE(isolation::thread, isolation::process))};
   const auto id = pipe.put("w", wide(values)).get();
   REQUIRE(id.has_value());
   for (const auto* words : {"int8", "int8-tensor"}) {
@@ -153,7 +153,9 @@ TEST_CASE("resident: NaN is named by its place in the tensor, and asking wrongly
 
 TEST_CASE("resident: tensors that stay count against the budget, and dropped ones give it back") {
   const auto values = normal_values(rows * cols, 7);
-  pipeline pipe{{.lanes = 2, .budget_bytes = rows * cols * 5}};
+  auto options = lanes_of(2, GENERATE(isolation::thread, isolation::process));
+  options.budget_bytes = rows * cols * 5;
+  pipeline pipe{options};
   const auto id = pipe.put("w", wide(values)).get();
   REQUIRE(id.has_value());
   submit_options refuse;

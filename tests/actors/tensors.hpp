@@ -14,6 +14,13 @@ namespace viva::testing {
 
 using tensor_values = std::vector<float>;
 
+#ifdef VIVA_PROGRAM
+/// The isolation is a parameter of its test.
+inline pipeline_options lanes_of(std::uint32_t count, isolation kind) {
+  return {.lanes = count, .isolation = kind, .lane_program = VIVA_PROGRAM};
+}
+#endif
+
 inline tensor_values normal_values(std::size_t count, std::uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, 0.3f);

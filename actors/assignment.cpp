@@ -130,6 +130,23 @@ struct planner {
   }
 };
 
+/// Calls `with` for each path of a job.
+template <class Spec, class With>
+void each_path(Spec& spec, With with) {
+  if constexpr (requires { spec.of; }) {
+    with(spec.of.source);
+    with(spec.of.stats);
+  } else if constexpr (requires { spec.a; }) {
+    with(spec.a);
+    with(spec.b);
+  } else {
+    with(spec.source);
+    with(spec.output);
+    if constexpr (requires { spec.stats; })
+      with(spec.stats);
+  }
+}
+
 const job_limits& limits_of(const assignment& a) {
   return std::visit(
     [](const auto& spec) -> const job_limits& {
@@ -175,6 +192,36 @@ expected<plan> plan_again(const assignment& a) {
     return fail(errc::malformed, "the source changed while the job ran, so its output may mix two "
                                  "states of it; run the job again");
   return work;
+}
+
+std::vector<fs::path> paths_of(const assignment& a) {
+  std::vector<fs::path> all;
+  std::visit([&](const auto& spec) {
+    each_path(spec, [&](const fs::path& each) {
+      if (!each.empty())
+        all.push_back(each);
+    });
+  }, a.what);
+  return all;
+}
+
+void make_absolute(assignment& a) {
+  std::visit([](auto& spec) {
+    each_path(spec, [](fs::path& each) {
+      if (!each.empty())
+        each = fs::absolute(each);
+    });
+  }, a.what);
+}
+
+void resize(assignment& a, std::uint32_t lanes, const job_limits& limits) {
+  a.lanes = lanes;
+  std::visit([&](auto& spec) {
+    if constexpr (requires { spec.of; })
+      spec.of.limits.memory_bytes_max = limits.memory_bytes_max;
+    else
+      spec.limits.memory_bytes_max = limits.memory_bytes_max;
+  }, a.what);
 }
 
 std::filesystem::path output_of(const assignment& a) {

@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace viva::actors {
 
@@ -36,5 +37,12 @@ expected<assignment> decode_assignment(std::string_view bytes);
 expected<plan> plan_again(const assignment&);
 
 std::filesystem::path output_of(const assignment&);
+
+/// Every file and folder that it names: sources, statistics, the output.
+std::vector<std::filesystem::path> paths_of(const assignment&);
+/// As absolute names, by which other processes find the same files.
+void make_absolute(assignment&);
+/// To be sized for another machine's memory and lanes; shards stay what they are.
+void resize(assignment&, std::uint32_t lanes, const job_limits& limits);
 
 } // namespace viva::actors

@@ -125,6 +125,10 @@ caf::behavior conductor(self_ptr self, conductor_options options) {
       self->state.policy->stop();
       obey(self);
     },
+    [self](const fail_job& order) {
+      self->state.policy->give_up(order.why);
+      obey(self);
+    },
     [self](const commit_tick&) {
       self->state.policy->tick();
       obey(self);

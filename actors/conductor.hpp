@@ -5,7 +5,7 @@
 //   hears    run_job               -> job_outcome to the one named in it, exactly once
 //            child_up, child_down  from the lane supervisor: seats come and go
 //            batch_receipt         from lanes
-//            stop_job              no more tickets; what is durable stays so
+//            stop_job, fail_job    no more tickets; what is durable stays so
 //   asks     lanes: batch; journal: commit, publish; lane supervisor: an isolation lane
 //   ends     with the outcome
 //   child    temporary, of the job supervisor: its loss fails its own job, no other

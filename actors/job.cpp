@@ -3,6 +3,8 @@
 #include "actors/assignment.hpp"
 #include "actors/collector.hpp"
 #include "actors/job_door.hpp"
+#include "actors/job_nodes.hpp"
+#include "actors/job_report.hpp"
 #include "actors/output_claim.hpp"
 #include "actors/plan_size.hpp"
 #include "actors/resume.hpp"
@@ -33,20 +35,22 @@ double seconds_since(clock::time_point began) {
   return std::chrono::duration<double>(clock::now() - began).count();
 }
 
+/// Of this machine; none where nodes work and nobody said otherwise.
 std::uint32_t lanes_of(const job_limits& limits) {
-  return limits.lanes != 0 ? limits.lanes : std::max(1u, std::thread::hardware_concurrency());
+  if (limits.lanes != 0 || !limits.nodes.empty())
+    return limits.lanes;
+  return std::max(1u, std::thread::hardware_concurrency());
 }
 
-/// What a run brings back, whatever the job was.
-struct run_result {
-  job_outcome outcome;
-  snapshot meters;
-  double seconds = 0;
-};
+/// For what is sized by lanes: one at least, which runs suspects alone.
+std::uint32_t executors_of(const job_limits& limits) {
+  return std::max(1u, lanes_of(limits));
+}
 
 /// Waits for the conductor's one answer; passes progress on and Ctrl-C down.
 job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& site,
-                   const job_observer& observer, clock::time_point began) {
+                   const job_observer& observer, const job_nodes& nodes,
+                   clock::time_point began) {
   caf::scoped_actor self{lives.system()};
   self->monitor<caf::message_priority::high>(conductor);
   self->send(conductor, run_job{caf::actor_cast<caf::actor>(self)});
@@ -55,6 +59,10 @@ job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& sit
   while (!outcome) {
     if (observer.interrupted != nullptr && observer.interrupted->load() && !stop_sent) {
       self->send(conductor, stop_job{});
+      stop_sent = true;
+    }
+    if (const auto why = nodes.problem(); why.code != errc::ok && !stop_sent) {
+      self->send(conductor, fail_job{why});
       stop_sent = true;
     }
     self->receive(
@@ -133,7 +141,8 @@ expected<void> check_faults(const run_options& options) {
   const auto& f = options.faults;
   const bool for_processes = f.crash_at != 0 || f.abort_at != 0 || f.hang_at != 0 || f.oom_at != 0
                              || f.garbage_at != 0 || f.exit_at != 0;
-  if (for_processes && options.limits.lanes_are == isolation::thread)
+  if (for_processes && options.limits.lanes_are == isolation::thread
+      && options.limits.nodes.empty())
     return fail(errc::bad_option, "a fault that ends the whole process needs --isolation process");
   return {};
 }
@@ -142,8 +151,9 @@ expected<void> check_faults(const run_options& options) {
 site_ptr make_site(plan work, workplace place, const run_options& options, std::uint32_t lanes) {
   const auto site = std::make_shared<job_site>(std::move(work), std::move(place), options.faults,
                                                options.overwrite);
-  if (options.limits.lanes_are == isolation::process) {
+  if (options.limits.lanes_are == isolation::process || !options.limits.nodes.empty()) {
     auto what = options.what;
+    make_absolute(what);
     what.lanes = lanes;
     site->assignment = encode(std::move(what), site->work, site->place.partial_identity());
   }
@@ -152,9 +162,12 @@ site_ptr make_site(plan work, workplace place, const run_options& options, std::
 
 expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
   const auto began = clock::now();
-  const auto lanes = lanes_of(options.limits);
+  const auto lanes = executors_of(options.limits);
   if (auto sane = check_faults(options); !sane)
     return tl::unexpected(sane.error());
+  auto nodes = job_nodes::of(options.limits);
+  if (!nodes)
+    return tl::unexpected(nodes.error());
   if (auto fits = fit_memory(work, options.limits, lanes); !fits)
     return tl::unexpected(fits.error());
   const bool writes = work.writes();
@@ -181,7 +194,8 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   if (writes)
     if (auto told = forget_damaged(earlier, *journal); !told)
       return tl::unexpected(told.error());
-  auto lives = tree::grow(lanes, std::move(journal), options.limits);
+  auto lives = tree::grow(lanes_of(options.limits), std::move(journal), options.limits,
+                          nodes->network(site));
   if (!lives)
     return give_up(lives.error());
   conductor_options order;
@@ -198,7 +212,7 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   if (observer.door)
     door.emplace([&] { return describe(*lives, *site, options.output, seconds_since(began)); });
   run_result result;
-  result.outcome = follow(*lives, *conductor, *site, observer, began);
+  result.outcome = follow(*lives, *conductor, *site, observer, *nodes, began);
   *conductor = nullptr;
   result.meters = lives->meters();
   result.seconds = seconds_since(began);
@@ -210,85 +224,6 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   if (writes && bad_input)
     claim->discard(); // the same command would end the same way: there is nothing to resume
   return tl::unexpected(result.outcome.problem);
-}
-
-std::string spelled(const work_tensor& t) {
-  if (t.target)
-    return t.target->name();
-  if (t.other && t.other->recipe)
-    return t.other->recipe->name();
-  if (t.source.recipe)
-    return t.source.recipe->name();
-  return t.decoded || t.other                  ? ""
-         : t.rows_by != work_tensor::no_group ? "fold"
-                                              : "copy";
-}
-
-tensor_report report_of(const work_tensor& t) {
-  tensor_report r;
-  r.name = t.name;
-  r.method = spelled(t);
-  r.dtype = t.dtype;
-  r.shape = t.shape;
-  r.note = t.note;
-  r.unmatched = t.unmatched;
-  std::uint64_t values = 1;
-  for (const auto n : t.shape)
-    values *= n;
-  const bool plain_copy = t.cols == 1 && !t.target && !t.decoded && !t.other;
-  const auto type = dtype_of(t.dtype);
-  r.source_bytes = plain_copy && t.note.empty() ? t.rows
-                   : type ? values * kernels::bytes_of(*type) : t.output_bytes;
-  r.output_bytes = t.output_bytes;
-  if (t.target)
-    r.bits_per_weight = kernels::bits_per_weight(*t.target, t.rows, t.cols);
-  else if (values > 0)
-    r.bits_per_weight = 8.0 * static_cast<double>(t.output_bytes) / static_cast<double>(values);
-  return r;
-}
-
-// Worst first: the lowest SQNR; tensors without errors to show come last, by name.
-void sort_worst_first(std::vector<tensor_report>& all) {
-  const auto key = [](const tensor_report& r) {
-    return r.errors && !std::isnan(r.errors->snr_db) ? r.errors->snr_db : -HUGE_VAL;
-  };
-  std::ranges::stable_sort(all, [&](const tensor_report& a, const tensor_report& b) {
-    if (a.errors.has_value() != b.errors.has_value())
-      return a.errors.has_value();
-    return key(a) != key(b) ? key(a) < key(b) : a.name < b.name;
-  });
-}
-
-job_report report_of(const plan& work, const run_result* run, const fs::path& output) {
-  job_report report;
-  report.job = work.job;
-  report.output = output;
-  report.layout = work.layout;
-  for (std::size_t i = 0; i < work.tensors.size(); ++i) {
-    report.tensors.push_back(report_of(work.tensors[i]));
-    if (run != nullptr)
-      report.tensors.back().errors = run->outcome.errors[i];
-    report.source_bytes += report.tensors.back().source_bytes;
-  }
-  report.output_bytes = work.output_bytes;
-  report.shards = work.shards.size();
-  sort_worst_first(report.tensors);
-  if (run == nullptr)
-    return report;
-  report.meters = run->meters;
-  report.restarts = run->meters.restarts;
-  report.retries = run->outcome.retries;
-  report.shards_resumed = run->outcome.shards_resumed;
-  report.messages = run->outcome.messages;
-  report.batches = run->outcome.batches;
-  report.commits = run->outcome.commits;
-  report.seconds = run->seconds;
-  struct rusage used {};
-  ::getrusage(RUSAGE_SELF, &used);
-  report.peak_rss_bytes = static_cast<std::uint64_t>(used.ru_maxrss) * 1024;
-  for (const auto& lane : report.meters.lanes)
-    report.peak_rss_bytes += lane.peak_rss_bytes;
-  return report;
 }
 
 /// Tensors that hold NaN or infinity, with what the report says of them.
@@ -330,7 +265,7 @@ expected<job_report> run_quantize(const quantize_spec& spec, const job_observer&
   if (!spec.dry_run)
     if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
       return tl::unexpected(free.error());
-  if (auto fits = fit_plan(*source, spec.limits, lanes_of(spec.limits)); !fits)
+  if (auto fits = fit_plan(*source, spec.limits, executors_of(spec.limits)); !fits)
     return tl::unexpected(fits.error());
   std::map<std::string, std::string> kept;
   if (spec.on_nan == nan_policy::keep) {
@@ -359,7 +294,7 @@ expected<job_report> run_dequantize(const dequantize_spec& spec, const job_obser
     return tl::unexpected(source.error());
   if (auto free = check_output(*source, spec.output, spec.overwrite); !free)
     return tl::unexpected(free.error());
-  if (auto fits = fit_plan(*source, spec.limits, lanes_of(spec.limits)); !fits)
+  if (auto fits = fit_plan(*source, spec.limits, executors_of(spec.limits)); !fits)
     return tl::unexpected(fits.error());
   auto work = plan_dequantize(*source, spec);
   if (!work)
@@ -377,7 +312,7 @@ expected<job_report> run_compare(const compare_spec& spec, const job_observer& o
   if (!b)
     return tl::unexpected(b.error());
   for (const auto* side : {&*a, &*b})
-    if (auto fits = fit_plan(*side, spec.limits, lanes_of(spec.limits)); !fits)
+    if (auto fits = fit_plan(*side, spec.limits, executors_of(spec.limits)); !fits)
       return tl::unexpected(fits.error());
   auto work = plan_compare(*a, *b, spec);
   if (!work)

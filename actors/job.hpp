@@ -39,6 +39,14 @@ struct job_limits {
   std::uint32_t stall_seconds = 30;
   /// The program that is started as `PROGRAM lane`; empty: this very one, which must be viva.
   std::filesystem::path lane_program{};
+  /// HOST:PORT of nodes that work on the job, too. With them `lanes` are those of this machine, and
+  /// 0 is none.
+  std::vector<std::string> nodes{};
+  bool shared_fs = false; ///< Nodes open source and output by the same names.
+  /// The job ends, resumable, where no lane was to be had for so long; 0: it waits.
+  std::uint32_t node_timeout_seconds = 0;
+  std::filesystem::path tls{}; ///< Folder of certificates (`viva certs`); empty: none.
+  bool insecure = false;       ///< Addresses beyond this machine without certificates.
 };
 
 /// Faults put in on purpose; refused by the doors unless --allow-faults was said.

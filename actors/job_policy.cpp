@@ -103,6 +103,11 @@ void job_policy::stop() {
   settle();
 }
 
+void job_policy::give_up(error why) {
+  note_problem(0, std::move(why));
+  settle();
+}
+
 // Every event ends here; nothing else hands out, saves or ends.
 void job_policy::settle() {
   if (!x_running || x_over)

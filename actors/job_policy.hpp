@@ -75,6 +75,7 @@ public:
   void saved(error problem); ///< Answers save. ok, disk_full: durable.
   void named(error problem); ///< Answers give_name.
   void tick();               ///< From time to time: the records so far are to be saved.
+  void give_up(error why);   ///< The job has a problem that is none of a shard.
   void stop();               ///< Hands out nothing more; the answer follows when all is home.
 
   /// What is to be done now, in this order. Empty after the answer.

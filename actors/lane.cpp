@@ -25,7 +25,7 @@ shard_receipt work_on(const job_site& site, const shard_task& task, lane_meter& 
   auto result = run_shard(site.work, site.place, shard, task.numbers, task.by);
   const auto took = std::chrono::steady_clock::now() - began;
   meter.add(note_of(site.work, shard, took));
-  shard_receipt receipt{task.id, 0, {}, {}};
+  shard_receipt receipt{task.id, 0, {}, {}, took};
   if (result) {
     receipt.checksum = result->checksum;
     receipt.findings = std::move(result->findings);

@@ -6,7 +6,7 @@
 //   door       → conductor   run_job              answered by job_outcome, exactly once
 //   conductor  → lane        batch                answered by batch_receipt
 //   conductor  → journal     commit, publish      requests; answered by journal_answer
-//   door       → conductor   stop_job             no more tickets; job_outcome follows
+//   door       → conductor   stop_job, fail_job    no more tickets; job_outcome follows
 //   anybody    → collector   take_snapshot        answered through its promise (collector.hpp)
 //
 // A healthy job costs two messages for each batch, and two for each commit. A shard of usual size
@@ -78,6 +78,10 @@ struct journal_answer {
 };
 
 struct stop_job {};
+/// As stop_job, and the job has this problem.
+struct fail_job {
+  error why;
+};
 struct commit_tick {};
 
 } // namespace viva::actors
@@ -90,6 +94,7 @@ VIVA_LOCAL_MESSAGE(commit)
 VIVA_LOCAL_MESSAGE(publish)
 VIVA_LOCAL_MESSAGE(journal_answer)
 VIVA_LOCAL_MESSAGE(stop_job)
+VIVA_LOCAL_MESSAGE(fail_job)
 VIVA_LOCAL_MESSAGE(commit_tick)
 VIVA_LOCAL_MESSAGE(job_outcome)
 #undef VIVA_LOCAL_MESSAGE

@@ -1,8 +1,7 @@
 #include "actors/port.hpp"
 
-#include "actors/findings.hpp"
 #include "actors/known_answer.hpp"
-#include "actors/lane.hpp"
+#include "actors/lane_answers.hpp"
 #include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
 
@@ -18,25 +17,6 @@ using supervision::fault;
 
 // The slowest method's speed on a slow machine. A fifth of it is a stall.
 constexpr std::uint64_t bytes_per_second_min = 2u << 20;
-
-/// The fault that is due for a ticket, if any.
-lane_fault fault_of(const job_site& site, ticket id) {
-  const auto& faults = site.faults;
-  if (faults.throw_every != 0 && (site.tickets_started.fetch_add(1) + 1) % faults.throw_every == 0)
-    return lane_fault::raise;
-  if (faults.poison == id.shard + 1)
-    return lane_fault::raise;
-  if (id.run != 1)
-    return lane_fault::none;
-  const std::pair<std::uint32_t, lane_fault> rows[] = {
-    {faults.crash_at, lane_fault::crash}, {faults.abort_at, lane_fault::abort},
-    {faults.hang_at, lane_fault::hang},   {faults.oom_at, lane_fault::oom},
-    {faults.exit_at, lane_fault::exit},   {faults.garbage_at, lane_fault::garbage}};
-  for (const auto& [at, what] : rows)
-    if (at == id.shard + 1)
-      return what;
-  return lane_fault::none;
-}
 
 /// How long the slowest shard that is out may take without a sign of progress.
 std::chrono::milliseconds patience(const port_state& state) {
@@ -77,27 +57,6 @@ void take_batch(self_ptr self, const batch& work) {
   say(self, lane_kind::work, encode(order));
 }
 
-/// Null where the receipts are those of this batch: its tasks in order, all or up to a problem.
-const char* refuse(const batch& work, const work_receipts& all) {
-  if (all.number != work.number)
-    return "receipts of another batch";
-  if (all.shards.empty() || all.shards.size() > work.tasks.size())
-    return "more or fewer receipts than tasks";
-  for (std::size_t i = 0; i < all.shards.size(); ++i)
-    if (all.shards[i].receipt.id != work.tasks[i].id)
-      return "a receipt of another task";
-  for (const auto& [receipt, took] : all.shards)
-    if (receipt.problem.code == errc::ok
-        && !findings_make_sense(work.site->work, receipt.id.shard, receipt.findings))
-      return "findings that make no sense";
-  const bool refused = all.shards.back().receipt.problem.code != errc::ok;
-  return refused || all.shards.size() == work.tasks.size() ? nullptr : "fewer receipts than tasks";
-}
-
-void note(lane_meter& meter, const job_site& site, const lane_receipt& done) {
-  meter.add(note_of(site.work, site.work.shards[done.receipt.id.shard], done.took));
-}
-
 void take_receipts(self_ptr self, const supervision::frame& what) {
   auto& state = self->state;
   const auto bytes = unpack(what);
@@ -112,12 +71,7 @@ void take_receipts(self_ptr self, const supervision::frame& what) {
   state.out.pop_front();
   watch_progress(self);
   state.options.meter->saw_memory(all->peak_rss);
-  batch_receipt receipt{state.options.id, work.number, {}};
-  for (const auto& each : all->shards) {
-    note(*state.options.meter, *work.site, each);
-    receipt.shards.push_back(each.receipt);
-  }
-  state.options.meter->tell(); // before anybody can ask what the batch came to
+  auto receipt = believed(state.options.id, work, *all, *state.options.meter);
   self->send(work.conductor, std::move(receipt));
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/metrics.hpp"
 #include "kernels/registry.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@ struct shard_receipt {
   std::uint64_t checksum = 0;
   std::string findings; ///< shard_result::findings
   error problem;        ///< code ok where the shard is written.
+  std::chrono::nanoseconds took{0}; ///< For meters.
 };
 
 /// Of a whole batch, or of its tasks up to the first that has a problem.

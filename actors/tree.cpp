@@ -3,6 +3,7 @@
 #include "actors/collector.hpp"
 #include "actors/journal.hpp"
 #include "actors/lane.hpp"
+#include "actors/node/middleman.hpp"
 #include "actors/port.hpp"
 #include "supervision/process.hpp"
 #include "supervision/scheduler.hpp"
@@ -48,6 +49,7 @@ constexpr supervision::backoff_options lane_backoff{milliseconds{1}, millisecond
                                                     milliseconds{100}};
 constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over all lanes
 constexpr milliseconds lane_period{10'000};
+constexpr std::uint32_t link_restarts_max = 20; // they lose connections, they do not die
 constexpr std::uint32_t lane_start_retries = 20; // a program that is no lane ends within a second
 constexpr milliseconds stop_deadline{30'000};
 
@@ -100,6 +102,19 @@ std::vector<child_spec> lane_specs(std::uint32_t lanes, const lane_start& start)
   return specs;
 }
 
+std::vector<child_spec> link_specs(const std::vector<node::link_options>& links) {
+  std::vector<child_spec> specs;
+  for (const auto& options : links) {
+    child_spec spec;
+    spec.id = options.where.text();
+    spec.start = [options](caf::event_based_actor* sup) {
+      return supervision::spawn<caf::detached>(sup, node::link, options);
+    };
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
 child_spec supervisor_child(std::string id, supervision::start_function start) {
   child_spec spec;
   spec.id = std::move(id);
@@ -115,15 +130,27 @@ child_spec worker_child(std::string id, supervision::start_function start) {
   return spec;
 }
 
+child_spec links_child(const std::vector<node::link_options>& all) {
+  return supervisor_child("links", [links = link_specs(all)](caf::event_based_actor* sup) {
+    supervision::supervisor_options options;
+    options.name = "links";
+    options.intensity = link_restarts_max;
+    options.period = lane_period;
+    return supervision::starting(supervision::spawn_supervisor(sup, options, links));
+  });
+}
+
 } // namespace
 
 expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal_bytes,
-                          const job_limits& limits) {
+                          const job_limits& limits, tree_network network) {
   tree t;
   t.x_config = std::make_unique<caf::actor_system_config>();
   t.x_config->set("scheduler.max-threads", 2);       // lanes and the journal have their own
   t.x_config->set("scheduler.max-throughput", 200);  // or one busy actor starves the rest
   supervision::use_fair_scheduler(*t.x_config);
+  if (network.on)
+    node::load_middleman(*t.x_config, network.security);
   t.x_system = std::make_unique<caf::actor_system>(*t.x_config);
   supervision::reporter_options reporting;
   reporting.log = spdlog::default_logger();
@@ -154,6 +181,12 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
       &roster::lanes,
       supervision::spawn_supervisor(sup, options, lane_specs(lanes, people->lane_of))));
   }));
+  for (auto& each : network.links) {
+    each.lanes = [people] { return people->get(&roster::lanes); };
+    each.meters = board;
+  }
+  if (!network.links.empty())
+    specs.push_back(links_child(network.links));
   specs.push_back(supervisor_child("jobs", [=](caf::event_based_actor* sup) {
     supervision::supervisor_options options;
     options.name = "jobs";
@@ -193,6 +226,14 @@ caf::actor tree::collector() const {
   return x_roster->get(&roster::collector);
 }
 
+caf::actor tree::lanes() const {
+  return x_roster->get(&roster::lanes);
+}
+
+caf::actor tree::jobs() const {
+  return x_roster->get(&roster::jobs);
+}
+
 snapshot tree::meters() const {
   auto answer = ask_collector([this] { return collector(); });
   return answer ? std::move(*answer) : read_meters(*x_board);
@@ -212,10 +253,15 @@ expected<caf::actor> tree::start_job(conductor_options options) {
   spec.start = [options](caf::event_based_actor* sup) {
     return supervision::spawn(sup, conductor, options);
   };
-  auto up = supervision::ask<supervision::started>(x_roster->get(&roster::jobs),
+  return start(std::move(spec));
+}
+
+expected<caf::actor> tree::start(child_spec spec) {
+  const auto id = spec.id;
+  auto up = supervision::ask<supervision::started>(jobs(),
                                                    supervision::start_child{std::move(spec)});
   if (!up)
-    return fail(errc::fault, "the job did not start: " + supervision::to_text(up.error()));
+    return fail(errc::fault, "the " + id + " did not start: " + supervision::to_text(up.error()));
   return up->who;
 }
 

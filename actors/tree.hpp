@@ -5,13 +5,16 @@
 //   root  rest_for_one
 //    ├─ journal           permanent, detached
 //    ├─ lanes             one_for_one: lane-0 … lane-n, permanent; detached, or ports to processes;
-//    │                    isolation, where a shard has killed others
+//    │                    isolation, where a shard has killed others; remote lanes, temporary
+//    ├─ links             one_for_one: one for each node, permanent; only where there are nodes
 //    ├─ jobs              dynamic: one conductor for each job, temporary
 //    └─ meters            one_for_one: the collector, permanent; last, so that its end, or its
 //                         supervisor's, ends nobody else
 
 #include "actors/conductor.hpp"
 #include "actors/meter.hpp"
+#include "actors/node/link.hpp"
+#include "actors/node/tls.hpp"
 #include "actors/snapshot.hpp"
 #include "supervision/census.hpp"
 #include "supervision/report.hpp"
@@ -28,11 +31,18 @@ class guardian;
 
 namespace viva::actors {
 
+/// What a process has with other machines.
+struct tree_network {
+  bool on = false; ///< Without it no port is opened and no connection made.
+  std::optional<node::tls_files> security{};
+  std::vector<node::link_options> links{}; ///< Their `lanes` and `meters` are filled in.
+};
+
 class tree {
 public:
   /// Starts everything and waits until it is up; `limits` say what lanes are.
   static expected<tree> grow(std::uint32_t lanes, std::shared_ptr<journal_file> journal,
-                             const job_limits& limits = {});
+                             const job_limits& limits = {}, tree_network network = {});
   tree(tree&&) = default;
   tree& operator=(tree&&) = delete;
   /// Stops everything, last child first.
@@ -45,6 +55,9 @@ public:
     return *x_board;
   }
   caf::actor collector() const;
+  /// The supervisors of lanes and of jobs, in their lives of now.
+  caf::actor lanes() const;
+  caf::actor jobs() const;
   /// What lanes did, as the collector has it. For plain threads.
   snapshot meters() const;
   /// Who lives, as supervision/census.hpp tells it; asks and waits for nobody.
@@ -52,6 +65,8 @@ public:
 
   /// Starts a conductor; `journal`, `lanes`, `isolation` of its options are filled in here.
   expected<caf::actor> start_job(conductor_options options);
+  /// Starts any child of the supervisor of jobs.
+  expected<caf::actor> start(supervision::child_spec spec);
 
 private:
   /// Handles of what may be restarted; written by start functions, read by anybody.

@@ -11,6 +11,7 @@ void add_compare(CLI::App& root, invocation& call) {
   struct compare_flags {
     std::string a, b;
     report_options report;
+    node_flags machines;
   };
   auto* app =
       root.add_subcommand("compare", "errors of checkpoint B against A, worst tensor first");
@@ -21,10 +22,12 @@ void add_compare(CLI::App& root, invocation& call) {
   add_progress_flags(*app, call);
   add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "isolation",
                                   "stall_seconds"});
+  add_node_flags(*app, call, flags->machines);
   add_common_flags(*app, call);
   app->callback([&call, flags] {
     call.run = [&call, flags](const settings& in_force) {
-      const compare_spec spec{.a = flags->a, .b = flags->b, .limits = in_force.limits()};
+      compare_spec spec{.a = flags->a, .b = flags->b, .limits = in_force.limits()};
+      flags->machines.apply(spec.limits);
       return run_job(call, flags->report, {}, {{spec.a, spec.b}, {}}, "compare",
                      [spec](const job_observer& observer) { return run_compare(spec, observer); });
     };

@@ -12,6 +12,7 @@ void add_dequantize(CLI::App& root, invocation& call) {
     dequantize_spec spec;
     std::string source, output;
     report_options report;
+    node_flags machines;
   };
   auto* app = root.add_subcommand("dequantize", "back to f32, bf16 or f16 safetensors");
   auto flags = std::make_shared<dequantize_flags>();
@@ -32,6 +33,7 @@ void add_dequantize(CLI::App& root, invocation& call) {
   add_progress_flags(*app, call);
   add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "isolation",
                                   "stall_seconds"});
+  add_node_flags(*app, call, flags->machines);
   add_common_flags(*app, call);
   app->callback([&call, flags] {
     call.run = [&call, flags](const settings& in_force) -> expected<exit_code> {
@@ -42,6 +44,7 @@ void add_dequantize(CLI::App& root, invocation& call) {
       spec.source = flags->source;
       spec.output = std::move(*output);
       spec.limits = in_force.limits();
+      flags->machines.apply(spec.limits);
       return run_job(
           call, flags->report, {}, {{spec.source}, spec.output}, "dequantize",
           [spec](const job_observer& observer) { return run_dequantize(spec, observer); });

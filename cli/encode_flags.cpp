@@ -98,6 +98,7 @@ void add_encode_flags(CLI::App& app, invocation& call, encode_flags& flags) {
   add_progress_flags(app, call);
   add_setting_flags(app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan",
                                   "isolation", "stall_seconds"});
+  add_node_flags(app, call, flags.machines);
   add_common_flags(app, call);
   app.add_flag("--allow-faults", flags.allow_faults)->group("");
   app.add_option("--fault", flags.faults)->group("")->allow_extra_args(false);
@@ -116,6 +117,7 @@ expected<exit_code> run_encode(const invocation& call, encode_flags flags,
   spec.output = std::move(*output);
   spec.stats = flags.stats;
   spec.limits = in_force.limits();
+  flags.machines.apply(spec.limits);
   spec.on_nan = in_force.on_nan();
   verdict said;
   said.method = spec.method;

@@ -15,6 +15,7 @@ struct encode_flags {
   std::vector<std::string> faults;
   bool allow_faults = false;
   report_options report;
+  node_flags machines;
 };
 
 /// SRC, -o, --include, --exclude, --stats, --dry-run, --overwrite; report, progress, settings.

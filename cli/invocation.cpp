@@ -40,8 +40,31 @@ void add_setting_flags(CLI::App& app, invocation& call,
            fmt::format("{} ({}; default {})", row->meaning, range_text(*row), row->standard))
         ->type_name(row->what == setting_row::kind::count   ? "N"
                     : row->what == setting_row::kind::bytes ? "SIZE"
+                    : row->what == setting_row::kind::text  ? "TEXT"
                                                             : "WORD")
         ->group("Settings");
+  }
+}
+
+void add_node_flags(CLI::App& app, invocation& call, node_flags& flags) {
+  const auto option = [&](auto* made) { made->group("Nodes"); };
+  option(app.add_option("--nodes", flags.nodes,
+                        "machines that work on the job, with commas between")
+           ->type_name("HOST:PORT,…"));
+  option(app.add_flag("--shared-fs", flags.shared_fs,
+                      "nodes open source and output by the same names; no tensor byte is sent"));
+  option(app.add_flag("--insecure", flags.insecure,
+                      "speak to other machines without certificates"));
+  add_setting_flags(app, call, {"node_timeout", "tls"});
+}
+
+void node_flags::apply(job_limits& limits) const {
+  limits.shared_fs = shared_fs;
+  limits.insecure = insecure;
+  for (std::string_view left = nodes; !left.empty();) {
+    const auto end = std::min(left.find(','), left.size());
+    limits.nodes.emplace_back(left.substr(0, end));
+    left.remove_prefix(std::min(end + 1, left.size()));
   }
 }
 

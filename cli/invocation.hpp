@@ -36,10 +36,19 @@ struct report_options {
   std::size_t rows = 20;
 };
 
+/// Which machines work on a job.
+struct node_flags {
+  std::string nodes;
+  bool shared_fs = false, insecure = false;
+  void apply(job_limits&) const;
+};
+
 /// --json, --conf, --log-level: on every subcommand.
 void add_common_flags(CLI::App&, invocation&);
 /// Flags of the settings table, as `settings.hpp` spells them; checked later in one place.
 void add_setting_flags(CLI::App&, invocation&, std::initializer_list<std::string_view> keys);
+/// --nodes, --shared-fs, --insecure, and the settings of nodes.
+void add_node_flags(CLI::App&, invocation&, node_flags&);
 /// --json-progress and --no-progress.
 void add_progress_flags(CLI::App&, invocation&);
 /// --report, --fail-if, --rows.
@@ -68,6 +77,7 @@ void add_prune(CLI::App&, invocation&);
 void add_dequantize(CLI::App&, invocation&);
 void add_compare(CLI::App&, invocation&);
 void add_inspect(CLI::App&, invocation&);
+void add_node(CLI::App&, invocation&);
 void add_info(CLI::App&, invocation&);
 void add_attention(CLI::App&, invocation&);
 void add_bench(CLI::App&, invocation&);

@@ -59,7 +59,8 @@ int run(int argc, char** argv) {
       "failed, 5 output could not be written, 130 interrupted (resumable).");
   invocation call;
   for (const auto add : {add_synth, add_quantize, add_prune, add_dequantize, add_compare,
-                         add_inspect, add_info, add_attention, add_bench, add_status, add_tree})
+                         add_inspect, add_info, add_attention, add_bench, add_status, add_tree,
+                         add_node})
     add(app, call);
   try {
     app.parse(argc, argv);

@@ -24,7 +24,7 @@ namespace {
 
 using kind = setting_row::kind;
 
-constexpr std::array<setting_row, 8> rows = {{
+constexpr std::array<setting_row, 11> rows = {{
     {"lanes", kind::count, "0", 0, 1024, "", "executors at work at once; 0: one for each core"},
     {"max_memory", kind::bytes, "1GiB", 64ull << 20, 1ull << 50, "",
      "memory a job may use beyond the mapped source"},
@@ -38,6 +38,12 @@ constexpr std::array<setting_row, 8> rows = {{
      "what a lane is; one that is a process dies alone, whatever it dies of"},
     {"stall_seconds", kind::count, "30", 1, 86400, "",
      "time without progress after which a lane process is killed; longer for large shards"},
+    {"node_timeout", kind::count, "0", 0, 604800, "",
+     "seconds after which a job ends, resumable, that has no node and no lane; 0: it waits"},
+    {"roots", kind::text, "", 0, 0, "",
+     "folders below which a node reads and writes, absolute, with colons between; none by default"},
+    {"tls", kind::text, "", 0, 0, "",
+     "folder with ca.pem, node.pem and node.key, for connections between nodes"},
     {"log_level", kind::word, "warn", 0, 0, "trace debug info warn error off",
      "least severe line that goes to standard error"},
 }};
@@ -76,6 +82,8 @@ expected<setting> check(const setting_row& row, std::string text, std::string or
                                               text, origin, range_text(row)));
   };
   setting result{&row, text, 0, origin};
+  if (row.what == kind::text)
+    return result;
   if (row.what == kind::word) {
     if (text.find(' ') != std::string::npos || !is_word_of(row.words, text))
       return refuse();
@@ -181,6 +189,8 @@ std::string range_text(const setting_row& row) {
     return fmt::format("{} to {}", row.min, row.max);
   if (row.what == kind::bytes)
     return fmt::format("{} to {}", format_bytes(row.min), format_bytes(row.max));
+  if (row.what == kind::text)
+    return "any text";
   std::string text;
   for (const char c : row.words)
     text += c == ' ' ? std::string(" or ") : std::string(1, c);
@@ -200,7 +210,9 @@ job_limits settings::limits() const {
           .shard_bytes_max = at("shard_bytes").number,
           .attempts_max = static_cast<std::uint32_t>(at("attempts").number),
           .lanes_are = at("isolation").text == "process" ? isolation::process : isolation::thread,
-          .stall_seconds = static_cast<std::uint32_t>(at("stall_seconds").number)};
+          .stall_seconds = static_cast<std::uint32_t>(at("stall_seconds").number),
+          .node_timeout_seconds = static_cast<std::uint32_t>(at("node_timeout").number),
+          .tls = at("tls").text};
 }
 
 nan_policy settings::on_nan() const {

@@ -21,7 +21,7 @@
 namespace viva::cli {
 
 struct setting_row {
-  enum class kind : std::uint8_t { count, bytes, word };
+  enum class kind : std::uint8_t { count, bytes, word, text };
   std::string_view key; ///< As in the file; the flag has '-' for '_', the environment VIVA_KEY.
   kind what = kind::count;
   std::string_view standard;      ///< The default, as a person writes it.

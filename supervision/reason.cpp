@@ -20,7 +20,7 @@ struct fault_row {
 
 // By number. A hang is blamed on the lane and not on its work: the heart is a thread of its own,
 // which work cannot hold up.
-constexpr std::array<fault_row, 35> faults{{
+constexpr std::array<fault_row, 36> faults{{
   {"none"},
   {"exception", blame::work},
   {"shutdown"},
@@ -56,8 +56,9 @@ constexpr std::array<fault_row, 35> faults{{
   {"fenced"},
   {"misconfigured", blame::machine},
   {"exit_code", blame::work},
+  {"node_lost"},
 }};
-static_assert(faults.size() == static_cast<std::size_t>(fault::exit_code) + 1);
+static_assert(faults.size() == static_cast<std::size_t>(fault::node_lost) + 1);
 
 std::string exit_text(caf::exit_reason reason) {
   switch (reason) {
@@ -129,6 +130,14 @@ std::string to_text(const caf::error& reason) {
   else if (!context.empty())
     text += ": " + caf::deep_to_string(context);
   return text;
+}
+
+plain_reason plain(const caf::error& reason) {
+  if (!reason || reason.category() != category)
+    return {0, to_text(reason)};
+  const auto& context = reason.context();
+  return {reason.code(),
+          context.match_elements<std::string>() ? context.get_as<std::string>(0) : std::string{}};
 }
 
 caf::error reason_of(const std::exception_ptr& thrown) {

@@ -9,6 +9,7 @@
 
 #include <caf/error.hpp>
 
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -53,6 +54,7 @@ enum class fault : std::uint8_t {
   fenced,        ///< It lost the right to work on what it had.
   misconfigured, ///< Another build than ours, or its known answer is wrong.
   exit_code,     ///< Any other exit code; the text says which.
+  node_lost,     ///< It ran on another machine, which is gone or was not heard of.
 };
 
 /// Whose fault a death is, hence what is to be changed before the next attempt.
@@ -79,6 +81,14 @@ std::string_view to_string(blame whom) noexcept;
 
 /// One line: "exception: index out of range", "killed", "shutdown", "system: request_timeout".
 std::string to_text(const caf::error& reason);
+
+/// A reason in plain values, for other machines: the number of its fault, 0 where it is none of
+/// ours, and its words without the fault's name. `make_error` is the way back.
+struct plain_reason {
+  std::uint8_t number = 0;
+  std::string words;
+};
+plain_reason plain(const caf::error& reason);
 
 /// The reason for an exception caught at an actor's edge.
 caf::error reason_of(const std::exception_ptr& thrown);

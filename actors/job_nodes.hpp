@@ -1,0 +1,30 @@
+#pragma once
+
+// Job nodes: the machines of one job, from the words that name them to when they are given up.
+
+#include "actors/job.hpp"
+#include "actors/node/board.hpp"
+#include "actors/tree.hpp"
+
+namespace viva::actors {
+
+class job_nodes {
+public:
+  /// Fails where an address is none, or needs certificates that were not named.
+  static expected<job_nodes> of(const job_limits& limits);
+
+  /// Links to all of them, for a tree; off where there are none.
+  tree_network network(const site_ptr& site) const;
+  /// Why the job cannot go on: every node refused, or none was to be had for --node-timeout, and no
+  /// lane is here. code ok: it can.
+  error problem() const;
+
+private:
+  std::vector<node::address> x_all;
+  std::shared_ptr<node::board> x_board = std::make_shared<node::board>();
+  std::chrono::seconds x_timeout{0};
+  std::optional<node::tls_files> x_security;
+  bool x_shared_fs = false, x_alone = false;
+};
+
+} // namespace viva::actors

@@ -1,0 +1,210 @@
+#include "actors/node/letters.hpp"
+
+#include "actors/frame_bytes.hpp"
+#include "actors/known_answer.hpp"
+
+#include <random>
+
+namespace viva::actors::node {
+namespace {
+
+constexpr std::uint32_t magic = 0x564E4F44; // "DONV", and so the order of bytes
+constexpr std::uint16_t letters_version = 1;
+
+/// Those of a job's faults that its lanes have, wherever they are.
+constexpr std::uint32_t fault_plan::*lane_faults[]
+  = {&fault_plan::throw_every, &fault_plan::poison, &fault_plan::crash_at,   &fault_plan::abort_at,
+     &fault_plan::hang_at,     &fault_plan::oom_at, &fault_plan::garbage_at, &fault_plan::exit_at};
+
+error to_error(std::uint8_t code, std::string text, frame_reader& in) {
+  in.require(code <= static_cast<std::uint8_t>(errc::interrupted));
+  return {static_cast<errc>(code), std::move(text)};
+}
+
+void put(frame_writer& out, const error& what) {
+  out.put(static_cast<std::uint8_t>(what.code));
+  out.put(what.text);
+}
+
+error take_error(frame_reader& in) {
+  std::uint8_t code = 0;
+  std::string text;
+  in.take(code);
+  in.take(text);
+  return to_error(code, std::move(text), in);
+}
+
+template <class T>
+std::optional<T> whole(const frame_reader& in, T made) {
+  return in.whole() ? std::optional(std::move(made)) : std::nullopt;
+}
+
+bool take_flag(frame_reader& in) {
+  std::uint8_t flag = 0;
+  in.take(flag);
+  in.require(flag <= 1);
+  return flag == 1;
+}
+
+} // namespace
+
+std::string encode(const letter& l) {
+  frame_writer out;
+  out.put(magic);
+  out.put(letters_version);
+  out.put(static_cast<std::uint8_t>(l.what));
+  out.put(l.of.epoch);
+  out.put(l.of.incarnation);
+  out.put(l.of.join);
+  out.put_raw(l.body.data(), l.body.size());
+  return out.done();
+}
+
+std::optional<letter> decode_letter(std::string_view bytes) {
+  constexpr std::size_t head_bytes = 4 + 2 + 1 + 3 * 8;
+  frame_reader in{bytes.substr(0, head_bytes)};
+  std::uint32_t begins = 0;
+  std::uint16_t version = 0;
+  std::uint8_t what = 0;
+  letter made;
+  in.take(begins);
+  in.take(version);
+  in.take(what);
+  in.take(made.of.epoch);
+  in.take(made.of.incarnation);
+  in.take(made.of.join);
+  in.require(begins == magic && version == letters_version && what >= 1
+             && what <= static_cast<std::uint8_t>(word::draining));
+  if (!in.whole())
+    return std::nullopt;
+  made.what = static_cast<word>(what);
+  made.body = bytes.substr(head_bytes);
+  return made;
+}
+
+std::string encode(const hello& h) {
+  frame_writer out;
+  out.put(h.build);
+  out.put(static_cast<std::uint8_t>(h.looks));
+  return out.done();
+}
+
+std::optional<hello> decode_hello(std::string_view bytes) {
+  frame_reader in{bytes};
+  hello made;
+  in.take(made.build);
+  made.looks = take_flag(in);
+  return whole(in, std::move(made));
+}
+
+std::string encode(const welcome& w) {
+  frame_writer out;
+  put(out, w.problem);
+  out.put(w.build);
+  out.put(w.host);
+  for (const auto number : {w.pid, w.lanes, w.jobs})
+    out.put(number);
+  for (const auto number : {w.restarts, w.shards, w.up_ms})
+    out.put(number);
+  out.put(w.bulk_port);
+  out.put(w.liveness_port);
+  return out.done();
+}
+
+std::optional<welcome> decode_welcome(std::string_view bytes) {
+  frame_reader in{bytes};
+  welcome made;
+  made.problem = take_error(in);
+  in.take(made.build);
+  in.take(made.host);
+  for (auto* number : {&made.pid, &made.lanes, &made.jobs})
+    in.take(*number);
+  for (auto* number : {&made.restarts, &made.shards, &made.up_ms})
+    in.take(*number);
+  in.take(made.bulk_port);
+  in.take(made.liveness_port);
+  return whole(in, std::move(made));
+}
+
+std::string encode(const assign& a) {
+  frame_writer out;
+  out.put(a.assignment);
+  for (const auto which : lane_faults)
+    out.put(a.faults.*which);
+  out.put(static_cast<std::uint8_t>(a.shared_fs));
+  return out.done();
+}
+
+std::optional<assign> decode_assign(std::string_view bytes) {
+  frame_reader in{bytes};
+  assign made;
+  in.take(made.assignment);
+  for (const auto which : lane_faults)
+    in.take(made.faults.*which);
+  made.shared_fs = take_flag(in);
+  return whole(in, std::move(made));
+}
+
+std::string encode(const error& what) {
+  frame_writer out;
+  put(out, what);
+  return out.done();
+}
+
+std::optional<error> decode_error(std::string_view bytes) {
+  frame_reader in{bytes};
+  auto made = take_error(in);
+  return whole(in, std::move(made));
+}
+
+std::string encode(const lane_news& n) {
+  frame_writer out;
+  out.put(n.lane);
+  out.put(n.life);
+  out.put(n.fault);
+  out.put(n.mark);
+  out.put(n.text);
+  return out.done();
+}
+
+std::optional<lane_news> decode_lane_news(std::string_view bytes) {
+  frame_reader in{bytes};
+  lane_news made;
+  in.take(made.lane);
+  in.take(made.life);
+  in.take(made.fault);
+  in.take(made.mark);
+  in.take(made.text);
+  return whole(in, std::move(made));
+}
+
+std::string encode(const parcel& p) {
+  frame_writer out;
+  out.put(p.lane);
+  out.put(p.life);
+  out.put(p.bytes);
+  return out.done();
+}
+
+std::optional<parcel> decode_parcel(std::string_view bytes) {
+  frame_reader in{bytes};
+  parcel made;
+  in.take(made.lane);
+  in.take(made.life);
+  in.take(made.bytes);
+  return whole(in, std::move(made));
+}
+
+std::string build_words(kernels::path by) {
+  return ready_words(by) + ", letters " + std::to_string(letters_version);
+}
+
+std::uint64_t own_incarnation() {
+  static const auto made = [] {
+    std::random_device entropy;
+    return (std::uint64_t{entropy()} << 32 | entropy()) | 1;
+  }();
+  return made;
+}
+
+} // namespace viva::actors::node

@@ -1,0 +1,310 @@
+#include "actors/node/link.hpp"
+
+#include "actors/node/middleman.hpp"
+#include "actors/node/remote_lane.hpp"
+#include "supervision/spawn.hpp"
+#include "supervision/supervisor.hpp"
+
+#include <caf/all.hpp>
+#include <caf/io/all.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <set>
+
+namespace viva::actors::node {
+namespace {
+
+using self_ptr = caf::stateful_actor<link_state>*;
+using supervision::fault;
+using std::chrono::milliseconds;
+
+struct find_node {};
+struct assign_due {
+  std::uint64_t join = 0;
+};
+struct start_again {
+  std::uint64_t join = 0;
+  std::uint32_t lane = 0;
+};
+
+constexpr milliseconds knock_patience{1'000}, answer_patience{5'000};
+constexpr std::chrono::seconds assign_patience{120}; // it reads the headers of the whole source
+constexpr milliseconds again_min{100}, again_max{5'000}, again_refused{5'000};
+
+} // namespace
+} // namespace viva::actors::node
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::find_node)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::assign_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::start_again)
+
+namespace viva::actors::node {
+namespace {
+
+void tell(self_ptr self, word what, std::string body) {
+  self->send(self->state.session, encode(letter{what, self->state.now, std::move(body)}));
+}
+
+/// Full jitter, so that many who lost the same node do not come back at one moment.
+milliseconds before_next(link_state& state) {
+  const auto longest = std::min(again_max, again_min * (1 << std::min(state.failures, 6u)));
+  ++state.failures;
+  return milliseconds{std::uniform_int_distribution<long>{longest.count() / 2,
+                                                          longest.count()}(state.dice)};
+}
+
+void lose_seats(self_ptr self, const std::string& why) {
+  for (auto& [lane, seat] : std::exchange(self->state.seats, {}))
+    if (seat.who)
+      self->send<caf::message_priority::high>(
+        seat.who, lane_lost{supervision::make_error(fault::node_lost, why), no_shard});
+}
+
+/// Lets the node go, whatever it had, and looks for it again after `pause`.
+void part(self_ptr self, board::state how, const std::string& why, milliseconds pause) {
+  auto& state = self->state;
+  lose_seats(self, state.name_of_node + ": " + why);
+  if (state.session) {
+    self->demonitor(state.session);
+    // Where it still lives it ends what it has with us, and knows no more of the job.
+    self->send_exit(state.session, caf::exit_reason::user_shutdown);
+  }
+  state.session = nullptr;
+  state.assigned = false;
+  state.now.incarnation = 0;
+  spdlog::warn("node {}: {}", state.name_of_node, why);
+  state.options.nodes->note(state.name_of_node, how, why);
+  self->delayed_send(self, pause, find_node{});
+}
+
+void lose_node(self_ptr self, const std::string& why) {
+  part(self, board::state::away, why, before_next(self->state));
+}
+
+void refuse_node(self_ptr self, const std::string& why) {
+  part(self, board::state::refused, why, again_refused);
+}
+
+void start_lane(self_ptr self, std::uint32_t lane) {
+  auto& state = self->state;
+  const auto join = state.now.join;
+  const auto life = state.seats[lane].life;
+  remote_lane_options options{state.name_of_node + "/lane-" + std::to_string(lane),
+                              caf::actor_cast<caf::actor>(self), lane, life, join, {}};
+  supervision::child_spec spec;
+  spec.id = options.id;
+  spec.restart = supervision::temporary;
+  spec.start = [options, meters = state.options.meters](caf::event_based_actor* sup) mutable {
+    options.meter = meters->hang(options.id);
+    options.meter->begin_life();
+    return supervision::spawn(sup, remote_lane, options);
+  };
+  const auto is_current = [self, lane, life, join] {
+    const auto seat = self->state.seats.find(lane);
+    return self->state.now.join == join && seat != self->state.seats.end()
+           && seat->second.life == life;
+  };
+  self->request(state.options.lanes(), caf::infinite, supervision::start_child{std::move(spec)})
+    .then(
+      [self, lane, is_current](const supervision::started& up) {
+        if (is_current())
+          self->state.seats[lane].who = up.who;
+        else
+          self->send(up.who, lane_lost{supervision::make_error(fault::node_lost), no_shard});
+      },
+      [self, lane, join, is_current](const caf::error&) { // the life before is not buried yet
+        if (is_current())
+          self->delayed_send(self, again_min, start_again{join, lane});
+      });
+}
+
+caf::error reason_from(const lane_news& news) {
+  if (news.fault == 0 || news.fault > static_cast<std::uint8_t>(fault::node_lost))
+    return supervision::make_error(fault::killed, news.text);
+  return supervision::make_error(static_cast<fault>(news.fault), news.text);
+}
+
+void lane_went(self_ptr self, const lane_news& news) {
+  const auto seat = self->state.seats.find(news.lane);
+  if (seat == self->state.seats.end() || seat->second.life != news.life)
+    return;
+  if (seat->second.who)
+    self->send(seat->second.who, lane_lost{reason_from(news), news.mark});
+  self->state.seats.erase(seat);
+}
+
+void begin_work(self_ptr self) {
+  auto& state = self->state;
+  state.assigned = true;
+  state.failures = 0;
+  spdlog::info("node {}: up", state.name_of_node);
+  state.options.nodes->note(state.name_of_node, board::state::up);
+}
+
+void take_letter(self_ptr self, const letter& from) {
+  auto& state = self->state;
+  const auto bad = [&] { lose_node(self, "it spoke nonsense"); };
+  switch (from.what) {
+    case word::assigned: {
+      const auto problem = decode_error(from.body);
+      if (!problem)
+        return bad();
+      return problem->code == errc::ok ? begin_work(self) : refuse_node(self, problem->text);
+    }
+    case word::lane_up: {
+      const auto news = decode_lane_news(from.body);
+      if (!news || !state.assigned)
+        return bad();
+      state.seats[news->lane] = {news->life, nullptr};
+      return start_lane(self, news->lane);
+    }
+    case word::lane_down: {
+      const auto news = decode_lane_news(from.body);
+      return news ? lane_went(self, *news) : bad();
+    }
+    case word::receipts: {
+      auto what = decode_parcel(from.body);
+      if (!what)
+        return bad();
+      const auto seat = state.seats.find(what->lane);
+      if (seat != state.seats.end() && seat->second.life == what->life && seat->second.who)
+        self->send(seat->second.who, lane_heard{std::move(what->bytes)});
+      return;
+    }
+    case word::draining:
+      for (const auto& [lane, seat] : state.seats)
+        if (seat.who)
+          self->send(seat.who, lane_drains{});
+      return;
+    default:
+      return bad();
+  }
+}
+
+void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
+  auto& state = self->state;
+  const auto from = decode_letter(answer);
+  const auto said = from && from->what == word::welcome ? decode_welcome(from->body)
+                                                        : std::nullopt;
+  if (!said)
+    return refuse_node(self, "it answers, but not as a node of this version does");
+  if (said->build != state.build)
+    return refuse_node(self, "it is another build (" + said->build + "; this is " + state.build
+                               + "); run the same viva everywhere");
+  if (said->problem.code != errc::ok)
+    return refuse_node(self, said->problem.text);
+  if (!session || from->of.incarnation == 0)
+    return lose_node(self, "it gave no session");
+  state.now.incarnation = from->of.incarnation;
+  state.session = session;
+  self->monitor<caf::message_priority::high>(session);
+  tell(self, word::assign,
+       encode(assign{state.options.site->assignment, state.options.site->faults,
+                     state.options.shared_fs}));
+  self->delayed_send(self, assign_patience, assign_due{state.now.join});
+}
+
+/// An answer to what was asked when `join` was the count, and not since.
+template <class Do>
+void if_still(self_ptr self, std::uint64_t join, Do then) {
+  if (self->state.now.join == join && !self->state.session)
+    then();
+}
+
+void say_hello(self_ptr self, const caf::actor& reception) {
+  const auto join = ++self->state.now.join;
+  const auto& state = self->state;
+  self
+    ->request(reception, answer_patience,
+              encode(letter{word::hello, state.now, encode(hello{state.build, false})}))
+    .then(
+      [self, join](const std::string& answer, const caf::actor& session) {
+        if_still(self, join, [&] { meet(self, answer, session); });
+      },
+      [self, join](const caf::error& why) {
+        if_still(self, join, [&] {
+          lose_node(self, "no answer (" + supervision::to_text(why) + ")");
+        });
+      });
+}
+
+void look_for(self_ptr self) {
+  const auto& where = self->state.options.where;
+  if (auto there = knock(where, knock_patience); !there)
+    return lose_node(self, there.error().text);
+  const auto join = self->state.now.join;
+  self
+    ->request(connector(self->system()), answer_patience, caf::connect_atom::value, where.host,
+              where.port)
+    .then(
+      [self, join](const caf::node_id&, const caf::strong_actor_ptr& who,
+                   const std::set<std::string>&) {
+        if_still(self, join, [&] {
+          if (who)
+            say_hello(self, caf::actor_cast<caf::actor>(who));
+          else
+            lose_node(self, "nobody receives there");
+        });
+      },
+      [self, join](const caf::error& why) {
+        if_still(self, join, [&] {
+          lose_node(self, "no connection (" + supervision::to_text(why) + ")");
+        });
+      });
+}
+
+void pass_on(self_ptr self, const lane_says& what) {
+  auto& state = self->state;
+  const auto seat = state.seats.find(what.lane);
+  if (!state.session || what.join != state.now.join || seat == state.seats.end()
+      || seat->second.life != what.life)
+    return; // it has been told, or will be, that it is lost
+  // The conductor may be quicker than the supervisor with its word that the lane is started.
+  seat->second.who = caf::actor_cast<caf::actor>(self->current_sender());
+  tell(self, word::work, encode(parcel{what.lane, what.life, what.order}));
+}
+
+} // namespace
+
+caf::behavior link(self_ptr self, link_options options) {
+  auto& state = self->state;
+  state.options = std::move(options);
+  state.name_of_node = state.options.where.text();
+  state.build = build_words(kernels::path::reference);
+  state.now.epoch = own_incarnation();
+  state.options.nodes->note(state.name_of_node, board::state::away, "not reached yet");
+  self->set_down_handler([self](const caf::down_msg& down) {
+    if (self->state.session && down.source == self->state.session.address())
+      lose_node(self, "lost (" + supervision::to_text(down.reason) + ")");
+  });
+  self->send(self, find_node{});
+  return {
+    [self](find_node) {
+      if (!self->state.session)
+        look_for(self);
+    },
+    [self](const assign_due& due) {
+      if (self->state.session && self->state.now.join == due.join && !self->state.assigned)
+        lose_node(self, "it did not take the job in time");
+    },
+    [self](const std::string& bytes) {
+      const auto from = decode_letter(bytes);
+      if (self->state.session && from && from->of == self->state.now)
+        take_letter(self, *from);
+    },
+    [self](const lane_says& what) { pass_on(self, what); },
+    [self](const lane_distrusts& what) {
+      if (self->state.session && what.join == self->state.now.join)
+        lose_node(self, "it spoke nonsense: " + what.why);
+    },
+    [self](const start_again& what) {
+      const auto seat = self->state.seats.find(what.lane);
+      if (self->state.now.join == what.join && seat != self->state.seats.end()
+          && !seat->second.who)
+        start_lane(self, what.lane);
+    },
+  };
+}
+
+} // namespace viva::actors::node

@@ -1,0 +1,59 @@
+#pragma once
+
+// Link: what a coordinator has with one node. Finds it, again whenever it was lost, gives it the
+// job, and starts a remote lane in the lane supervisor for each life of a lane there.
+//
+//   hears   letters       from the node's session (letters.hpp); those of another stamp are dropped
+//           lane_says     from remote lanes: work, passed on
+//   asks    the node's reception: hello; the lane supervisor: start_child
+//   ends    when stopped
+//   child   permanent, of the supervisor of links; detached, because finding a node blocks
+//
+// A link retries a connection and restarts nobody: lanes of a lost node end with `node_lost`, which
+// blames no work, and the conductor runs elsewhere what they had.
+
+#include "actors/messages.hpp"
+#include "actors/meter.hpp"
+#include "actors/node/address.hpp"
+#include "actors/node/board.hpp"
+#include "actors/node/letters.hpp"
+
+#include <caf/stateful_actor.hpp>
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+
+namespace viva::actors::node {
+
+struct link_options {
+  address where;
+  site_ptr site; ///< Its assignment is what the node is given.
+  bool shared_fs = true;
+  std::function<caf::actor()> lanes; ///< The lane supervisor of now.
+  std::shared_ptr<board> nodes;
+  std::shared_ptr<meter_board> meters;
+};
+
+struct link_state {
+  struct seat {
+    std::uint32_t life = 0;
+    caf::actor who; ///< Null until it is started.
+  };
+  link_options options;
+  std::string name_of_node; ///< As it was said on the command line.
+  std::string build;
+  stamp now;              ///< Of the node that it has something with; incarnation 0: with none.
+  caf::actor session;     ///< Null where it has none.
+  bool assigned = false;  ///< The node has the job.
+  std::map<std::uint32_t, seat> seats; ///< By the node's number of the lane.
+  std::uint32_t failures = 0;          ///< In a row.
+  std::mt19937 dice{std::random_device{}()};
+  static inline const char* name = "link";
+};
+
+caf::behavior link(caf::stateful_actor<link_state>* self, link_options options);
+
+} // namespace viva::actors::node

@@ -1,0 +1,97 @@
+#include "actors/node/middleman.hpp"
+
+#include "supervision/descriptor.hpp"
+#include "supervision/reason.hpp"
+
+#include <caf/all.hpp>
+#include <caf/io/all.hpp>
+#include <caf/openssl/all.hpp>
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace viva::actors::node {
+namespace {
+
+// A handshake that takes longer than one beat is taken for a lost connection; a connection is lost
+// without ten of them. Death is noticed sooner, by liveness.
+constexpr caf::timespan beat = std::chrono::seconds{1}, lost_after = std::chrono::seconds{10};
+
+bool encrypts(const caf::actor_system& system) {
+  return !system.config().openssl_certificate.empty();
+}
+
+/// 0, or why not.
+int reach(const addrinfo& where, std::chrono::milliseconds patience) {
+  const supervision::descriptor fd{
+    ::socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  if (!fd)
+    return errno;
+  if (::connect(fd.get(), where.ai_addr, where.ai_addrlen) == 0)
+    return 0;
+  if (errno != EINPROGRESS)
+    return errno;
+  pollfd wait{.fd = fd.get(), .events = POLLOUT, .revents = 0};
+  if (::poll(&wait, 1, static_cast<int>(patience.count())) <= 0)
+    return ETIMEDOUT;
+  int problem = 0;
+  socklen_t bytes = sizeof problem;
+  ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &problem, &bytes);
+  return problem;
+}
+
+} // namespace
+
+void load_middleman(caf::actor_system_config& config, const std::optional<tls_files>& security) {
+  config.set("middleman.heartbeat-interval", beat);
+  config.set("middleman.connection-timeout", lost_after);
+  config.set("middleman.app-identifiers", std::vector<std::string>{"viva-nodes-1"});
+  config.load<caf::io::middleman>();
+  if (!security)
+    return;
+  config.openssl_certificate = security->certificate.native();
+  config.openssl_key = security->key.native();
+  config.openssl_cafile = security->authority.native();
+  config.load<caf::openssl::manager>();
+}
+
+expected<std::uint16_t> publish(const caf::actor& whom, const address& where) {
+  auto& system = whom.home_system();
+  const auto* host = where.host.c_str();
+  const auto bound = encrypts(system)
+                       ? caf::openssl::publish(whom, where.port, host, true)
+                       : system.middleman().publish(whom, where.port, host, true);
+  if (!bound)
+    return fail(errc::bad_option, where.text() + ": cannot be listened on ("
+                                    + supervision::to_text(bound.error())
+                                    + "); is it an address of this machine, and is its port free?");
+  return *bound;
+}
+
+caf::io::middleman_actor connector(caf::actor_system& system) {
+  return encrypts(system) ? system.openssl_manager().actor_handle()
+                          : system.middleman().actor_handle();
+}
+
+expected<void> knock(const address& where, std::chrono::milliseconds patience) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  const auto why = ::getaddrinfo(where.host.c_str(), std::to_string(where.port).c_str(), &hints,
+                                 &found);
+  if (why != 0)
+    return fail(errc::fault, where.text() + ": " + ::gai_strerror(why));
+  int problem = ETIMEDOUT;
+  for (const auto* each = found; each != nullptr && problem != 0; each = each->ai_next)
+    problem = reach(*each, patience);
+  ::freeaddrinfo(found);
+  if (problem != 0)
+    return fail(errc::fault, where.text() + ": " + std::strerror(problem));
+  return {};
+}
+
+} // namespace viva::actors::node

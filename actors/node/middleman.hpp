@@ -1,0 +1,32 @@
+#pragma once
+
+// Middleman: CAF's, which carries letters between coordinator and nodes, set up as it is safe.
+//
+// CAF 0.17 by itself binds every interface, beats no heart, lets connect() block for minutes, and
+// falls to anonymous encryption where certificates are missing. Here addresses are said, hearts
+// beat on both sides, a connection is tried first without CAF, and TLS has certificates or is off.
+
+#include "actors/node/address.hpp"
+#include "actors/node/tls.hpp"
+
+#include <caf/fwd.hpp>
+#include <caf/io/middleman_actor.hpp>
+
+#include <chrono>
+#include <optional>
+
+namespace viva::actors::node {
+
+/// Before the actor system is made.
+void load_middleman(caf::actor_system_config& config, const std::optional<tls_files>& security);
+
+/// Lets others find `whom`; the port that was bound.
+expected<std::uint16_t> publish(const caf::actor& whom, const address& where);
+
+/// Who connects: asked (connect_atom, host, port) by an actor, with a timeout.
+caf::io::middleman_actor connector(caf::actor_system& system);
+
+/// Whether somebody listens there. Blocks no longer than `patience`.
+expected<void> knock(const address& where, std::chrono::milliseconds patience);
+
+} // namespace viva::actors::node

@@ -1,0 +1,57 @@
+#include "actors/node/node_site.hpp"
+
+#include "actors/assignment.hpp"
+#include "actors/node/roots.hpp"
+
+namespace viva::actors::node {
+namespace {
+
+bool any(const fault_plan& f) {
+  return f.throw_every != 0 || f.poison != 0 || f.crash_at != 0 || f.abort_at != 0
+         || f.hang_at != 0 || f.oom_at != 0 || f.garbage_at != 0 || f.exit_at != 0;
+}
+
+/// OUT.partial as this machine numbers it. A network file system keeps the inode on every machine,
+/// not the device.
+expected<file_identity> find_partial(const assignment& job) {
+  if (job.partial == file_identity{})
+    return job.partial;
+  const auto name = partial_path(output_of(job));
+  const auto here = real_disk().identity(name);
+  if (here.inode != job.partial.inode)
+    return fail(errc::bad_option, name.string()
+                                    + (here.inode == 0 ? ": is not there" : ": is another file")
+                                    + " on this node; with --shared-fs all must see one file "
+                                      "system by the same names");
+  return here;
+}
+
+} // namespace
+
+expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
+  if (any(what.faults) && !facts.allow_faults)
+    return fail(errc::bad_option, "faults on purpose were not allowed to this node; start it with "
+                                  "--allow-faults");
+  auto job = decode_assignment(what.assignment);
+  if (!job)
+    return tl::unexpected(job.error());
+  for (const auto& each : paths_of(*job))
+    if (auto below = check_below(facts.roots, each); !below)
+      return tl::unexpected(below.error());
+  resize(*job, facts.limits.lanes, facts.limits);
+  auto partial = find_partial(*job);
+  if (!partial)
+    return tl::unexpected(partial.error());
+  auto work = plan_again(*job);
+  if (!work)
+    return tl::unexpected(work.error());
+  static std::atomic<std::uint64_t> steps{0}; // lanes that are threads have nobody who counts
+  auto place = workplace::join(*work, output_of(*job), *partial, steps);
+  if (!place)
+    return tl::unexpected(place.error());
+  auto site = std::make_shared<job_site>(std::move(*work), std::move(*place), what.faults, false);
+  site->assignment = encode(std::move(*job), site->work, *partial);
+  return site;
+}
+
+} // namespace viva::actors::node

@@ -1,0 +1,33 @@
+#pragma once
+
+// Reception: a node's only published actor. Looks at who comes, and lets sessions be started.
+//
+//   hears   a hello, as a letter   -> welcome, as a letter, and a session where it may come in
+//           leave                  the node drains: nobody comes in any more, all are told
+//   child   temporary, of the node's job supervisor: without it the node ends, and whoever started
+//           the node starts it again
+
+#include "actors/node/session.hpp"
+
+#include <atomic>
+
+namespace viva::actors::node {
+
+struct reception_options {
+  std::shared_ptr<const node_facts> facts;
+  caf::actor jobs; ///< The supervisor of sessions.
+  std::function<welcome()> look; ///< How the node is.
+  std::shared_ptr<std::atomic<std::uint32_t>> sessions; ///< How many there are.
+};
+
+struct reception_state {
+  reception_options options;
+  std::map<caf::actor_addr, caf::actor> sessions;
+  std::uint64_t visits = 0;
+  bool drains = false;
+  static inline const char* name = "reception";
+};
+
+caf::behavior reception(caf::stateful_actor<reception_state>* self, reception_options options);
+
+} // namespace viva::actors::node

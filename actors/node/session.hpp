@@ -1,0 +1,63 @@
+#pragma once
+
+// Session: what a node has with one coordinator. Plays the conductor to the node's own lanes and
+// passes on, in letters, what the coordinator's conductor and they have to say to each other.
+//
+//   hears   letters        from the link; those of another stamp are dropped
+//           child_up, child_down from the node's lane supervisor; batch_receipt from its lanes
+//           leave          the node drains
+//   ends    with its link or the connection to it; where no job comes
+//   child   temporary, of the node's job supervisor; detached, because it reads headers and syncs
+//
+// A lane that is at work when the link is lost ends that work: it writes the bytes that whoever
+// gets the ticket next writes, too, and its receipt finds nobody.
+
+#include "actors/messages.hpp"
+#include "actors/node/letters.hpp"
+
+#include <caf/stateful_actor.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace viva::actors::node {
+
+/// What a node's receptions and sessions know of it.
+struct node_facts {
+  std::string build;
+  std::vector<std::filesystem::path> roots;
+  job_limits limits;                 ///< Memory and lanes of this machine.
+  std::function<caf::actor()> lanes; ///< The lane supervisor of now.
+  bool allow_faults = false;
+};
+
+struct session_options {
+  std::shared_ptr<const node_facts> facts;
+  caf::actor link;
+  stamp with;
+};
+
+struct session_state {
+  struct seat {
+    std::uint32_t number = 0, life = 0;
+    caf::actor who; ///< Null while it is down.
+    lane_mark mark;
+  };
+  session_options options;
+  site_ptr site;
+  std::map<std::string, seat> seats; ///< By the id of the lane here.
+  std::vector<parcel> unsent;        ///< Receipts whose bytes are not known to be durable.
+  bool flushes = false;
+  static inline const char* name = "session";
+};
+
+caf::behavior session(caf::stateful_actor<session_state>* self, session_options options);
+
+struct leave {};
+
+} // namespace viva::actors::node
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::leave)

@@ -6,7 +6,7 @@ find_dependency(tl-expected CONFIG)
 find_dependency(hwy CONFIG)
 find_dependency(nlohmann_json CONFIG)
 find_dependency(spdlog CONFIG)
-find_dependency(OpenSSL)
+find_dependency(OpenSSL 3.0)
 find_dependency(CAF 0.17.6 COMPONENTS core io openssl)
 file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/viva_tensorTargets.cmake VIVA_WITH_CUDA
      REGEX "CUDA::cudart_static" LIMIT_COUNT 1)

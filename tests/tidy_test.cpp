@@ -81,7 +81,11 @@ constexpr file_law exceptions[] = {
     {"actors/job.hpp", "caf", false},     {"supervision/house", "boost", true},
     {"actors/job_policy", "caf", false},  {"actors/findings", "caf", false},
     {"actors/journal_", "caf", false},    {"actors/disk", "caf", false},
-    {"actors/transfer", "boost", true},   {"actors/http", "boost", true},
+    {"actors/node/bulk", "boost", true},  {"actors/http", "boost", true},
+    {"actors/node/network", "boost", true}, {"actors/node/stream", "boost", true},
+    {"actors/node/tls", "boost", true},   {"actors/node/tls", "openssl", true},
+    {"actors/node/certificates", "openssl", true},
+    {"actors/node/bulk", "caf", false},   {"actors/node/stream", "caf", false},
     {"kernels/device.", "cuda", true},    {"actors/selection.cpp", "re2", true},
     {"actors/pipeline/exposition.cpp", "prometheus", true},
     {"supervision/channel", "caf", false}, {"supervision/pulse", "caf", false},
@@ -291,6 +295,9 @@ TEST_CASE("tidy: a forbidden include is caught in every folder", "[tidy]") {
   CHECK(refused("actors/plan_read.cpp", "<caf/all.hpp>"));
   CHECK(refused("actors/job_policy.cpp", "<caf/all.hpp>"));
   CHECK(refused("actors/lane.cpp", "<boost/asio.hpp>"));
+  CHECK(refused("actors/node/wire.cpp", "<boost/asio.hpp>"));
+  CHECK(refused("actors/node/bulk_server.cpp", "<caf/all.hpp>"));
+  CHECK(refused("actors/node/stream.cpp", "<openssl/ssl.h>"));
   CHECK(refused("supervision/supervisor.cpp", "<boost/asio.hpp>"));
   CHECK(refused("supervision/channel.cpp", "<caf/all.hpp>"));
   CHECK(refused("actors/plan_quantize.cpp", "<re2/re2.h>"));

@@ -85,7 +85,8 @@ public:
 
 private:
   struct house;
-  explicit bulk_server(std::shared_ptr<house> made);
+  bulk_server(std::shared_ptr<network> threads, std::shared_ptr<house> made);
+  std::shared_ptr<network> x_threads;
   std::shared_ptr<house> x_house;
 };
 
@@ -111,6 +112,7 @@ public:
 
 private:
   struct connection;
+  std::shared_ptr<network> x_threads;
   std::shared_ptr<connection> x_connection;
 };
 

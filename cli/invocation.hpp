@@ -78,6 +78,7 @@ void add_dequantize(CLI::App&, invocation&);
 void add_compare(CLI::App&, invocation&);
 void add_inspect(CLI::App&, invocation&);
 void add_node(CLI::App&, invocation&);
+void add_nodes(CLI::App&, invocation&);
 void add_info(CLI::App&, invocation&);
 void add_attention(CLI::App&, invocation&);
 void add_bench(CLI::App&, invocation&);

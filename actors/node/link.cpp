@@ -23,6 +23,9 @@ struct find_node {};
 struct assign_due {
   std::uint64_t join = 0;
 };
+struct ask_again {
+  std::uint64_t join = 0;
+};
 struct start_again {
   std::uint64_t join = 0;
   std::uint32_t lane = 0;
@@ -30,6 +33,7 @@ struct start_again {
 
 constexpr milliseconds knock_patience{1'000}, answer_patience{5'000};
 constexpr std::chrono::seconds assign_patience{120}; // it reads the headers of the whole source
+constexpr milliseconds ask_every{500}, silent_after{3'000}, own_lag_min{300};
 constexpr milliseconds again_min{100}, again_max{5'000}, again_refused{5'000};
 
 } // namespace
@@ -37,6 +41,7 @@ constexpr milliseconds again_min{100}, again_max{5'000}, again_refused{5'000};
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::find_node)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::assign_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::ask_again)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::start_again)
 
 namespace viva::actors::node {
@@ -182,6 +187,31 @@ void take_letter(self_ptr self, const letter& from) {
   }
 }
 
+std::string hello_letter(const link_state& state, bool looks) {
+  return encode(letter{word::hello, state.now, encode(hello{state.build, looks})});
+}
+
+/// Judges the silence so far, then asks once more.
+void listen(self_ptr self, std::uint64_t join) {
+  auto& state = self->state;
+  if (!state.session || state.now.join != join)
+    return;
+  const auto now = std::chrono::steady_clock::now();
+  if (const auto lag = now - state.asked - ask_every; lag > own_lag_min)
+    state.heard += lag; // we were not run; it may have answered all the while
+  state.asked = now;
+  if (now - state.heard > silent_after)
+    return lose_node(self, "silent for 3 s");
+  self->request(state.reception, silent_after, hello_letter(state, true))
+    .then(
+      [self, join](const std::string&, const caf::actor&) {
+        if (self->state.now.join == join)
+          self->state.heard = std::chrono::steady_clock::now();
+      },
+      [](const caf::error&) {}); // its silence is judged above
+  self->delayed_send(self, ask_every, ask_again{join});
+}
+
 void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
   auto& state = self->state;
   const auto from = decode_letter(answer);
@@ -203,6 +233,8 @@ void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
        encode(assign{state.options.site->assignment, state.options.site->faults,
                      state.options.shared_fs}));
   self->delayed_send(self, assign_patience, assign_due{state.now.join});
+  state.heard = state.asked = std::chrono::steady_clock::now();
+  self->delayed_send(self, ask_every, ask_again{state.now.join});
 }
 
 /// An answer to what was asked when `join` was the count, and not since.
@@ -214,10 +246,8 @@ void if_still(self_ptr self, std::uint64_t join, Do then) {
 
 void say_hello(self_ptr self, const caf::actor& reception) {
   const auto join = ++self->state.now.join;
-  const auto& state = self->state;
-  self
-    ->request(reception, answer_patience,
-              encode(letter{word::hello, state.now, encode(hello{state.build, false})}))
+  self->state.reception = reception;
+  self->request(reception, answer_patience, hello_letter(self->state, false))
     .then(
       [self, join](const std::string& answer, const caf::actor& session) {
         if_still(self, join, [&] { meet(self, answer, session); });
@@ -288,6 +318,7 @@ caf::behavior link(self_ptr self, link_options options) {
       if (self->state.session && self->state.now.join == due.join && !self->state.assigned)
         lose_node(self, "it did not take the job in time");
     },
+    [self](const ask_again& what) { listen(self, what.join); },
     [self](const std::string& bytes) {
       const auto from = decode_letter(bytes);
       if (self->state.session && from && from->of == self->state.now)

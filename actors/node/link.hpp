@@ -9,6 +9,9 @@
 //   ends    when stopped
 //   child   permanent, of the supervisor of links; detached, because finding a node blocks
 //
+// While it has a session it asks the reception every half second how it is, and gives a node up
+// that was silent for 3 s. Where it was itself not run meanwhile, so much more.
+//
 // A link retries a connection and restarts nobody: lanes of a lost node end with `node_lost`, which
 // blames no work, and the conductor runs elsewhere what they had.
 
@@ -46,7 +49,8 @@ struct link_state {
   std::string name_of_node; ///< As it was said on the command line.
   std::string build;
   stamp now;              ///< Of the node that it has something with; incarnation 0: with none.
-  caf::actor session;     ///< Null where it has none.
+  caf::actor reception, session; ///< Null where it has none.
+  std::chrono::steady_clock::time_point heard, asked; ///< From it, and it, last.
   bool assigned = false;  ///< The node has the job.
   std::map<std::uint32_t, seat> seats; ///< By the node's number of the lane.
   std::uint32_t failures = 0;          ///< In a row.

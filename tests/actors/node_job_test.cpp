@@ -258,3 +258,57 @@ TEST_CASE("nodes: addresses that leave the machine need certificates or --insecu
   CHECK(job.code == 2);
   CHECK(job.out.find("--insecure") != std::string::npos);
 }
+
+TEST_CASE("nodes: a silent one is given up within seconds, and found again when it wakes") {
+  const ground on;
+  node_process a(on.folder.path(), may_hang), b(on.folder.path(), may_hang);
+  held_job job(on, a.address() + "," + b.address());
+  REQUIRE(job.is_held());
+  ::kill(b.pid(), SIGSTOP);
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(comes_true([&] { return job.err().find(b.address() + ": silent") != std::string::npos; }));
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{9}); // 3.5 when it is quiet
+  report_of(job.wait());
+  CHECK(files_in(on.out("out")) == on.truth);
+  ::kill(b.pid(), SIGCONT);
+  fs::remove_all(on.out("out"));
+  report_of(viva::tests::viva(on.quantize("out", b.address())));
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
+TEST_CASE("nodes: a coordinator that was itself stopped gives nobody up") {
+  const ground on;
+  node_process a(on.folder.path(), {"--allow-faults", "--stall-seconds", "5"});
+  held_job job(on, a.address());
+  REQUIRE(job.is_held());
+  ::kill(job.pid(), SIGSTOP);
+  ::poll(nullptr, 0, 4'000); // longer than a node may be silent
+  ::kill(job.pid(), SIGCONT);
+  const auto done = job.wait();
+  report_of(done);
+  CHECK(done.err.find("silent") == std::string::npos);
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
+TEST_CASE("nodes: `viva nodes` tells who is up, and who is another build or away") {
+  const ground on("nf4", "1MiB");
+  node_process a(on.folder.path());
+  node_process b(on.folder.path(), {"--allow-faults", "--claim-build", "viva 9.9"});
+  const auto gone = std::make_unique<node_process>(on.folder.path());
+  gone->end(SIGTERM);
+  report_of(viva::tests::viva(on.quantize("out", a.address())));
+  const auto one = viva::tests::viva({"nodes", "--nodes", a.address(), "--json"});
+  CHECK(one.code == 0);
+  const auto fit = nlohmann::json::parse(one.out)["nodes"][0];
+  CHECK(fit["up"] == true);
+  CHECK(fit["lanes"] == 2);
+  CHECK(fit["shards"].get<int>() > 0);
+  CHECK(fit["pid"] == a.pid());
+  const auto all = viva::tests::viva(
+    {"nodes", "--nodes", a.address() + "," + b.address() + "," + gone->address(), "--json"});
+  CHECK(all.code == 1);
+  const auto seen = nlohmann::json::parse(all.out)["nodes"];
+  REQUIRE(seen.size() == 3);
+  CHECK(seen[1]["same_build"] == false);
+  CHECK(seen[2]["up"] == false);
+}

@@ -1,0 +1,26 @@
+#pragma once
+
+// Look: how nodes are, for whoever asks. The library's door for `viva nodes`.
+
+#include "actors/job.hpp"
+
+namespace viva {
+
+struct node_view {
+  std::string address;
+  std::string problem; ///< Why there is nothing below; empty: it answered.
+  std::string host, build;
+  std::uint32_t pid = 0;
+  std::uint32_t lanes = 0;
+  std::uint32_t jobs = 0;        ///< Coordinators that it works for now.
+  std::uint64_t restarts = 0;    ///< Of its lanes, since it began.
+  std::uint64_t shards = 0;      ///< That its lanes did.
+  double up_seconds = 0;
+  bool same_build = false; ///< As this program.
+};
+
+/// Asks the nodes that `limits` names, one after the other, each for some seconds at most. Fails
+/// where an address is none, or needs certificates that were not named.
+expected<std::vector<node_view>> look_at_nodes(const job_limits& limits);
+
+} // namespace viva

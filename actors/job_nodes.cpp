@@ -1,5 +1,7 @@
 #include "actors/job_nodes.hpp"
 
+#include "actors/node/middleman.hpp"
+
 namespace viva::actors {
 
 expected<job_nodes> job_nodes::of(const job_limits& limits) {
@@ -18,9 +20,10 @@ expected<job_nodes> job_nodes::of(const job_limits& limits) {
   if (!limits.shared_fs)
     return fail(errc::bad_option, "--nodes: work on files that every node sees by the same names "
                                   "only; say --shared-fs where they do");
-  if (const auto encrypts = node::needs_tls(made.x_all, !limits.tls.empty(), limits.insecure);
-      !encrypts)
-    return tl::unexpected(encrypts.error());
+  auto security = node::security_of(made.x_all, limits.tls, limits.insecure);
+  if (!security)
+    return tl::unexpected(security.error());
+  made.x_security = std::move(*security);
   return made;
 }
 

@@ -78,10 +78,11 @@ expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
       return tl::unexpected(where.error());
     all.push_back(std::move(*where));
   }
-  if (const auto encrypts = needs_tls(all, !limits.tls.empty(), limits.insecure); !encrypts)
-    return tl::unexpected(encrypts.error());
+  const auto security = security_of(all, limits.tls, limits.insecure);
+  if (!security)
+    return tl::unexpected(security.error());
   caf::actor_system_config config;
-  load_middleman(config, std::nullopt);
+  load_middleman(config, *security);
   caf::actor_system system{config};
   caf::scoped_actor self{system};
   std::vector<node_view> seen;

@@ -47,6 +47,22 @@ int reach(const addrinfo& where, std::chrono::milliseconds patience) {
 
 } // namespace
 
+expected<std::optional<tls_files>> security_of(const std::vector<address>& all,
+                                               const std::filesystem::path& folder,
+                                               bool insecure) {
+  const auto encrypts = needs_tls(all, !folder.empty(), insecure);
+  if (!encrypts)
+    return tl::unexpected(encrypts.error());
+  if (!*encrypts)
+    return std::nullopt;
+  auto files = tls_files_in(folder);
+  if (!files)
+    return tl::unexpected(files.error());
+  if (auto good = load_tls(*files); !good) // CAF would say no more than that nobody gets in
+    return tl::unexpected(good.error());
+  return std::optional(std::move(*files));
+}
+
 void load_middleman(caf::actor_system_config& config, const std::optional<tls_files>& security) {
   config.set("middleman.heartbeat-interval", beat);
   config.set("middleman.connection-timeout", lost_after);

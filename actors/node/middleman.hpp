@@ -17,6 +17,11 @@
 
 namespace viva::actors::node {
 
+/// The certificates that connections to or on these addresses must have, none where they may do
+/// without. Fails where they must and there are none, or those of the folder are not good.
+expected<std::optional<tls_files>> security_of(const std::vector<address>& all,
+                                               const std::filesystem::path& folder, bool insecure);
+
 /// Before the actor system is made.
 void load_middleman(caf::actor_system_config& config, const std::optional<tls_files>& security);
 

@@ -81,16 +81,17 @@ expected<void> run_node(const node_spec& spec, const node_observer& observer) {
   auto roots = parse_roots(spec.roots);
   if (!roots)
     return tl::unexpected(roots.error());
-  const auto encrypts = needs_tls({*where}, !spec.limits.tls.empty(), spec.limits.insecure);
-  if (!encrypts)
-    return tl::unexpected(encrypts.error());
+  auto security = security_of({*where}, spec.limits.tls, spec.limits.insecure);
+  if (!security)
+    return tl::unexpected(security.error());
   facts->build = spec.claims.empty() ? build_words(kernels::path::simd) : spec.claims;
   facts->roots = std::move(*roots);
   facts->limits = spec.limits;
   if (facts->limits.lanes == 0)
     facts->limits.lanes = std::max(1u, std::thread::hardware_concurrency());
   facts->allow_faults = spec.allow_faults;
-  auto lives = tree::grow(facts->limits.lanes, nullptr, facts->limits, {.on = true});
+  auto lives = tree::grow(facts->limits.lanes, nullptr, facts->limits,
+                          {.on = true, .security = std::move(*security)});
   if (!lives)
     return tl::unexpected(lives.error());
   facts->lanes = [&lives] { return lives->lanes(); };

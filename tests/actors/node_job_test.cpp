@@ -1,5 +1,6 @@
 // One job over nodes: the same bytes from one, two and three of them, whatever falls over.
 
+#include "actors/node/certificates.hpp"
 #include "tests/actors/node_processes.hpp"
 
 #include <algorithm>
@@ -311,4 +312,29 @@ TEST_CASE("nodes: `viva nodes` tells who is up, and who is another build or away
   REQUIRE(seen.size() == 3);
   CHECK(seen[1]["same_build"] == false);
   CHECK(seen[2]["up"] == false);
+}
+
+TEST_CASE("nodes: with certificates all is as without, and who has none of ours gets no answer") {
+  const ground on;
+  const auto ours = on.folder / "ours", foreign = on.folder / "foreign";
+  for (const auto& each : {ours, foreign})
+    REQUIRE(actors::node::make_certificates(each, {.names = {"node", "coordinator"}}));
+  const words tls{"--tls", (ours / "node").string()};
+  node_process a(on.folder.path(), tls), b(on.folder.path(), tls);
+  const auto nodes = a.address() + "," + b.address();
+  const words strangers[] = {{"--tls", (foreign / "coordinator").string()}, {}};
+  for (const auto& each : strangers) {
+    auto more = each;
+    more.insert(more.end(), {"--node-timeout", "2"});
+    const auto refused = viva::tests::viva(on.quantize("out", nodes, more));
+    CHECK(refused.code == 1);
+    CHECK(refused.out.find("no node was to be had") != std::string::npos);
+  }
+  const words member{"--tls", (ours / "coordinator").string()};
+  report_of(viva::tests::viva(on.quantize("out", nodes, member)));
+  CHECK(files_in(on.out("out")) == on.truth);
+  const auto broken = viva::tests::viva(
+    on.quantize("other", nodes, {"--tls", (on.folder / "nowhere").string()}));
+  CHECK(broken.code != 0);
+  CHECK(broken.out.find("ca.pem") != std::string::npos);
 }

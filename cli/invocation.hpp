@@ -81,6 +81,7 @@ void add_node(CLI::App&, invocation&);
 void add_nodes(CLI::App&, invocation&);
 void add_info(CLI::App&, invocation&);
 void add_attention(CLI::App&, invocation&);
+void add_certs(CLI::App&, invocation&);
 void add_bench(CLI::App&, invocation&);
 void add_bench_attention(CLI::App& group, invocation&);
 void add_bench_kernels(CLI::App& group, invocation&);

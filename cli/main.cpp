@@ -60,7 +60,7 @@ int run(int argc, char** argv) {
   invocation call;
   for (const auto add : {add_synth, add_quantize, add_prune, add_dequantize, add_compare,
                          add_inspect, add_info, add_attention, add_bench, add_status, add_tree,
-                         add_node, add_nodes})
+                         add_node, add_nodes, add_certs})
     add(app, call);
   try {
     app.parse(argc, argv);

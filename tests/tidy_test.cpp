@@ -85,6 +85,8 @@ constexpr file_law exceptions[] = {
     {"actors/node/network", "boost", true}, {"actors/node/stream", "boost", true},
     {"actors/node/tls", "boost", true},   {"actors/node/tls", "openssl", true},
     {"actors/node/certificates", "openssl", true},
+    {"actors/node/liveness_policy", "boost", false}, {"actors/node/liveness", "boost", true},
+    {"actors/node/liveness", "caf", false}, {"actors/node/listener", "boost", true},
     {"actors/node/bulk", "caf", false},   {"actors/node/stream", "caf", false},
     {"kernels/device.", "cuda", true},    {"actors/selection.cpp", "re2", true},
     {"actors/pipeline/exposition.cpp", "prometheus", true},

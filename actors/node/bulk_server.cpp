@@ -1,4 +1,5 @@
 #include "actors/node/bulk_jobs.hpp"
+#include "actors/node/listener.hpp"
 #include "actors/node/stream.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -55,7 +56,6 @@ struct bulk_server::house : std::enable_shared_from_this<house> {
   std::atomic<std::uint64_t> bytes_in{0}, bytes_out{0}, refused{0}, strangers{0}, garbage{0},
       stalled{0};
 
-  expected<void> listen(const address& where);
   asio::awaitable<void> accept_all();
   void welcome(tcp::socket socket);
   asio::awaitable<void> serve(session_ptr who);
@@ -69,31 +69,6 @@ struct bulk_server::house : std::enable_shared_from_this<house> {
   asio::awaitable<void> refuse(session& to, const frame_head& question, const error& why);
   void close_sessions(const bulk_job* of);
 };
-
-expected<void> bulk_server::house::listen(const address& where) {
-  error_code problem;
-  auto number = asio::ip::make_address(where.host, problem);
-  tcp::endpoint at{number, where.port};
-  if (problem) {
-    tcp::resolver names(engine.io);
-    const auto found = names.resolve(where.host, std::to_string(where.port), problem);
-    if (!problem)
-      at = found.begin()->endpoint();
-  }
-  if (!problem)
-    acceptor.open(at.protocol(), problem);
-  if (!problem)
-    acceptor.set_option(tcp::acceptor::reuse_address(true), problem);
-  if (!problem)
-    acceptor.bind(at, problem);
-  if (!problem)
-    acceptor.listen(asio::socket_base::max_listen_connections, problem);
-  if (problem)
-    return fail(errc::bad_option, where.text() + ": cannot listen there: " + problem.message()
-                                    + "; choose an address of this machine and a free port");
-  port = acceptor.local_endpoint().port();
-  return {};
-}
 
 asio::awaitable<void> bulk_server::house::accept_all() {
   while (true) {
@@ -255,8 +230,10 @@ void bulk_server::house::close_sessions(const bulk_job* of) {
 expected<std::unique_ptr<bulk_server>> bulk_server::open(std::shared_ptr<network> threads,
                                                          const address& where, bulk_options how) {
   auto made = std::make_shared<house>(threads->inside(), std::move(how));
-  if (const auto listening = made->listen(where); !listening)
-    return tl::make_unexpected(listening.error());
+  const auto port = listen_on(made->acceptor, where);
+  if (!port)
+    return tl::make_unexpected(port.error());
+  made->port = *port;
   asio::co_spawn(
       made->strand, [made] { return made->accept_all(); }, asio::detached);
   return std::unique_ptr<bulk_server>(new bulk_server(std::move(threads), std::move(made)));

@@ -97,7 +97,7 @@ expected<frame_head> decode_head(std::span<const std::byte, head_bytes> raw) {
   if (head.bytes > *most || (*most != 0 && head.bytes == 0))
     return refuse("a frame says " + std::to_string(head.bytes) + " bytes, where 1 to "
                   + std::to_string(*most) + " may be");
-  if (head.kind != frame_kind::beat && head.offset > offset_max - head.bytes)
+  if (head.offset > offset_max - head.bytes)
     return refuse("a frame says a place that no file has");
   return head;
 }

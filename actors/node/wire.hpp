@@ -17,7 +17,7 @@
 //   get       send me bytes of file at offset, up to 1 MiB         -
 //   data      here they are                                        bytes
 //   refused   no; the connection lives, but after a hello          errc and text, up to 4 KiB
-//   beat      I live; offset: how late I am myself, ns             -
+//   beat      I live                                               -
 //
 // `number` counts the frames of a connection from 1, hello's. An answer has its question's. What is
 // lost, doubled or out of order shows there, and what was cut anywhere shows in the check: a length

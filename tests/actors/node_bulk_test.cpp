@@ -1,6 +1,7 @@
 // The bulk path: bytes arrive as they were, only where they may, and nobody's nonsense ends it.
 
 #include "tests/support/bulk_ground.hpp"
+#include "tests/support/proxy.hpp"
 #include "tests/support/raw_peer.hpp"
 
 #include <fcntl.h>
@@ -315,4 +316,36 @@ TEST_CASE("node bulk: nothing is left open behind it", "[node]") {
     round();
   CHECK(open_now() == descriptors);
   CHECK(threads_now() == threads);
+}
+
+TEST_CASE("node bulk: over a bad network bytes are right or an error is told, never neither",
+          "[node]") {
+  const std::chrono::milliseconds patience(300);
+  bulk_ground ground({{}, patience});
+  const auto source = noise(3 * slab, 8);
+  const auto there = file_of(std::string(source.size(), '\0')), here = file_of(source);
+  ground.server->open_job(a_job, {there});
+  ground.server->allow(a_job, access::write, {0, 0, source.size()});
+  ground.server->allow(a_job, access::read, {0, 0, source.size()});
+  proxy between(ground.server->port());
+  const auto back = file_of(std::string(source.size(), '\0'));
+  for (const auto way : {proxy::way::there, proxy::way::back})
+    for (const auto how : {proxy::mood::twice, proxy::mood::drop, proxy::mood::hold}) {
+      node::bulk_client by(ground.threads, {"127.0.0.1", between.port()}, a_job, {{}, patience});
+      REQUIRE(put(by, file_of("x"), 0, {0, 0, 1}));
+      between.set(way, how);
+      reply sent, got;
+      by.put(here, 0, {0, 0, source.size()}, sent.taker());
+      by.get({0, 0, source.size()}, back, 0, got.taker());
+      for (auto* each : {&sent, &got})
+        if (const auto told = each->wait(); !told)
+          CHECK(retryable(told.error().code));
+      between.set(way, proxy::mood::forward);
+      node::bulk_client again(ground.threads, {"127.0.0.1", between.port()}, a_job, {{}, patience});
+      REQUIRE(put(again, here, 0, {0, 0, source.size()}));
+      REQUIRE(get(again, {0, 0, source.size()}, back, 0));
+      CHECK(bytes_of(there) == source);
+      CHECK(bytes_of(back) == source);
+    }
+  CHECK(ground.server->counts().garbage > 0);
 }

@@ -1,0 +1,158 @@
+#include "actors/node/listener.hpp"
+#include "actors/node/liveness.hpp"
+#include "actors/node/liveness_thread.hpp"
+
+#include <atomic>
+#include <map>
+
+namespace viva::actors::node {
+namespace {
+
+using tcp = asio::ip::tcp;
+constexpr auto answered = asio::as_tuple(asio::use_awaitable);
+constexpr std::size_t connections_max = 256;
+constexpr std::chrono::milliseconds accept_pause{100}; // where no descriptor is left
+
+struct coordinator {
+  liveness_policy policy;
+  life last = life::waiting;
+  std::uint64_t connection = 0; ///< The latest; the end of an earlier one means nothing.
+};
+
+} // namespace
+
+struct liveness_server::house {
+  house(std::uint64_t whose, liveness_options how, changed told)
+      : incarnation(whose), options(std::move(how)), then(std::move(told)) {
+  }
+  const std::uint64_t incarnation;
+  const liveness_options options;
+  const changed then;
+  std::uint16_t port = 0;
+  std::atomic<std::uint64_t> strangers{0};
+  std::map<std::uint64_t, coordinator> all; // by epoch; of the thread, as what follows
+  std::size_t connections = 0;
+  std::uint64_t connections_made = 0;
+  liveness_thread thread;
+  tcp::acceptor acceptor{thread.io};
+
+  asio::awaitable<void> accept_all();
+  asio::awaitable<void> serve(std::shared_ptr<stream> link);
+  asio::awaitable<void> hear_all(stream& link, std::uint64_t epoch, std::uint64_t connection);
+  asio::awaitable<void> look_at_all();
+};
+
+asio::awaitable<void> liveness_server::house::accept_all() {
+  asio::steady_timer pause(thread.io);
+  while (true) {
+    auto [problem, socket] = co_await acceptor.async_accept(answered);
+    if (problem) {
+      pause.expires_after(accept_pause);
+      co_await pause.async_wait(answered);
+    } else if (connections < connections_max) {
+      const auto link = std::make_shared<stream>(std::move(socket), options.security.get());
+      asio::co_spawn(thread.io, serve(link), asio::detached);
+      asio::co_spawn(
+          thread.io, [link, limit = options.times.lost_after] { return link->watch(limit); },
+          asio::detached);
+    } else {
+      ++strangers;
+    }
+  }
+}
+
+asio::awaitable<void> liveness_server::house::serve(std::shared_ptr<stream> link) {
+  ++connections;
+  std::optional<job_key> first;
+  {
+    const waiting now(*link);
+    if (!co_await link->handshake(true))
+      first = co_await hear_beat(*link, 1);
+  }
+  if (first && first->incarnation != incarnation) {
+    // Told who is here, it knows that whom it looks for is gone.
+    frame_head head;
+    head.kind = frame_kind::beat;
+    head.key = {incarnation, first->epoch, 0};
+    head.number = 1;
+    const auto raw = encode(head);
+    co_await link->write(raw, {});
+    first.reset();
+  }
+  if (first) {
+    asio::co_spawn(thread.io,
+                   say_beats(link, {incarnation, first->epoch, 0}, options.times.period),
+                   asio::detached);
+    co_await hear_all(*link, first->epoch, ++connections_made);
+  } else {
+    ++strangers;
+  }
+  link->close();
+  --connections;
+}
+
+asio::awaitable<void> liveness_server::house::hear_all(stream& link, std::uint64_t epoch,
+                                                       std::uint64_t connection) {
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  const auto made = all.try_emplace(epoch, coordinator{{options.times, now()}});
+  made.first->second.connection = connection;
+  std::optional<job_key> key = job_key{incarnation, epoch, 0};
+  for (std::uint64_t number = 2; key && key->epoch == epoch && key->incarnation == incarnation;
+       ++number) {
+    const auto found = all.find(epoch);
+    if (found == all.end() || found->second.connection != connection)
+      co_return;
+    found->second.policy.heard(now());
+    key = co_await hear_beat(link, number);
+  }
+  const auto found = all.find(epoch);
+  if (found != all.end() && found->second.connection == connection)
+    found->second.policy.broken(now());
+}
+
+asio::awaitable<void> liveness_server::house::look_at_all() {
+  asio::steady_timer clock(thread.io);
+  while (true) {
+    const auto now = std::chrono::steady_clock::now();
+    for (auto at = all.begin(); at != all.end();) {
+      const auto epoch = at->first;
+      const auto is = at->second.policy.look(now);
+      const bool changes = is != std::exchange(at->second.last, is);
+      at = is == life::lost ? all.erase(at) : std::next(at);
+      if (changes)
+        then(epoch, is);
+    }
+    clock.expires_after(options.times.period);
+    co_await clock.async_wait(answered);
+  }
+}
+
+expected<std::unique_ptr<liveness_server>>
+liveness_server::open(const address& where, std::uint64_t incarnation, liveness_options how,
+                      changed then) {
+  auto made = std::make_unique<house>(incarnation, std::move(how), std::move(then));
+  const auto port = listen_on(made->acceptor, where);
+  if (!port)
+    return tl::make_unexpected(port.error());
+  made->port = *port;
+  asio::co_spawn(made->thread.io, made->accept_all(), asio::detached);
+  asio::co_spawn(made->thread.io, made->look_at_all(), asio::detached);
+  return std::unique_ptr<liveness_server>(new liveness_server(std::move(made)));
+}
+
+liveness_server::liveness_server(std::unique_ptr<house> made) : x_house(std::move(made)) {
+}
+
+liveness_server::~liveness_server() {
+  x_house->thread.stop();
+}
+
+std::uint16_t liveness_server::port() const noexcept {
+  return x_house->port;
+}
+
+std::uint64_t liveness_server::strangers() const noexcept {
+  return x_house->strangers;
+}
+
+} // namespace viva::actors::node

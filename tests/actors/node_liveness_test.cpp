@@ -1,0 +1,263 @@
+// Who lives: the policy on a clock that a test moves, then both sides over a bad network.
+
+#include "actors/node/certificates.hpp"
+#include "actors/node/liveness.hpp"
+
+#include "tests/support/catch.hpp"
+#include "tests/support/proxy.hpp"
+#include "tests/support/raw_peer.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+#include <condition_variable>
+#include <mutex>
+
+namespace {
+
+using namespace viva;
+using namespace viva::tests;
+using namespace std::chrono_literals;
+using node::life;
+using node::liveness_policy;
+using clock_type = std::chrono::steady_clock;
+
+struct story {
+  clock_type::time_point now{};
+  liveness_policy policy{{}, now};
+  life at = life::waiting;
+
+  /// Looks each 100 ms, beats with each look where there are any.
+  void pass(std::chrono::milliseconds time, bool beats) {
+    for (; time > 0ms; time -= 100ms) {
+      now += 100ms;
+      if (beats)
+        policy.heard(now);
+      at = policy.look(now);
+    }
+  }
+};
+
+/// What somebody was told, and when.
+class diary {
+public:
+  void write(life what) {
+    const std::lock_guard hold(x_mutex);
+    x_told.push_back({what, clock_type::now()});
+    x_news.notify_all();
+  }
+  /// Waits up to 10 s for it; the time at which it was told.
+  std::optional<clock_type::time_point> wait(life what) {
+    std::unique_lock hold(x_mutex);
+    const auto found = [&] {
+      return std::ranges::find(x_told, what, &std::pair<life, clock_type::time_point>::first);
+    };
+    if (!x_news.wait_for(hold, 10s, [&] { return found() != x_told.end(); }))
+      return std::nullopt;
+    return found()->second;
+  }
+  std::vector<life> all() {
+    const std::lock_guard hold(x_mutex);
+    std::vector<life> told;
+    for (const auto& each : x_told)
+      told.push_back(each.first);
+    return told;
+  }
+
+private:
+  std::mutex x_mutex;
+  std::condition_variable x_news;
+  std::vector<std::pair<life, clock_type::time_point>> x_told;
+};
+
+struct pair_of_sides {
+  explicit pair_of_sides(node::liveness_options how = {}, node::liveness_options eye_how = {})
+      : eye(eye_how) {
+    auto made = node::liveness_server::open(
+        {"127.0.0.1", 0}, 11, how,
+        [this](std::uint64_t, life what) { of_coordinator.write(what); });
+    if (!made)
+      FAIL(made.error().text);
+    server = std::move(*made);
+    between = std::make_unique<proxy>(server->port());
+  }
+  std::uint64_t watch(std::uint64_t incarnation = 11) {
+    return eye.watch({"127.0.0.1", between->port()}, incarnation, 22,
+                     [this](life what) { of_node.write(what); });
+  }
+  ~pair_of_sides() {
+    server.reset();
+  }
+  diary of_node, of_coordinator;
+  std::unique_ptr<node::liveness_server> server;
+  std::unique_ptr<proxy> between;
+  node::liveness_watch eye;
+};
+
+double ms_since(clock_type::time_point begin, std::optional<clock_type::time_point> end) {
+  return end ? std::chrono::duration<double, std::milli>(*end - begin).count() : 1e9;
+}
+
+} // namespace
+
+TEST_CASE("node liveness: silence is suspect after 500 ms and lost by 3.6 s, for ever", "[node]") {
+  story of;
+  of.pass(1s, true);
+  CHECK(of.at == life::alive);
+  of.pass(500ms, false);
+  CHECK(of.at == life::alive);
+  of.pass(100ms, false);
+  CHECK(of.at == life::suspect);
+  of.pass(100ms, true); // it was only slow
+  CHECK(of.at == life::alive);
+  of.pass(3'400ms, false);
+  CHECK(of.at == life::suspect);
+  of.pass(100ms, false);
+  CHECK(of.at == life::lost);
+  of.pass(1s, true);
+  CHECK(of.at == life::lost);
+}
+
+TEST_CASE("node liveness: a broken connection may come back within 200 ms", "[node]") {
+  story of;
+  of.pass(1s, true);
+  of.policy.broken(of.now);
+  of.pass(100ms, false);
+  CHECK(of.at == life::suspect);
+  of.policy.broken(of.now); // an attempt that failed does not begin the time anew
+  of.pass(100ms, false);
+  CHECK(of.at == life::suspect);
+  of.pass(100ms, true);
+  CHECK(of.at == life::alive);
+  of.policy.broken(of.now);
+  of.pass(300ms, false);
+  CHECK(of.at == life::lost);
+}
+
+TEST_CASE("node liveness: who was not running itself blames nobody", "[node]") {
+  story of;
+  of.pass(1s, true);
+  of.now += 10s; // SIGSTOP
+  CHECK(of.policy.look(of.now) == life::alive);
+  of.pass(3'300ms, false);
+  CHECK(of.at == life::suspect);
+  of.pass(200ms, false); // and is not blind afterwards
+  CHECK(of.at == life::lost);
+  story broken;
+  broken.pass(1s, true);
+  broken.policy.broken(broken.now);
+  broken.now += 10s;
+  CHECK(broken.policy.look(broken.now) == life::suspect);
+}
+
+TEST_CASE("node liveness: nobody who never answered is alive", "[node]") {
+  story of;
+  of.policy.broken(of.now);
+  of.pass(3'400ms, false);
+  CHECK(of.at == life::waiting);
+  of.pass(100ms, false);
+  CHECK(of.at == life::lost);
+}
+
+TEST_CASE("node liveness: a killed node is lost in 200 ms and a look, both sides notice",
+          "[node]") {
+  pair_of_sides of;
+  of.watch();
+  REQUIRE(of.of_node.wait(life::alive));
+  REQUIRE(of.of_coordinator.wait(life::alive));
+  const auto begin = clock_type::now();
+  of.between->cut(true);
+  const auto lost = ms_since(begin, of.of_node.wait(life::lost));
+  CHECK(lost > 200);
+  CHECK(lost < 1000); // 300 where nothing else runs
+  CHECK(of.of_coordinator.wait(life::lost));
+  CHECK(of.of_node.all().back() == life::lost);
+}
+
+TEST_CASE("node liveness: a connection that comes back within the window costs nothing",
+          "[node]") {
+  node::liveness_times slow;
+  slow.reconnect_window = 5s;
+  pair_of_sides of({{}, slow}, {{}, slow});
+  of.watch();
+  REQUIRE(of.of_node.wait(life::alive));
+  for (int i = 0; i < 5; ++i) {
+    of.between->cut();
+    ::usleep(250'000);
+  }
+  for (const auto& told : {of.of_node.all(), of.of_coordinator.all()}) {
+    REQUIRE_FALSE(told.empty());
+    CHECK(told.back() == life::alive);
+    CHECK(std::ranges::count(told, life::lost) == 0);
+  }
+}
+
+TEST_CASE("node liveness: a node that is heard no more is lost by 3.6 s, one way is enough",
+          "[node]") {
+  pair_of_sides of;
+  of.watch();
+  REQUIRE(of.of_node.wait(life::alive));
+  const auto begin = clock_type::now();
+  of.between->set(proxy::way::back, proxy::mood::hold);
+  const auto suspect = ms_since(begin, of.of_node.wait(life::suspect));
+  const auto lost = ms_since(begin, of.of_node.wait(life::lost));
+  CHECK(suspect > 400);
+  CHECK(lost > 3'200);
+  CHECK(lost < 4'500); // 3,600 where nothing else runs
+}
+
+TEST_CASE("node liveness: another life of a node is not the one that is looked for", "[node]") {
+  pair_of_sides of;
+  const auto begin = clock_type::now();
+  of.watch(12);
+  CHECK(ms_since(begin, of.of_node.wait(life::lost)) < 2'000);
+  CHECK(of.of_node.all() == std::vector<life>{life::lost});
+  CHECK(of.of_coordinator.all().empty());
+  CHECK(of.server->strangers() >= 1);
+}
+
+TEST_CASE("node liveness: doubled, lost and foreign bytes close a connection and nothing else",
+          "[node]") {
+  node::liveness_times slow;
+  slow.reconnect_window = 5s;
+  pair_of_sides of({{}, slow}, {{}, slow});
+  of.watch();
+  REQUIRE(of.of_node.wait(life::alive));
+  for (const auto how : {proxy::mood::twice, proxy::mood::drop}) {
+    of.between->set(proxy::way::there, how);
+    ::usleep(300'000);
+    of.between->set(proxy::way::there, proxy::mood::forward);
+    ::usleep(300'000);
+  }
+  raw_peer stranger(of.server->port());
+  stranger.say(noise(300, 4));
+  CHECK(stranger.is_closed());
+  CHECK(of.server->strangers() >= 1);
+  of.between->delay(150ms); // late is not gone
+  ::usleep(700'000);
+  CHECK(of.of_node.all().back() == life::alive);
+  CHECK(std::ranges::count(of.of_node.all(), life::lost) == 0);
+}
+
+TEST_CASE("node liveness: with certificates, and not without", "[node]") {
+  const temporary_folder folder;
+  REQUIRE(node::make_certificates(folder / "ours", {.names = {"node"}}));
+  REQUIRE(node::make_certificates(folder / "theirs", {.names = {"node"}}));
+  const auto tls_of = [&](const char* whose) {
+    return node::load_tls(node::tls_files_in(folder / whose / "node").value()).value();
+  };
+  pair_of_sides of({tls_of("ours"), {}}, {tls_of("ours"), {}});
+  const auto number = of.watch();
+  CHECK(of.of_node.wait(life::alive));
+  of.eye.forget(number);
+  CHECK(of.of_coordinator.wait(life::lost));
+  CHECK(of.of_node.all() == std::vector<life>{life::alive}); // nobody asks any more
+  node::liveness_times brief;
+  brief.lost_after = 500ms;
+  for (const auto& how : {node::liveness_options{tls_of("theirs"), brief}, {{}, brief}}) {
+    diary told;
+    node::liveness_watch stranger(how);
+    stranger.watch({"127.0.0.1", of.server->port()}, 11, 33,
+                   [&told](life what) { told.write(what); });
+    CHECK(told.wait(life::lost));
+    CHECK(told.all() == std::vector<life>{life::lost});
+  }
+}

@@ -76,7 +76,7 @@ void part(self_ptr self, board::state how, const std::string& why, milliseconds 
     self->send_exit(state.session, caf::exit_reason::user_shutdown);
   }
   state.session = nullptr;
-  state.assigned = false;
+  state.assigned = state.drains = false;
   state.now.incarnation = 0;
   spdlog::warn("node {}: {}", state.name_of_node, why);
   state.options.nodes->note(state.name_of_node, how, why);
@@ -113,9 +113,11 @@ void start_lane(self_ptr self, std::uint32_t lane) {
   self->request(state.options.lanes(), caf::infinite, supervision::start_child{std::move(spec)})
     .then(
       [self, lane, is_current](const supervision::started& up) {
-        if (is_current())
+        if (is_current()) {
           self->state.seats[lane].who = up.who;
-        else
+          if (self->state.drains)
+            self->send(up.who, lane_drains{});
+        } else
           self->send(up.who, lane_lost{supervision::make_error(fault::node_lost), no_shard});
       },
       [self, lane, join, is_current](const caf::error&) { // the life before is not buried yet
@@ -130,6 +132,12 @@ caf::error reason_from(const lane_news& news) {
   return supervision::make_error(static_cast<fault>(news.fault), news.text);
 }
 
+/// The node goes once its last session has.
+void part_if_drained(self_ptr self) {
+  if (self->state.drains && self->state.seats.empty())
+    lose_node(self, "it was told to leave, and has done what it had");
+}
+
 void lane_went(self_ptr self, const lane_news& news) {
   const auto seat = self->state.seats.find(news.lane);
   if (seat == self->state.seats.end() || seat->second.life != news.life)
@@ -137,6 +145,7 @@ void lane_went(self_ptr self, const lane_news& news) {
   if (seat->second.who)
     self->send(seat->second.who, lane_lost{reason_from(news), news.mark});
   self->state.seats.erase(seat);
+  part_if_drained(self);
 }
 
 void begin_work(self_ptr self) {
@@ -161,6 +170,8 @@ void take_letter(self_ptr self, const letter& from) {
       const auto news = decode_lane_news(from.body);
       if (!news || !state.assigned)
         return bad();
+      if (state.drains)
+        return;
       state.seats[news->lane] = {news->life, nullptr};
       return start_lane(self, news->lane);
     }
@@ -178,10 +189,11 @@ void take_letter(self_ptr self, const letter& from) {
       return;
     }
     case word::draining:
+      state.drains = true;
       for (const auto& [lane, seat] : state.seats)
         if (seat.who)
           self->send(seat.who, lane_drains{});
-      return;
+      return part_if_drained(self);
     default:
       return bad();
   }
@@ -325,6 +337,14 @@ caf::behavior link(self_ptr self, link_options options) {
         take_letter(self, *from);
     },
     [self](const lane_says& what) { pass_on(self, what); },
+    [self](const lane_left& what) {
+      const auto seat = self->state.seats.find(what.lane);
+      if (what.join != self->state.now.join || seat == self->state.seats.end()
+          || seat->second.life != what.life)
+        return;
+      self->state.seats.erase(seat);
+      part_if_drained(self);
+    },
     [self](const lane_distrusts& what) {
       if (self->state.session && what.join == self->state.now.join)
         lose_node(self, "it spoke nonsense: " + what.why);

@@ -52,6 +52,7 @@ struct link_state {
   caf::actor reception, session; ///< Null where it has none.
   std::chrono::steady_clock::time_point heard, asked; ///< From it, and it, last.
   bool assigned = false;  ///< The node has the job.
+  bool drains = false;    ///< The node wants to leave: no lane is started any more.
   std::map<std::uint32_t, seat> seats; ///< By the node's number of the lane.
   std::uint32_t failures = 0;          ///< In a row.
   std::mt19937 dice{std::random_device{}()};

@@ -25,8 +25,11 @@ void take_batch(self_ptr self, const batch& work) {
 }
 
 void end_if_drained(self_ptr self) {
-  if (self->state.drains && self->state.out.empty())
-    self->quit(supervision::make_error(fault::shutdown, "its node was told to leave"));
+  const auto& me = self->state.options;
+  if (!self->state.drains || !self->state.out.empty())
+    return;
+  self->send(me.link, lane_left{me.lane, me.life, me.join});
+  self->quit(supervision::make_error(fault::shutdown, "its node was told to leave"));
 }
 
 void take_receipts(self_ptr self, const std::string& bytes) {

@@ -58,6 +58,11 @@ struct lane_lost {
   std::uint32_t mark = no_shard;
 };
 struct lane_drains {};
+/// To the link: it drained, and ends.
+struct lane_left {
+  std::uint32_t lane = 0, life = 0;
+  std::uint64_t join = 0;
+};
 
 } // namespace viva::actors::node
 
@@ -66,3 +71,4 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lane_distrusts)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lane_heard)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lane_lost)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lane_drains)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lane_left)

@@ -66,6 +66,9 @@ expected<void> wait(tree& lives, const caf::actor& door, const node_spec& spec,
   const auto latest = clock::now() + spec.drain;
   for (listen(); !lost && sessions > 0 && clock::now() < latest;)
     listen();
+  if (sessions > 0)
+    spdlog::warn("left {} jobs that had not let this node go; what it had in hand runs elsewhere",
+                 sessions.load());
   if (lost)
     return fail(errc::job_failed, "the node's reception was lost; start the node again");
   return {};

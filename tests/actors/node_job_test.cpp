@@ -237,10 +237,15 @@ TEST_CASE("nodes: --node-timeout ends a job that has none, and the same command 
 
 TEST_CASE("nodes: told to leave, one ends what it has and loses nothing") {
   const ground on;
-  node_process a(on.folder.path(), may_hang), b(on.folder.path(), may_hang);
+  // Whichever has what hangs: either the job goes on behind it, or it must let go of that.
+  node_process a(on.folder.path(), {"--allow-faults", "--stall-seconds", "8"}),
+    b(on.folder.path(), may_hang);
   held_job job(on, a.address() + "," + b.address());
   REQUIRE(job.is_held());
+  const auto began = std::chrono::steady_clock::now();
   CHECK(b.end(SIGTERM) == 0);
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{20}); // 30: it gave up
+  CHECK(b.err().find("had not let this node go") == std::string::npos);
   report_of(job.wait());
   CHECK(files_in(on.out("out")) == on.truth);
 }
@@ -337,4 +342,16 @@ TEST_CASE("nodes: with certificates all is as without, and who has none of ours 
     on.quantize("other", nodes, {"--tls", (on.folder / "nowhere").string()}));
   CHECK(broken.code != 0);
   CHECK(broken.out.find("ca.pem") != std::string::npos);
+}
+
+TEST_CASE("nodes: all but one of them die at one moment") {
+  const ground on;
+  node_process a(on.folder.path(), may_hang), b(on.folder.path(), may_hang),
+    c(on.folder.path(), may_hang);
+  held_job job(on, a.address() + "," + b.address() + "," + c.address());
+  REQUIRE(job.is_held());
+  ::kill(b.pid(), SIGKILL);
+  ::kill(c.pid(), SIGKILL);
+  report_of(job.wait());
+  CHECK(files_in(on.out("out")) == on.truth);
 }

@@ -7,10 +7,11 @@ namespace viva::cli {
 void add_bench(CLI::App& root, invocation& call) {
   auto* group = root.add_subcommand(
       "bench",
-      "measure this machine: attention, kernels, quality, supervision, throughput, report");
+      "measure this machine: attention, kernels, nodes, quality, supervision, throughput, report");
   group->require_subcommand(1);
   add_bench_attention(*group, call);
   add_bench_kernels(*group, call);
+  add_bench_nodes(*group, call);
   add_bench_quality(*group, call);
   add_bench_report(*group, call);
   add_bench_supervision(*group, call);

@@ -85,6 +85,7 @@ void add_certs(CLI::App&, invocation&);
 void add_bench(CLI::App&, invocation&);
 void add_bench_attention(CLI::App& group, invocation&);
 void add_bench_kernels(CLI::App& group, invocation&);
+void add_bench_nodes(CLI::App& group, invocation&);
 void add_bench_quality(CLI::App& group, invocation&);
 void add_bench_report(CLI::App& group, invocation&);
 void add_bench_supervision(CLI::App& group, invocation&);

@@ -28,6 +28,10 @@ public:
     const timeval limit{10, 0};
     ::setsockopt(x_socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   }
+  /// One that connected to us.
+  explicit raw_peer(supervision::descriptor socket) : x_socket(std::move(socket)) {
+    REQUIRE(x_socket);
+  }
   void say(std::span<const std::byte> bytes) {
     ::send(x_socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
   }

@@ -66,10 +66,10 @@ supervision::start_function process_lane(const std::shared_ptr<pipeline_floor>& 
                                          std::shared_ptr<supervision::standby> source) {
   return [floor, i, source](caf::event_based_actor* sup) {
     begin_life(*floor, i);
-    tensor_port_place place{i * floor->seats, {}, floor->work, floor->meters[i],
+    tensor_port_place place{i, floor->lanes, {}, floor->work, floor->meters[i],
                             floor->condemned[i], floor->executed[i], source};
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
-      place.lives.push_back(floor->work->begin_life(place.first_seat + seat));
+      place.lives.push_back(floor->work->begin_life(i + seat * floor->lanes));
     return supervision::start_result{
       supervision::starting(supervision::spawn(sup, tensor_port, std::move(place)))};
   };
@@ -93,12 +93,12 @@ lane_specs(const std::shared_ptr<pipeline_floor>& floor,
 supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor) {
   supervision::subscriber clerk;
   clerk.on_up = [floor](const supervision::child_up& up) {
-    const auto first = lane_index(up.id) * floor->seats;
+    const auto first = lane_index(up.id);
     if (floor->shares == nullptr)
       return floor->work->lane_up(first,
                                   [who = up.who] { caf::anon_send(who, next_unit{}); });
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
-      floor->work->lane_up(first + seat,
+      floor->work->lane_up(first + seat * floor->lanes,
                            [who = up.who, seat] { caf::anon_send(who, seat_wake{seat}); });
   };
   clerk.on_down = [floor](const supervision::child_down& down) {
@@ -109,7 +109,7 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
     floor->board->note_death(supervision::to_text(down.reason));
     const auto executed = floor->executed[lane]->load();
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
-      floor->work->lane_down(lane * floor->seats + seat,
+      floor->work->lane_down(lane + seat * floor->lanes,
                              blame && (floor->shares == nullptr || executed == seat + 1));
   };
   return clerk;

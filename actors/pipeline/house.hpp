@@ -49,7 +49,7 @@ struct pipeline_floor {
   shared_histogram latency; // of tensors in streams, from sent to received
   const std::shared_ptr<alarm> clock = std::make_shared<alarm>();
   resident_place residents() const {
-    return {work, store, lanes, seats, shares};
+    return {work, store, lanes, shares};
   }
   /// For outcome::on_withdraw; holds nobody alive.
   arm_function arm() const;

@@ -99,7 +99,7 @@ resident_attention_job::resident_attention_job(order what, const resident_attent
                                                std::shared_ptr<const resident_tensor> v,
                                                answer_to<attended> to)
     : shard_rounds(std::move(what), k->rows.size(), place.work), x_view(view),
-      x_lanes(place.lanes), x_seats(place.seats), x_shares(place.shares), x_k(std::move(k)),
+      x_lanes(place.lanes), x_shares(place.shares), x_k(std::move(k)),
       x_v(std::move(v)), x_answer(std::move(to)),
       x_parts(view.of, view.q.type, static_cast<std::uint32_t>(x_k->rows.size())),
       x_requests(x_k->rows.size()) {
@@ -125,7 +125,7 @@ void resident_attention_job::begin(budget::lease lease) {
 }
 
 std::size_t resident_attention_job::lane_of(std::size_t shard) const {
-  return shard % x_lanes * x_seats;
+  return shard % x_lanes;
 }
 
 expected<unit_tally> resident_attention_job::run(unsigned round, std::size_t shard,

@@ -37,7 +37,7 @@ private:
   const resident_attention x_view;
   expected<unit_tally> note_part(std::size_t shard, const status&) const;
 
-  const std::uint32_t x_lanes, x_seats;
+  const std::uint32_t x_lanes;
   const std::shared_ptr<shared_table> x_shares; ///< Null: lanes are threads.
   const std::shared_ptr<const resident_tensor> x_k, x_v;
   const answer_to<attended> x_answer;

@@ -17,7 +17,7 @@ public:
 
 protected:
   std::size_t lane_of(std::size_t shard) const override {
-    return shard % x_place.lanes * x_place.seats; // of a process the first alone: one at a time
+    return shard % x_place.lanes; // of a process the first seat alone: one at a time
   }
   expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) override {
     auto& request = x_requests[shard] = {};

@@ -13,7 +13,7 @@ using answer_to = std::shared_ptr<outcome<expected<T>>>;
 struct resident_place {
   std::shared_ptr<desk> work;
   std::shared_ptr<resident_store> store;
-  std::uint32_t lanes = 1, seats = 1; ///< At the desk, of each lane.
+  std::uint32_t lanes = 1;
   std::shared_ptr<shared_table> shares{}; ///< Where lanes are processes.
 };
 

@@ -27,7 +27,8 @@ namespace {
 
 // Half of it is what lanes do while the one who iterates wakes up: on a busy machine that takes the
 // best part of a millisecond.
-constexpr std::uint32_t tensors_under_way = 16 << 10, window_max = 4096;
+constexpr std::uint32_t tensors_under_way = 16 << 10, tensors_under_order = 64 << 10,
+                        window_max = 4096;
 // A process is told of a batch and tells of it through two other threads, 30 us of processor; and
 // each batch in memory that it maps has a descriptor.
 constexpr std::uint32_t tensors_a_message = 256, tensors_an_order = 2048, window_shared_max = 64;
@@ -45,7 +46,8 @@ std::uint32_t window_of(const stream_options& options, const pipeline_floor& flo
   if (options.window != 0)
     return std::min(options.window, shared ? most : options.window);
   const auto batch = batch_of(options, shared);
-  return std::max(std::min(tensors_under_way / batch, most), 2 + 3 * floor.lanes);
+  const auto wanted = (shared ? tensors_under_order : tensors_under_way) / batch;
+  return std::max(std::min(wanted, most), 2 + 3 * floor.lanes);
 }
 
 /// From its first byte to its last.
@@ -83,7 +85,6 @@ stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels
   x_hub->wake_at = count / 2;
   x_slots.resize(count);
   x_views.resize(x_batch_tensors);
-  x_view = x_views.size();
   for (std::uint32_t i = 0; i < count; ++i) {
     x_batches.push_back(std::make_shared<stream_batch>(x_hub, x_how));
     x_batches.back()->how_urgent = options.how_urgent;
@@ -201,14 +202,13 @@ void stream_core::flush() {
 }
 
 bool stream_core::pull() {
-  if (x_view < x_views.size())
+  if (x_view < x_views_count)
     return true;
   if (x_ended)
     return false;
-  x_views.resize(x_batch_tensors);
-  x_views.resize(std::min(x_views.size(), x_source(x_views)));
+  x_views_count = std::min(x_views.size(), x_source(x_views));
   x_view = 0;
-  x_ended = x_views.empty();
+  x_ended = x_views_count == 0;
   return !x_ended;
 }
 
@@ -216,17 +216,45 @@ bool stream_core::pull() {
 bool stream_core::fill(stream_batch& batch) {
   batch.clear();
   batch.first_index = x_index;
+  x_follows = nullptr;
   while (batch.tensors < x_batch_tensors && pull()
-         && place(batch, x_views[x_view]))
+         && (follow(batch, x_views[x_view]) || place(batch, x_views[x_view])))
     ++x_view;
   x_index += batch.tensors;
   return batch.tensors != 0;
 }
 
 bool stream_core::refuse(stream_batch& batch, const tensor_view& view, error why) {
+  x_follows = nullptr;
   batch.complaints.push_back({batch.tensors, std::move(why)});
   batch.runs.push_back({view, 0, stream_batch::refused, batch.tensors++, 1});
   batch.lies.resize(x_shares != nullptr ? batch.runs.size() : 0);
+  return true;
+}
+
+/// The many: one more of the run that `place` began last, behind it in memory. False where it is
+/// not, or where `place` must look at it: limits, memory that is to be copied.
+bool stream_core::follow(stream_batch& batch, const tensor_view& view) {
+  const auto bytes = x_checked_map.total;
+  if (view.data != x_follows || x_follows == nullptr || view.rows != x_checked.rows
+      || view.cols != x_checked.cols || view.row_bytes != x_checked.row_bytes
+      || view.type != x_checked.type || batch.bytes_used + bytes > x_batch_bytes)
+    return false;
+  const auto step = view.rows * view.step();
+  const bool elsewhere = !x_options.into.empty();
+  if (elsewhere ? bytes > x_options.into.size() - x_into
+                : batch.slab_bytes() + bytes > x_bytes_max)
+    return false;
+  if (x_shares != nullptr) {
+    const auto* const region = batch.lies.back().get();
+    if (region == nullptr || view.data + step > region->data() + region->size())
+      return false;
+  }
+  ++batch.runs.back().count;
+  ++batch.tensors;
+  batch.bytes_used += bytes;
+  x_into += elsewhere ? bytes : 0;
+  x_follows += step;
   return true;
 }
 
@@ -256,7 +284,8 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
                                         + std::to_string(x_options.into.size() - x_into)
                                         + " left; give it room for all results"});
   const bool shared = x_shares != nullptr && x_broken.code == errc::ok;
-  const auto region = shared ? region_of(view, source_bytes(view)) : nullptr;
+  static const std::shared_ptr<shared_region> nowhere;
+  const auto& region = shared ? region_of(view, source_bytes(view)) : nowhere; // no copy: atomics
   const auto copied = shared && region == nullptr ? copied_bytes(view) : 0;
   if (const auto alone = (x_options.into.empty() ? bytes : 0) + copied; alone > x_bytes_max)
     return refuse(batch, view,
@@ -283,6 +312,7 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     if (x_shares != nullptr)
       batch.lies.push_back(region);
   }
+  x_follows = view.data + view.rows * view.step();
   batch.copied_bytes += copied;
   ++batch.tensors;
   batch.bytes_used += bytes;
@@ -291,8 +321,8 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
 }
 
 /// The region a view lies in: most often that of the one before.
-std::shared_ptr<shared_region> stream_core::region_of(const tensor_view& view,
-                                                      std::uint64_t bytes) {
+const std::shared_ptr<shared_region>& stream_core::region_of(const tensor_view& view,
+                                                             std::uint64_t bytes) {
   const auto* const near = x_near.region.get();
   if (near == nullptr || view.data < near->data()
       || view.data + bytes > near->data() + near->size())

@@ -35,10 +35,11 @@ private:
   bool send_more();
   bool fill(stream_batch&);
   bool pull();
+  bool follow(stream_batch&, const tensor_view&);
   bool place(stream_batch&, const tensor_view&);
   bool refuse(stream_batch&, const tensor_view&, error);
   void flush();
-  std::shared_ptr<shared_region> region_of(const tensor_view&, std::uint64_t bytes);
+  const std::shared_ptr<shared_region>& region_of(const tensor_view&, std::uint64_t bytes);
   bool make_room(stream_batch&, std::uint64_t bytes);
   void receive();
   void arrive(stream_batch*);
@@ -70,9 +71,10 @@ private:
   std::uint32_t x_out = 0;            // sent or unsent
   std::uint64_t x_sequence = 0, x_next = 0, x_index = 0;
 
-  std::vector<tensor_view> x_views; // pulled
-  std::size_t x_view = 0;           // the first not yet placed
+  std::vector<tensor_view> x_views; // pulled: the first x_views_count
+  std::size_t x_views_count = 0, x_view = 0; // x_view: the first not yet placed
   bool x_ended = false;
+  const std::byte* x_follows = nullptr; // where the last run's next tensor would lie
   tensor_view x_checked; // the last shape that passed, with its map
   plane_map x_checked_map;
 

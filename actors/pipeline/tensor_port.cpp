@@ -55,7 +55,8 @@ void forget_gone(tensor_port_state& state) {
 }
 
 desk::hand turn(tensor_port_state& state, std::size_t seat) {
-  return state.place.work->turn(state.place.first_seat + seat, state.place.lives[seat]);
+  const auto& place = state.place;
+  return place.work->turn(place.first_seat + seat * place.lanes, place.lives[seat]);
 }
 
 void send_order(tensor_port_state& state, std::size_t seat, remote_order& what) {

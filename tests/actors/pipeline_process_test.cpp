@@ -75,8 +75,10 @@ TEST_CASE("process lanes: tensors of the caller's memory, every method, as the r
 }
 
 TEST_CASE("process lanes: what lies in shared memory needs no room of the stream, a copy does") {
-  const std::size_t values = 6 << 20; // 24 MiB; batches of two lanes hold 16
-  pipeline pipe{processes(2)};
+  const std::size_t values = 6 << 20; // 24 MiB; a stream has a quarter of the budget
+  auto options = processes(2);
+  options.budget_bytes = 64 << 20;
+  pipeline pipe{options};
   const auto each = map_planes(kernels::parse_recipe("nf4", dtype::f32).value(), 1, values).total;
   auto source = pipe.share(values * sizeof(float)).value();
   auto results = pipe.share(2 * each).value();

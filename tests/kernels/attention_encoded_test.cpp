@@ -129,10 +129,10 @@ constexpr bool instrumented = false;
 #endif
 
 /// All, or where every access is checked and each costs ten seconds, one for each form of planes.
-std::vector<const char*> methods_walked() {
+std::vector<std::string_view> methods_walked() {
   if (instrumented)
     return {"q8_0", "int8", "fp8", "nf4"};
-  std::vector<const char*> names;
+  std::vector<std::string_view> names;
   for (const auto& row : methods())
     names.push_back(row.name);
   return names;
@@ -160,7 +160,7 @@ std::size_t walk(const recipe& how, encoded_tensor (*layout)(const recipe&, cons
 TEST_CASE("attention: over encoded k and v it has the bytes of attention over their values",
           "[attention]") {
   std::string taken;
-  for (const auto* name : methods_walked())
+  for (const auto name : methods_walked())
     if (walk(recipe_of(name, dtype::f32), packed) != 0)
       taken += std::string(name) + " ";
   for (const char* name : {"q8_0 ", "int8 ", "fp8 ", "nf4 "})
@@ -171,7 +171,7 @@ TEST_CASE("attention: over encoded k and v it has the bytes of attention over th
 
 TEST_CASE("attention: heads that share encoded rows are read where they lie", "[attention]") {
   std::size_t taken = 0;
-  for (const auto* name : methods_walked())
+  for (const auto name : methods_walked())
     taken += walk(recipe_of(name, dtype::bf16), beside) != 0 ? 1 : 0;
   CHECK(taken >= (instrumented ? 4 : 10));
   CHECK(walk(recipe_of("int8", dtype::f32), beside) == 16);

@@ -29,7 +29,7 @@ using namespace actors;
 namespace fs = std::filesystem;
 using clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds progress_every{100};
+constexpr std::chrono::milliseconds progress_every{100}, meters_every{1000};
 
 double seconds_since(clock::time_point began) {
   return std::chrono::duration<double>(clock::now() - began).count();
@@ -56,6 +56,7 @@ job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& sit
   self->send(conductor, run_job{caf::actor_cast<caf::actor>(self)});
   std::optional<job_outcome> outcome;
   bool stop_sent = false;
+  auto meters_due = began;
   while (!outcome) {
     if (observer.interrupted != nullptr && observer.interrupted->load() && !stop_sent) {
       self->send(conductor, stop_job{});
@@ -81,6 +82,10 @@ job_outcome follow(tree& lives, const caf::actor& conductor, const job_site& sit
                             .shards_total = site.work.shards.size(),
                             .restarts = read_meters(lives.board()).restarts,
                             .seconds = seconds_since(began)});
+    if (observer.on_meters && clock::now() >= meters_due) {
+      observer.on_meters(lives.meters());
+      meters_due = clock::now() + meters_every;
+    }
   }
   return std::move(*outcome);
 }
@@ -215,6 +220,8 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   result.outcome = follow(*lives, *conductor, *site, observer, *nodes, began);
   *conductor = nullptr;
   result.meters = lives->meters();
+  if (observer.on_meters)
+    observer.on_meters(result.meters);
   result.seconds = seconds_since(began);
   const auto code = result.outcome.problem.code;
   if (code == errc::ok)
@@ -236,7 +243,7 @@ expected<std::map<std::string, std::string>> find_kept(const formats::checkpoint
   const plan names = *work;
   auto found = run(std::move(*work),
                    {.what = {scan_spec{spec}}, .output = {}, .limits = spec.limits, .faults = {}},
-                   {{}, observer.interrupted});
+                   {.on_progress = {}, .interrupted = observer.interrupted});
   if (!found)
     return tl::unexpected(found.error());
   std::map<std::string, std::string> kept;

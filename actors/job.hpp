@@ -72,6 +72,8 @@ struct progress {
 /// second.
 struct job_observer {
   std::function<void(const progress&)> on_progress;
+  /// What the collector has: each second while lanes work, and once when they are done or gave up.
+  std::function<void(const snapshot&)> on_meters{};
   const std::atomic<bool>* interrupted =
       nullptr; ///< Set by a signal handler; the job stops cleanly.
   bool door = false; ///< Lets `look_into_jobs` of other processes see this job.

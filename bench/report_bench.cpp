@@ -170,6 +170,23 @@ private:
         fmt::format("{} deaths: {:.2f} of undisturbed, {} wrong results", r->restarts,
                     r->killed_ratio, r->results_wrong),
         fmt::format("a lane killed in the midst of a batch every {} ms", x_options.kill_ms));
+    auto apart = x_options;
+    apart.lanes_are = isolation::process;
+    const auto p = measure_throughput(apart);
+    if (!p)
+      return tl::unexpected(p.error());
+    row("Features", "isolation", "",
+        fmt::format("lanes are processes: {}, {:.2f} of a bare loop; {} deaths: {:.2f} of "
+                    "undisturbed, {} wrong results",
+                    millions(p->tensors_per_s), p->ratio_to_bare, p->restarts, p->killed_ratio,
+                    p->results_wrong),
+        fmt::format("the same with --isolation process, a process killed every {} ms",
+                    x_options.kill_ms));
+    row("Features", "bounded memory", "",
+        "submits wait, refuse or suspend; a stopped consumer stops the producer",
+        "not measured here; viva_actors_tests: \"a stopped consumer stops the producer, and memory "
+        "stays flat\"");
+    bar("throughput", "M tensors/s", "lane processes", {}, p->tensors_per_s / 1e6);
     bar("throughput", "M tensors/s", "report", 0.2, 0);
     bar("throughput", "M tensors/s", "one a message", {}, r->single_per_s / 1e6);
     bar("throughput", "M tensors/s", "pipeline", {}, r->tensors_per_s / 1e6);

@@ -1,5 +1,6 @@
 #include "cli/invocation.hpp"
 
+#include "actors/pipeline/exposition.hpp"
 #include "cli/report.hpp"
 #include "cli/signals.hpp"
 #include "formats/shown.hpp"
@@ -75,6 +76,10 @@ void add_progress_flags(CLI::App& app, invocation& call) {
 
 void add_report_flags(CLI::App& app, report_options& options) {
   app.add_option("--report", options.file, "write the report to FILE: JSON, or Markdown for *.md")
+      ->type_name("FILE");
+  app.add_option("--metrics", options.metrics,
+                 "what lanes do, for Prometheus' textfile collector: written anew each second and "
+                 "at the end")
       ->type_name("FILE");
   app.add_option("--fail-if", options.gate_texts,
                  "exit 4 where this holds for any tensor, for example 'sqnr_db<20'; metrics: "
@@ -152,13 +157,21 @@ expected<exit_code> run_job(const invocation& call, const report_options& option
   const auto gates = read_gates(options, said.dry_run);
   if (!gates)
     return tl::make_unexpected(gates.error());
-  if (!options.file.empty())
-    if (auto place = check_report_path(options.file, paths); !place)
-      return tl::make_unexpected(place.error());
+  for (const auto& path : {options.file, options.metrics})
+    if (!path.empty())
+      if (auto place = check_report_path(path, paths); !place)
+        return tl::make_unexpected(place.error());
 
+  expected<void> shown; // the metrics, last time
   expected<job_report> report = [&] {
     progress_view view(name, choose_style(call.progress_lines, call.progress_none || said.dry_run));
-    return job({.on_progress = view.callback(), .interrupted = &watch_signals(), .door = true});
+    job_observer observer{
+        .on_progress = view.callback(), .interrupted = &watch_signals(), .door = true};
+    if (!options.metrics.empty())
+      observer.on_meters = [&](const snapshot& now) {
+        shown = write_prometheus(now, options.metrics);
+      };
+    return job(observer);
   }();
   if (!report)
     return tl::make_unexpected(report.error());
@@ -168,13 +181,14 @@ expected<exit_code> run_job(const invocation& call, const report_options& option
   // The file first: where it fails, the error is the one document, and a person sees both.
   const auto written =
       options.file.empty() ? expected<void>{} : write_report(options.file, *report, said);
-  if (written || !call.json)
+  if ((written && shown) || !call.json)
     if (auto printed = call.json ? print_json(json_report(*report, said))
                                  : print(text_report(*report, said, options.rows));
         !printed)
       return tl::make_unexpected(printed.error());
-  if (!written)
-    return tl::make_unexpected(written.error());
+  for (const auto& file : {written, shown})
+    if (!file)
+      return tl::make_unexpected(file.error());
   if (said.failed.empty())
     return exit_code::done;
   // With --json the document says it already, and stdout holds exactly one.

@@ -31,7 +31,7 @@ struct invocation {
 
 /// What a job's report is asked for: file, gates, rows.
 struct report_options {
-  std::string file;
+  std::string file, metrics;
   std::vector<std::string> gate_texts;
   std::size_t rows = 20;
 };
@@ -51,11 +51,12 @@ void add_setting_flags(CLI::App&, invocation&, std::initializer_list<std::string
 void add_node_flags(CLI::App&, invocation&, node_flags&);
 /// --json-progress and --no-progress.
 void add_progress_flags(CLI::App&, invocation&);
-/// --report, --fail-if, --rows.
+/// --report, --metrics, --fail-if, --rows.
 void add_report_flags(CLI::App&, report_options&);
 
-/// Runs a job between progress and report: checks gates and the report's place first, shows
-/// progress, writes and prints the report, and turns failed gates into their exit code.
+/// Runs a job between progress and report: checks gates and the places of report and metrics
+/// first, shows progress, keeps the metrics' file true, writes and prints the report, and turns
+/// failed gates into their exit code.
 expected<exit_code> run_job(const invocation&, const report_options&, verdict, const job_paths&,
                             const std::string& name,
                             const std::function<expected<job_report>(const job_observer&)>& job);

@@ -134,10 +134,13 @@ expected<void> write_prometheus(const snapshot& m, const std::filesystem::path& 
   std::error_code why;
   if (out)
     std::filesystem::rename(beside, path, why);
-  if (!out || why)
-    return fail(errc::cannot_write, path.string() + " cannot be written"
-                                      + (why ? ": " + why.message() : std::string()));
-  return {};
+  if (out && !why)
+    return {};
+  std::error_code ignored; // half of it is of no use to anybody
+  std::filesystem::remove(beside, ignored);
+  return fail(errc::cannot_write, path.string() + " cannot be written"
+                                    + (why ? ": " + why.message() : std::string())
+                                    + "; name a place in a writable folder that has room");
 }
 
 } // namespace viva

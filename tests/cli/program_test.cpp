@@ -10,9 +10,11 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <set>
 #include <sstream>
+#include <thread>
 
 using namespace viva;
 using formats::testing::put;
@@ -255,6 +257,38 @@ TEST_CASE("program: gates fail on tensors that have no counterpart, and name the
   REQUIRE(failed.size() == 2);
   CHECK(failed[0].at("value").is_null());
   CHECK(failed[0].at("why") == "shapes differ");
+}
+
+TEST_CASE("program: --metrics keeps a whole file for Prometheus while a job runs, and at its end") {
+  const temporary_folder folder;
+  const auto source = source_in(folder);
+  const auto metrics = (folder / "viva.prom").string();
+  words order = {"quantize", source, "-m", "int8", "-o", (folder / "out.safetensors").string(),
+                 "--metrics", metrics};
+  REQUIRE(tests::viva(order).code == 0);
+  const auto text = text_in(metrics);
+  CHECK(has(text, "viva_method_values_total{method=\"int8\"} 512"));
+  CHECK(has(text, "viva_updates_total"));
+  CHECK_FALSE(fs::exists(metrics + ".partial"));
+  // One that hangs shows what it has, until it is stopped.
+  fs::remove(metrics);
+  for (const auto* word : {"--overwrite", "--allow-faults", "--fault", "hang-at=1"})
+    order.emplace_back(word);
+  const auto hung = tests::start_viva(order, -1, -1);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+  while (!fs::exists(metrics) && std::chrono::steady_clock::now() < until)
+    std::this_thread::yield();
+  const auto meanwhile = text_in(metrics);
+  ::kill(hung, SIGKILL);
+  tests::wait_for(hung);
+  CHECK(has(meanwhile, "viva_updates_total"));
+  CHECK(meanwhile.ends_with("\n"));
+  order.resize(6);
+  check_refused(5, [&] {
+    auto into_nothing = order;
+    into_nothing.insert(into_nothing.end(), {"--metrics", (folder / "none" / "x.prom").string()});
+    return into_nothing;
+  }(), "x.prom");
 }
 
 TEST_CASE("program: a dry run refuses gates on errors that it does not measure") {

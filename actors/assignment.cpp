@@ -10,6 +10,54 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
+/// Only counts. The reader calls itself for each level, so a letter of tens of thousands of them
+/// would take all of a thread's stack.
+struct shallow final : nlohmann::json_sax<json> {
+  static constexpr int levels_max = 16; // an assignment has five
+  int levels = 0;
+  bool null() override {
+    return true;
+  }
+  bool boolean(bool) override {
+    return true;
+  }
+  bool number_integer(number_integer_t) override {
+    return true;
+  }
+  bool number_unsigned(number_unsigned_t) override {
+    return true;
+  }
+  bool number_float(number_float_t, const string_t&) override {
+    return true;
+  }
+  bool string(string_t&) override {
+    return true;
+  }
+  bool binary(binary_t&) override {
+    return true;
+  }
+  bool key(string_t&) override {
+    return true;
+  }
+  bool start_object(std::size_t) override {
+    return ++levels <= levels_max;
+  }
+  bool end_object() override {
+    --levels;
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    return ++levels <= levels_max;
+  }
+  bool end_array() override {
+    --levels;
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const json::exception&) override {
+    return false;
+  }
+};
+
 json write(const job_limits& limits) {
   return {{"memory", limits.memory_bytes_max}, {"shard", limits.shard_bytes_max}};
 }
@@ -174,9 +222,11 @@ std::string encode(assignment a, const plan& as_planned,
 }
 
 expected<assignment> decode_assignment(std::string_view bytes) {
-  const auto in = json::from_msgpack(bytes, true, false);
   try {
-    return assignment_from(in);
+    shallow depth;
+    if (!json::sax_parse(bytes, &depth, json::input_format_t::msgpack))
+      return fail(errc::malformed, "a lane was given what is no assignment");
+    return assignment_from(json::from_msgpack(bytes));
   } catch (const json::exception& why) {
     return fail(errc::fault, std::string("a lane was given no assignment: ") + why.what());
   }

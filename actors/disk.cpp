@@ -4,8 +4,10 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace viva::actors {
@@ -15,6 +17,15 @@ namespace fs = std::filesystem;
 
 tl::unexpected<error> failed(const std::string& doing, const fs::path& file, bool writing = true) {
   return tl::unexpected(system_error(doing, file, writing));
+}
+
+/// Whether machines that do not see each other's caches may write to this file at once.
+bool is_on_network(int fd) {
+  struct statfs info {};
+  if (::fstatfs(fd, &info) != 0)
+    return false;
+  const auto kind = static_cast<std::uint32_t>(info.f_type);
+  return kind == NFS_SUPER_MAGIC || kind == SMB2_SUPER_MAGIC || kind == CIFS_SUPER_MAGIC;
 }
 
 class real_file final : public open_file {
@@ -88,6 +99,14 @@ public:
     descriptor fd{::open(file.c_str(), flags | O_CLOEXEC, 0666)};
     if (fd.get() < 0)
       return failed(how == mode::read ? "open" : "create", file, how != mode::read);
+    // Shards end within pages. An NFS client that may cache would send the whole page, with what it
+    // read of the neighbour's half before that was written; one that syncs each write sends what it
+    // was given.
+    if (how != mode::read && is_on_network(fd.get())) {
+      fd = descriptor{::open(file.c_str(), flags | O_DSYNC | O_CLOEXEC, 0666)};
+      if (fd.get() < 0)
+        return failed("open", file);
+    }
     return std::make_unique<real_file>(std::move(fd), file);
   }
   file_identity identity(const fs::path& name) override {

@@ -6,12 +6,10 @@ namespace viva::actors {
 
 expected<job_nodes> job_nodes::of(const job_limits& limits) {
   job_nodes made;
-  for (const auto& each : limits.nodes) {
-    auto where = node::parse_address(each);
-    if (!where)
-      return tl::unexpected(where.error());
-    made.x_all.push_back(std::move(*where));
-  }
+  auto all = node::parse_addresses(limits.nodes);
+  if (!all)
+    return tl::unexpected(all.error());
+  made.x_all = std::move(*all);
   made.x_timeout = std::chrono::seconds{limits.node_timeout_seconds};
   made.x_shared_fs = limits.shared_fs;
   made.x_alone = limits.lanes == 0;

@@ -51,6 +51,9 @@ void add_node_flags(CLI::App& app, invocation& call, node_flags& flags) {
   const auto option = [&](auto* made) { made->group("Nodes"); };
   option(app.add_option("--nodes", flags.nodes,
                         "machines that work on the job, with commas between")
+           ->check([](const std::string& given) {
+             return given.empty() ? "names no node; leave it out to work here" : std::string();
+           })
            ->type_name("HOST:PORT,…"));
   option(app.add_flag("--shared-fs", flags.shared_fs,
                       "nodes open source and output by the same names; no tensor byte is sent"));

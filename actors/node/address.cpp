@@ -59,17 +59,15 @@ expected<address> parse_address(std::string_view text) {
   return made;
 }
 
-expected<std::vector<address>> parse_addresses(std::string_view text) {
+expected<std::vector<address>> parse_addresses(const std::vector<std::string>& texts) {
   std::vector<address> all;
-  for (std::size_t at = 0; at <= text.size();) {
-    const auto comma = std::min(text.find(',', at), text.size());
-    auto one = parse_address(text.substr(at, comma - at));
+  for (const auto& text : texts) {
+    auto one = parse_address(text);
     if (!one)
       return tl::make_unexpected(one.error());
     if (std::ranges::find(all, *one) != all.end())
-      return refuse(one->text(), "stands twice in the list; name each node once");
+      return refuse(text, "stands twice in the list; name each node once");
     all.push_back(std::move(*one));
-    at = comma + 1;
   }
   return all;
 }

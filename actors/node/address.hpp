@@ -2,11 +2,10 @@
 
 // Addresses: where nodes listen, and when their connections must be encrypted.
 //
-//   10.0.0.2:4242   [fd00::2]:4242   node-3.cluster:4242   several: with commas between
+//   10.0.0.2:4242   [fd00::2]:4242   node-3.cluster:4242
 //
-// A node has three ports: that of its address for control, and the two above it for bulk bytes and
-// for liveness, so that a firewall can be told of them. Where a test gives port 0, the system
-// chooses all three. A node's hello says them; nobody counts upwards.
+// A node speaks through its own port. The two above it are kept for bulk bytes and for liveness,
+// which no node opens yet. Port 0: the system chooses.
 
 #include "kernels/error.hpp"
 
@@ -29,8 +28,8 @@ struct address {
 /// HOST:PORT; the port is 0 to 65533, as two more follow it. Names are not looked up.
 expected<address> parse_address(std::string_view text);
 
-/// One or more with commas between, none twice.
-expected<std::vector<address>> parse_addresses(std::string_view text);
+/// Each of them, none twice.
+expected<std::vector<address>> parse_addresses(const std::vector<std::string>& texts);
 
 /// True where the host is 127.0.0.0/8 or ::1, or is called localhost: what never leaves the
 /// machine. Other names are not trusted to stay on it.

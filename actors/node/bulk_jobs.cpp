@@ -29,7 +29,8 @@ void bulk_job::allow(access how, const range& what) {
 void bulk_job::withdraw(access how, const range& what) {
   const std::lock_guard alone(x_mutex);
   if (what.file < x_files.size())
-    sets(how)[what.file].remove(what.offset, what.bytes);
+    sets(how)[what.file].remove(
+      what.offset, std::min(what.bytes, std::numeric_limits<std::uint64_t>::max() - what.offset));
 }
 
 void bulk_job::close() {

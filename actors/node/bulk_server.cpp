@@ -67,7 +67,7 @@ struct bulk_server::house : std::enable_shared_from_this<house> {
   asio::awaitable<void> answer(session& to, const frame_head& question, frame_kind kind,
                                std::span<const std::byte> body = {});
   asio::awaitable<void> refuse(session& to, const frame_head& question, const error& why);
-  void close_sessions(const bulk_job* of);
+  void close_sessions(const std::shared_ptr<bulk_job>& of);
 };
 
 asio::awaitable<void> bulk_server::house::accept_all() {
@@ -217,12 +217,12 @@ asio::awaitable<void> bulk_server::house::refuse(session& to, const frame_head& 
 }
 
 /// Those of a job; all where it is null.
-void bulk_server::house::close_sessions(const bulk_job* of) {
+void bulk_server::house::close_sessions(const std::shared_ptr<bulk_job>& of) {
   const std::lock_guard hold(mutex);
   closed = closed || of == nullptr;
   for (const auto& each : sessions)
     asio::post(each->executor, [each, of] {
-      if (of == nullptr || each->job.get() == of)
+      if (of == nullptr || each->job == of)
         each->link.close();
     });
 }
@@ -275,7 +275,7 @@ void bulk_server::close_job(const job_key& key) {
   if (!job)
     return;
   job->close();
-  x_house->close_sessions(job.get());
+  x_house->close_sessions(job);
 }
 
 bulk_counts bulk_server::counts() const {

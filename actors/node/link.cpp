@@ -91,6 +91,14 @@ void refuse_node(self_ptr self, const std::string& why) {
   part(self, board::state::refused, why, again_refused);
 }
 
+/// A node that leaves, or is full just now, is asked again; the job need not end for it.
+void heed(self_ptr self, const error& problem) {
+  if (problem.code == errc::interrupted || retryable(problem.code))
+    lose_node(self, problem.text);
+  else
+    refuse_node(self, problem.text);
+}
+
 void start_lane(self_ptr self, std::uint32_t lane) {
   auto& state = self->state;
   const auto join = state.now.join;
@@ -164,7 +172,7 @@ void take_letter(self_ptr self, const letter& from) {
       const auto problem = decode_error(from.body);
       if (!problem)
         return bad();
-      return problem->code == errc::ok ? begin_work(self) : refuse_node(self, problem->text);
+      return problem->code == errc::ok ? begin_work(self) : heed(self, *problem);
     }
     case word::lane_up: {
       const auto news = decode_lane_news(from.body);
@@ -235,7 +243,7 @@ void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
     return refuse_node(self, "it is another build (" + said->build + "; this is " + state.build
                                + "); run the same viva everywhere");
   if (said->problem.code != errc::ok)
-    return refuse_node(self, said->problem.text);
+    return heed(self, said->problem);
   if (!session || from->of.incarnation == 0)
     return lose_node(self, "it gave no session");
   state.now.incarnation = from->of.incarnation;
@@ -307,6 +315,19 @@ void pass_on(self_ptr self, const lane_says& what) {
   tell(self, word::work, encode(parcel{what.lane, what.life, what.order}));
 }
 
+/// Of the session: the node is lost. Of a remote lane that was told nothing: nobody would start
+/// another while this node's life lasts, so it is met anew.
+void hear_of_end(self_ptr self, const caf::down_msg& down) {
+  const auto& state = self->state;
+  const auto is = [&](const caf::actor& who) { return who && who.address() == down.source; };
+  if (is(state.session))
+    return lose_node(self, "lost (" + supervision::to_text(down.reason) + ")");
+  if (supervision::ending_of(down.reason) != supervision::ending::shutdown
+      && std::ranges::any_of(state.seats, [&](const auto& seat) { return is(seat.second.who); }))
+    lose_node(self, "what spoke for a lane of it was lost ("
+                      + supervision::to_text(down.reason) + ")");
+}
+
 } // namespace
 
 caf::behavior link(self_ptr self, link_options options) {
@@ -316,10 +337,7 @@ caf::behavior link(self_ptr self, link_options options) {
   state.build = build_words(kernels::path::reference);
   state.now.epoch = own_incarnation();
   state.options.nodes->note(state.name_of_node, board::state::away, "not reached yet");
-  self->set_down_handler([self](const caf::down_msg& down) {
-    if (self->state.session && down.source == self->state.session.address())
-      lose_node(self, "lost (" + supervision::to_text(down.reason) + ")");
-  });
+  self->set_down_handler([self](const caf::down_msg& down) { hear_of_end(self, down); });
   self->send(self, find_node{});
   return {
     [self](find_node) {

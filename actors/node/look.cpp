@@ -71,14 +71,10 @@ node_view look(caf::scoped_actor& self, const address& where, const std::string&
 } // namespace
 
 expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
-  std::vector<address> all;
-  for (const auto& each : limits.nodes) {
-    auto where = parse_address(each);
-    if (!where)
-      return tl::unexpected(where.error());
-    all.push_back(std::move(*where));
-  }
-  const auto security = security_of(all, limits.tls, limits.insecure);
+  const auto all = parse_addresses(limits.nodes);
+  if (!all)
+    return tl::unexpected(all.error());
+  const auto security = security_of(*all, limits.tls, limits.insecure);
   if (!security)
     return tl::unexpected(security.error());
   caf::actor_system_config config;
@@ -86,7 +82,7 @@ expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
   caf::actor_system system{config};
   caf::scoped_actor self{system};
   std::vector<node_view> seen;
-  for (const auto& where : all)
+  for (const auto& where : *all)
     seen.push_back(look(self, where, build_words(kernels::path::reference)));
   return seen;
 }

@@ -26,6 +26,22 @@ expected<file_identity> find_partial(const assignment& job) {
   return here;
 }
 
+/// What a job really reads and writes, all links followed: a link below a root may lead out of it.
+expected<void> check_files(const assignment& job, const plan& work, const node_facts& facts) {
+  auto all = work.sources;
+  if (work.writes()) {
+    const auto partial = partial_path(output_of(job));
+    all.push_back(partial);
+    if (work.output.folder)
+      for (const auto& file : work.output.files)
+        all.push_back(partial / file.name);
+  }
+  for (const auto& each : all)
+    if (auto below = check_below(facts.roots, each); !below)
+      return below;
+  return {};
+}
+
 } // namespace
 
 expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
@@ -45,6 +61,8 @@ expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
   auto work = plan_again(*job);
   if (!work)
     return tl::unexpected(work.error());
+  if (auto inside = check_files(*job, *work, facts); !inside)
+    return tl::unexpected(inside.error());
   static std::atomic<std::uint64_t> steps{0}; // lanes that are threads have nobody who counts
   auto place = workplace::join(*work, output_of(*job), *partial, steps);
   if (!place)

@@ -15,6 +15,8 @@ std::string letter_of(const stamp& with, const welcome& said) {
   return encode(letter{word::welcome, with, encode(said)});
 }
 
+constexpr std::size_t sessions_max = 64; // each has a thread
+
 /// What is in the way of letting it in.
 error refusal(const reception_state& state, const hello& who) {
   const auto& own = state.options.facts->build;
@@ -23,6 +25,9 @@ error refusal(const reception_state& state, const hello& who) {
                                 + who.build + "); run the same viva everywhere"};
   if (state.drains)
     return {errc::interrupted, "this node is about to leave"};
+  if (state.sessions.size() + state.starting >= sessions_max)
+    return {errc::interrupted, "this node has all the coordinators that it takes, "
+                                 + std::to_string(sessions_max)};
   return {};
 }
 
@@ -41,15 +46,20 @@ void begin_session(self_ptr self, const stamp& with, const caf::actor& link, wel
   spec.start = [options](caf::event_based_actor* sup) {
     return supervision::spawn<caf::detached>(sup, session, options);
   };
+  ++state.starting;
   self->request(state.options.jobs, caf::infinite, supervision::start_child{std::move(spec)})
     .then(
       [self, with, said, answer](const supervision::started& up) mutable {
+        --self->state.starting;
         self->monitor(up.who);
         self->state.sessions[up.who.address()] = up.who;
         *self->state.options.sessions = static_cast<std::uint32_t>(self->state.sessions.size());
         answer.deliver(letter_of(with, said), up.who);
+        if (self->state.drains) // it was told while this one began
+          self->send(up.who, leave{});
       },
-      [with, said, answer](const caf::error& why) mutable {
+      [self, with, said, answer](const caf::error& why) mutable {
+        --self->state.starting;
         said.problem = {errc::fault, "no session: " + supervision::to_text(why)};
         answer.deliver(letter_of(with, said), caf::actor{});
       });

@@ -23,6 +23,7 @@ struct reception_options {
 struct reception_state {
   reception_options options;
   std::map<caf::actor_addr, caf::actor> sessions;
+  std::size_t starting = 0; ///< Sessions asked for that are not up yet.
   std::uint64_t visits = 0;
   bool drains = false;
   static inline const char* name = "reception";

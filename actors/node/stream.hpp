@@ -59,7 +59,6 @@ public:
 private:
   using secure = asio::ssl::stream<tcp::socket>;
   tcp::socket& lowest();
-  asio::awaitable<error_code> write_plain(std::span<const std::byte> what);
   void tune();
 
   std::variant<tcp::socket, secure> x_by;

@@ -219,6 +219,35 @@ TEST_CASE("nodes: what may not work on a job is refused, with the reason") {
   CHECK(files_in(on.out("out")) == on.truth);
 }
 
+TEST_CASE("nodes: a link below a root that leads out of it is not followed") {
+  const ground on;
+  const auto root = on.folder / "root";
+  fs::create_directory(root);
+  fs::create_directory(root / "model");
+  for (const auto& file : fs::directory_iterator(on.source))
+    fs::create_symlink(file.path(), root / "model" / file.path().filename());
+  const node_process inside(root);
+  const auto order = [&](const std::string& source, const std::string& nodes) {
+    return words{"quantize", source, "-m", "nf4", "-o", (root / "out").string(), "--nodes", nodes,
+                 "--shared-fs", "--json"};
+  };
+  const auto read = viva::tests::viva(order((root / "model").string(), inside.address()));
+  INFO(read.out);
+  CHECK(read.code == 1);
+  CHECK(read.out.find("none of this node's roots") != std::string::npos);
+}
+
+TEST_CASE("nodes: an empty list, and a node that stands in it twice, are refused") {
+  const ground on;
+  const auto empty = viva::tests::viva(on.quantize("out", ""));
+  CHECK(empty.code == 2);
+  CHECK(empty.out.find("names no node") != std::string::npos);
+  const auto twice = viva::tests::viva(on.quantize("out", "127.0.0.1:9,127.0.0.1:9"));
+  CHECK(twice.code == 2);
+  CHECK(twice.out.find("stands twice") != std::string::npos);
+  CHECK_FALSE(fs::exists(on.out("out.partial")));
+}
+
 TEST_CASE("nodes: --node-timeout ends a job that has none, and the same command resumes") {
   const ground on;
   auto a = std::make_unique<node_process>(on.folder.path(), may_hang);

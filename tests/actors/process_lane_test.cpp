@@ -265,4 +265,6 @@ TEST_CASE("process lanes: a plan made again from its assignment is the same, or 
   CHECK(changed.error().code == errc::malformed);
   for (std::size_t i = 0; i < bytes.size(); i += 7)
     CHECK_FALSE(actors::decode_assignment(std::string_view(bytes).substr(0, i)));
+  // Lists in lists: read to its end it would be the end of the stack.
+  CHECK_FALSE(actors::decode_assignment(std::string(1 << 20, '\x91')));
 }

@@ -13,6 +13,7 @@
 
 #include <thread>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace viva {
@@ -28,6 +29,16 @@ std::string host_name() {
   char name[256] = {};
   ::gethostname(name, sizeof name - 1);
   return name;
+}
+
+/// As many descriptors as this user may have: a node whose last one is taken by idle connections
+/// cannot read its certificates for the next, and CAF ends the process over that.
+void take_descriptors() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
 }
 
 /// How the node is, for whoever asks.
@@ -93,6 +104,7 @@ expected<void> run_node(const node_spec& spec, const node_observer& observer) {
   if (facts->limits.lanes == 0)
     facts->limits.lanes = std::max(1u, std::thread::hardware_concurrency());
   facts->allow_faults = spec.allow_faults;
+  take_descriptors();
   auto lives = tree::grow(facts->limits.lanes, nullptr, facts->limits,
                           {.on = true, .security = std::move(*security)});
   if (!lives)

@@ -4,6 +4,8 @@
 // carry them. Host order. The reader believes nothing: once something is missing it answers
 // nothing any more, and says so.
 
+#include "kernels/error.hpp"
+
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -26,6 +28,10 @@ public:
   void put(const std::string& text) {
     put(static_cast<std::uint32_t>(text.size()));
     x_out += text;
+  }
+  void put(const error& what) {
+    put(static_cast<std::uint8_t>(what.code));
+    put(what.text);
   }
   void put_raw(const void* from, std::size_t count) {
     x_out.append(static_cast<const char*>(from), count);
@@ -52,6 +58,13 @@ public:
     std::uint32_t size = 0;
     take(size);
     text = bytes(size);
+  }
+  void take(error& what) {
+    std::uint8_t code = 0;
+    take(code);
+    require(code <= static_cast<std::uint8_t>(errc::interrupted)); // the last one
+    what.code = x_good ? static_cast<errc>(code) : errc::ok;
+    take(what.text);
   }
   /// A count of things of at least `each` bytes; more than can follow is an error, not memory.
   std::uint32_t count(std::size_t each) {

@@ -11,7 +11,6 @@ expected<job_nodes> job_nodes::of(const job_limits& limits) {
     return tl::unexpected(all.error());
   made.x_all = std::move(*all);
   made.x_timeout = std::chrono::seconds{limits.node_timeout_seconds};
-  made.x_shared_fs = limits.shared_fs;
   made.x_alone = limits.lanes == 0;
   if (made.x_all.empty())
     return made;
@@ -30,7 +29,7 @@ tree_network job_nodes::network(const site_ptr& site) const {
   net.on = !x_all.empty();
   net.security = x_security;
   for (const auto& where : x_all)
-    net.links.push_back({where, site, x_shared_fs, {}, x_board, {}});
+    net.links.push_back({where, site, {}, x_board, {}});
   return net;
 }
 

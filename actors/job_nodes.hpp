@@ -24,7 +24,7 @@ private:
   std::shared_ptr<node::board> x_board = std::make_shared<node::board>();
   std::chrono::seconds x_timeout{0};
   std::optional<node::tls_files> x_security;
-  bool x_shared_fs = false, x_alone = false;
+  bool x_alone = false;
 };
 
 } // namespace viva::actors

@@ -135,8 +135,7 @@ std::string encode(const work_receipts& all) {
     out.put(receipt.id.run);
     out.put(receipt.checksum);
     out.put(static_cast<std::uint64_t>(took.count()));
-    out.put(static_cast<std::uint8_t>(receipt.problem.code));
-    out.put(receipt.problem.text);
+    out.put(receipt.problem);
     out.put(receipt.findings);
   }
   return out.done();
@@ -157,11 +156,7 @@ std::optional<work_receipts> decode_receipts(std::string_view bytes) {
     in.take(ns);
     in.require(ns <= std::uint64_t{1} << 60);
     took = std::chrono::nanoseconds{ns};
-    std::uint8_t code = 0;
-    in.take(code);
-    in.require(code <= static_cast<std::uint8_t>(errc::interrupted));
-    receipt.problem.code = static_cast<errc>(code);
-    in.take(receipt.problem.text);
+    in.take(receipt.problem);
     in.take(receipt.findings);
   }
   return in.whole() ? std::optional(std::move(all)) : std::nullopt;

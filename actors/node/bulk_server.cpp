@@ -17,8 +17,6 @@ namespace {
 
 using tcp = asio::ip::tcp;
 constexpr auto answered = asio::as_tuple(asio::use_awaitable);
-constexpr std::size_t connections_max = 256;
-constexpr std::chrono::milliseconds accept_pause{100}; // where no descriptor is left
 
 enum class farewell { left, stranger, garbage };
 

@@ -16,24 +16,6 @@ constexpr std::uint32_t fault_plan::*lane_faults[]
   = {&fault_plan::throw_every, &fault_plan::poison, &fault_plan::crash_at,   &fault_plan::abort_at,
      &fault_plan::hang_at,     &fault_plan::oom_at, &fault_plan::garbage_at, &fault_plan::exit_at};
 
-error to_error(std::uint8_t code, std::string text, frame_reader& in) {
-  in.require(code <= static_cast<std::uint8_t>(errc::interrupted));
-  return {static_cast<errc>(code), std::move(text)};
-}
-
-void put(frame_writer& out, const error& what) {
-  out.put(static_cast<std::uint8_t>(what.code));
-  out.put(what.text);
-}
-
-error take_error(frame_reader& in) {
-  std::uint8_t code = 0;
-  std::string text;
-  in.take(code);
-  in.take(text);
-  return to_error(code, std::move(text), in);
-}
-
 template <class T>
 std::optional<T> whole(const frame_reader& in, T made) {
   return in.whole() ? std::optional(std::move(made)) : std::nullopt;
@@ -99,30 +81,26 @@ std::optional<hello> decode_hello(std::string_view bytes) {
 
 std::string encode(const welcome& w) {
   frame_writer out;
-  put(out, w.problem);
+  out.put(w.problem);
   out.put(w.build);
   out.put(w.host);
   for (const auto number : {w.pid, w.lanes, w.jobs})
     out.put(number);
   for (const auto number : {w.restarts, w.shards, w.up_ms})
     out.put(number);
-  out.put(w.bulk_port);
-  out.put(w.liveness_port);
   return out.done();
 }
 
 std::optional<welcome> decode_welcome(std::string_view bytes) {
   frame_reader in{bytes};
   welcome made;
-  made.problem = take_error(in);
+  in.take(made.problem);
   in.take(made.build);
   in.take(made.host);
   for (auto* number : {&made.pid, &made.lanes, &made.jobs})
     in.take(*number);
   for (auto* number : {&made.restarts, &made.shards, &made.up_ms})
     in.take(*number);
-  in.take(made.bulk_port);
-  in.take(made.liveness_port);
   return whole(in, std::move(made));
 }
 
@@ -131,7 +109,6 @@ std::string encode(const assign& a) {
   out.put(a.assignment);
   for (const auto which : lane_faults)
     out.put(a.faults.*which);
-  out.put(static_cast<std::uint8_t>(a.shared_fs));
   return out.done();
 }
 
@@ -141,19 +118,19 @@ std::optional<assign> decode_assign(std::string_view bytes) {
   in.take(made.assignment);
   for (const auto which : lane_faults)
     in.take(made.faults.*which);
-  made.shared_fs = take_flag(in);
   return whole(in, std::move(made));
 }
 
 std::string encode(const error& what) {
   frame_writer out;
-  put(out, what);
+  out.put(what);
   return out.done();
 }
 
 std::optional<error> decode_error(std::string_view bytes) {
   frame_reader in{bytes};
-  auto made = take_error(in);
+  error made;
+  in.take(made);
   return whole(in, std::move(made));
 }
 

@@ -57,13 +57,11 @@ struct welcome {
   std::string host;
   std::uint32_t pid = 0, lanes = 0, jobs = 0;
   std::uint64_t restarts = 0, shards = 0, up_ms = 0;
-  std::uint16_t bulk_port = 0, liveness_port = 0; ///< 0: there is none.
 };
 
 struct assign {
   std::string assignment; ///< assignment.hpp; names of files as the coordinator has them.
   fault_plan faults{};
-  bool shared_fs = true;
 };
 
 struct lane_news {

@@ -250,8 +250,7 @@ void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
   state.session = session;
   self->monitor<caf::message_priority::high>(session);
   tell(self, word::assign,
-       encode(assign{state.options.site->assignment, state.options.site->faults,
-                     state.options.shared_fs}));
+       encode(assign{state.options.site->assignment, state.options.site->faults}));
   self->delayed_send(self, assign_patience, assign_due{state.now.join});
   state.heard = state.asked = std::chrono::steady_clock::now();
   self->delayed_send(self, ask_every, ask_again{state.now.join});

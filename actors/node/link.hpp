@@ -34,7 +34,6 @@ namespace viva::actors::node {
 struct link_options {
   address where;
   site_ptr site; ///< Its assignment is what the node is given.
-  bool shared_fs = true;
   std::function<caf::actor()> lanes; ///< The lane supervisor of now.
   std::shared_ptr<board> nodes;
   std::shared_ptr<meter_board> meters;

@@ -16,17 +16,6 @@
 
 namespace viva::tests {
 
-/// Looks again every 10 ms, for as long as only a defect takes.
-template <class Claim>
-bool comes_true(Claim claim) {
-  for (int i = 0; i < 6'000; ++i) {
-    if (claim())
-      return true;
-    ::poll(nullptr, 0, 10);
-  }
-  return false;
-}
-
 class node_process {
 public:
   /// `roots` below which it works; `more` flags.

@@ -14,6 +14,7 @@
 #include <set>
 
 using namespace viva;
+using viva::tests::comes_true;
 using tests::temporary_folder;
 using tests::text_in;
 namespace fs = std::filesystem;
@@ -32,17 +33,6 @@ std::set<pid_t> children_of(pid_t parent) {
       all.insert(child);
   }
   return all;
-}
-
-/// Waits for `claim`, looking again every few milliseconds, for as long as only a defect takes.
-template <class Claim>
-bool comes_true(Claim claim) {
-  for (int i = 0; i < 6'000; ++i) {
-    if (claim())
-      return true;
-    ::poll(nullptr, 0, 10);
-  }
-  return false;
 }
 
 /// True once this process, perhaps long gone, has ended.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,17 @@ struct finished {
 inline std::string text_in(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// Looks again every 10 ms, for as long as only a defect takes.
+template <class Claim>
+bool comes_true(Claim claim) {
+  for (int i = 0; i < 6'000; ++i) {
+    if (claim())
+      return true;
+    ::poll(nullptr, 0, 10);
+  }
+  return false;
 }
 
 /// Starts VIVA_PROGRAM. A descriptor below 0 is closed for it.

@@ -1,0 +1,74 @@
+// Letters between a coordinator and a node: the same on the other side, or nothing.
+
+#include "actors/node/letters.hpp"
+
+#include "tests/support/catch.hpp"
+
+using namespace viva;
+using namespace viva::actors::node;
+
+namespace {
+
+/// What was cut anywhere, or has more behind it, is no such body.
+template <class Decode>
+void check_whole(const std::string& bytes, Decode decode) {
+  CHECK(decode(bytes));
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    CHECK_FALSE(decode(std::string_view(bytes).substr(0, i)));
+  CHECK_FALSE(decode(bytes + "x"));
+}
+
+} // namespace
+
+TEST_CASE("node letters: the head comes back as it was, and of another version or word not at all",
+          "[node]") {
+  const letter sent{word::work, {1, 2, 3}, "body"};
+  const auto bytes = encode(sent);
+  const auto came = decode_letter(bytes);
+  REQUIRE(came);
+  CHECK(came->what == word::work);
+  CHECK(came->of == sent.of);
+  CHECK(came->body == "body");
+  for (std::size_t i = 0; i < bytes.size() - sent.body.size(); ++i)
+    CHECK_FALSE(decode_letter(std::string_view(bytes).substr(0, i)));
+  for (const std::size_t at : {0, 4, 6}) { // magic, version, word
+    auto bad = bytes;
+    bad[at] = '\x7F';
+    CHECK_FALSE(decode_letter(bad));
+  }
+}
+
+TEST_CASE("node letters: bodies come back as they were; cut or longer they are nothing",
+          "[node]") {
+  const hello h{"build", true};
+  CHECK(decode_hello(encode(h))->looks);
+  check_whole(encode(h), decode_hello);
+  auto flag = encode(h);
+  flag.back() = 2;
+  CHECK_FALSE(decode_hello(flag));
+
+  welcome w;
+  w.problem = {errc::bad_option, "why"};
+  w.host = "here";
+  w.pid = 7;
+  w.up_ms = 9;
+  const auto back = decode_welcome(encode(w)).value();
+  CHECK(back.problem.code == errc::bad_option);
+  CHECK(back.problem.text == "why");
+  CHECK(back.host == "here");
+  CHECK(back.pid == 7);
+  CHECK(back.up_ms == 9);
+  check_whole(encode(w), decode_welcome);
+
+  assign a{"job", {}};
+  a.faults.hang_at = 5;
+  CHECK(decode_assign(encode(a))->faults.hang_at == 5);
+  check_whole(encode(a), decode_assign);
+
+  check_whole(encode(lane_news{1, 2, 3, 4, "text"}), decode_lane_news);
+  check_whole(encode(parcel{1, 2, "order"}), decode_parcel);
+  auto problem = encode(error{errc::interrupted, "text"});
+  check_whole(problem, decode_error);
+  ++problem.front(); // behind the last code
+  CHECK_FALSE(decode_error(problem));
+}

@@ -123,6 +123,7 @@ void start_lane(self_ptr self, std::uint32_t lane) {
       [self, lane, is_current](const supervision::started& up) {
         if (is_current()) {
           self->state.seats[lane].who = up.who;
+          self->monitor(up.who);
           if (self->state.drains)
             self->send(up.who, lane_drains{});
         } else

@@ -65,8 +65,10 @@ void take_receipts(self_ptr self, const supervision::frame& what) {
   const char* why = !all               ? "not receipts"
                     : state.out.empty() ? "receipts of nothing"
                                         : refuse(state.out.front(), *all);
-  if (why != nullptr)
+  if (why != nullptr) {
+    state.over = true;
     return state.whom->kill(fault::protocol, why);
+  }
   const auto work = std::move(state.out.front());
   state.out.pop_front();
   watch_progress(self);
@@ -130,7 +132,10 @@ caf::behavior port(self_ptr self, port_options options) {
         each.deliver(caf::unit);
     },
     [self](const batch& work) { take_batch(self, work); },
-    [self](const ward_heard& heard) { take_receipts(self, heard.what); },
+    [self](const ward_heard& heard) {
+      if (!self->state.over)
+        take_receipts(self, heard.what);
+    },
     [self](const ward_ended& ended) { take_end(self, ended.how); },
   };
 }

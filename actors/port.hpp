@@ -34,6 +34,7 @@ struct port_state {
   std::unique_ptr<supervision::process> whom;
   std::deque<caf::response_promise> await_up;
   bool ready = false;
+  bool over = false; ///< Its process is as good as dead: what comes of it is not heard.
   std::deque<batch> out;
   site_ptr assigned; ///< The job that its process knows.
   caf::error leaving; ///< Why it was told to end.

@@ -28,12 +28,18 @@ milliseconds patience_with(const tensor_order& order) {
   return milliseconds{30'000 + values / 1000};
 }
 
+/// What still comes of this life is not heard: what it had is lost, and run again.
+void end_life(tensor_port_state& state, fault why, std::string words) {
+  state.over = true;
+  state.whom->kill(why, std::move(words));
+}
+
 void say(tensor_port_state& state, std::uint16_t kind, std::string bytes) {
   auto made = pack(kind, std::move(bytes));
   if (made)
     state.whom->send(std::move(*made));
   else
-    state.whom->kill(fault::oom, made.error().text);
+    end_life(state, fault::oom, made.error().text);
 }
 
 void share(tensor_port_state& state, const std::shared_ptr<shared_region>& region) {
@@ -72,7 +78,7 @@ void send_order(tensor_port_state& state, std::size_t seat, remote_order& what) 
   state.out.push_back(seat);
   say(state, lane_kind::tensors, encode(order));
   if (state.place.condemned->load())
-    state.whom->kill(fault::killed, "on purpose");
+    end_life(state, fault::killed, "on purpose");
 }
 
 /// Puts the seat to work on `next`, or whatever is wanted after it.
@@ -114,12 +120,12 @@ void take_receipt(self_ptr self, const supervision::frame& what) {
   const auto got = bytes && what.kind == lane_kind::encoded ? decode_encoded(*bytes)
                                                             : std::nullopt;
   if (!got || state.out.empty() || got->number != state.seats[state.out.front()].order)
-    return state.whom->kill(fault::protocol, "not what came of an order");
+    return end_life(state, fault::protocol, "not what came of an order");
   const auto seat = state.out.front();
   const auto work = state.seats[seat].work;
   auto& remote = *work->remote();
   if (!remote.settle(*got))
-    return state.whom->kill(fault::protocol, "results of tensors that it was not given");
+    return end_life(state, fault::protocol, "results of tensors that it was not given");
   work->begun.store(false, std::memory_order_relaxed);
   state.out.pop_front();
   if (state.out.empty())
@@ -158,7 +164,7 @@ void take_exit(tensor_port_state& state, const caf::exit_msg& order) {
   if (state.ready && state.out.empty())
     state.whom->leave();
   else // nobody waits for what it has in hand
-    state.whom->kill(fault::shutdown, {});
+    end_life(state, fault::shutdown, {});
 }
 
 } // namespace
@@ -193,7 +199,10 @@ caf::behavior tensor_port(self_ptr self, tensor_port_place place) {
         each.deliver(caf::unit);
     },
     [self](seat_wake what) { wake(self->state, what.seat); },
-    [self](const ward_heard& heard) { take_receipt(self, heard.what); },
+    [self](const ward_heard& heard) {
+      if (!self->state.over)
+        take_receipt(self, heard.what);
+    },
     [self](const ward_ended& ended) { take_end(self, ended.how); },
   };
 }

@@ -59,6 +59,7 @@ struct tensor_port_state {
   supervision::milliseconds patience{0}; ///< With the orders that are out.
   std::deque<caf::response_promise> await_up;
   bool ready = false;
+  bool over = false; ///< Its process is as good as dead.
   caf::error leaving; ///< Why it was told to end.
   static inline const char* name = "tensor_port";
 };

@@ -177,12 +177,16 @@ public:
       : x_options(options), x_tell(tell) {
   }
   /// One round to warm up, then those that count.
-  void row(const std::string& metric, const std::function<void()>& work) {
-    work();
+  expected<void> row(const std::string& metric, const std::function<expected<void>()>& work) {
+    if (auto warm = work(); !warm)
+      return warm;
     const double bytes = 1048576.0 * x_options.mebibytes;
     std::vector<double> rates, processor;
     for (std::uint32_t i = 0; i < x_options.rounds; ++i) {
-      const auto took = timed(work);
+      expected<void> done;
+      const auto took = timed([&] { done = work(); });
+      if (!done)
+        return done;
       rates.push_back(bytes / took.seconds / 1e6);
       processor.push_back(took.processor_seconds / (bytes / 1e9));
     }
@@ -190,8 +194,10 @@ public:
     x_raw = x_raw == 0 ? line.mb_per_s : x_raw;
     x_raw_files = metric == "raw_files" ? line.mb_per_s : x_raw_files;
     line.to_raw = line.mb_per_s / x_raw;
-    line.to_raw_files = x_raw_files == 0 ? 0 : line.mb_per_s / x_raw_files;
+    if (x_raw_files != 0)
+      line.to_raw_files = line.mb_per_s / x_raw_files;
     x_tell(line);
+    return {};
   }
 
 private:
@@ -214,18 +220,24 @@ expected<void> measure_nodes(const nodes_bench_options& options,
   table all(options, tell);
   {
     raw_pair raw(from, to);
-    all.row("raw", [&] { raw.move(frames, false); });
-    all.row("raw_files", [&] { raw.move(frames, true); });
+    for (const bool files : {false, true}) {
+      const auto work = [&]() -> expected<void> {
+        raw.move(frames, files);
+        return {};
+      };
+      if (auto told = all.row(files ? "raw_files" : "raw", work); !told)
+        return told;
+    }
   }
   for (const auto& how : {node::tls_ptr(), *security}) {
     bulk_pair bulk(from, to, how);
-    auto good = bulk.open();
+    if (auto open = bulk.open(); !open)
+      return open;
     for (const bool put : {true, false})
-      if (good)
-        all.row(std::string(put ? "put" : "get") + (how ? "_tls" : ""),
-                [&] { good = good ? bulk.move(frames, put) : good; });
-    if (!good)
-      return good;
+      if (auto told = all.row(std::string(put ? "put" : "get") + (how ? "_tls" : ""),
+                              [&] { return bulk.move(frames, put); });
+          !told)
+        return told;
   }
   return {};
 }

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace viva::bench {
@@ -29,7 +30,7 @@ struct nodes_line {
   double deviation = 0;    ///< Median absolute deviation of it.
   double cpu_s_per_gb = 0; ///< Of both ends, all threads; 10^9 bytes.
   double to_raw = 0;       ///< mb_per_s against that of raw.
-  double to_raw_files = 0; ///< … of raw_files.
+  std::optional<double> to_raw_files{}; ///< … of raw_files; none before it was measured.
 };
 
 /// Fails where loopback or memory fails.

@@ -15,12 +15,14 @@ namespace viva::cli {
 namespace {
 
 std::string json_of(const bench::nodes_line& line) {
+  const nlohmann::json to_raw_files
+    = line.to_raw_files ? nlohmann::json(*line.to_raw_files) : nlohmann::json();
   return nlohmann::ordered_json{{"metric", line.metric},
                                 {"mb_per_s", line.mb_per_s},
                                 {"mad", line.deviation},
                                 {"cpu_s_per_gb", line.cpu_s_per_gb},
                                 {"to_raw", line.to_raw},
-                                {"to_raw_files", line.to_raw_files},
+                                {"to_raw_files", to_raw_files},
                                 {"compiler", build_compiler},
                                 {"commit", build_commit}}
              .dump()
@@ -34,9 +36,10 @@ expected<exit_code> run(const bench::nodes_bench_options& options, bool json) {
                          "CPU s/GB", "x raw", "x raw_files"));
   const auto done = bench::measure_nodes(options, [&](const bench::nodes_line& line) {
     out.show(json ? json_of(line)
-                  : fmt::format("{:<12}{:>10.0f}{:>8.0f}{:>12.2f}{:>8.2f}{:>12.2f}\n", line.metric,
+                  : fmt::format("{:<12}{:>10.0f}{:>8.0f}{:>12.2f}{:>8.2f}{:>12}\n", line.metric,
                                 line.mb_per_s, line.deviation, line.cpu_s_per_gb, line.to_raw,
-                                line.to_raw_files));
+                                line.to_raw_files ? fmt::format("{:.2f}", *line.to_raw_files)
+                                                  : "-"));
   });
   if (!done)
     return tl::make_unexpected(done.error());

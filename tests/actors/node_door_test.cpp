@@ -1,0 +1,148 @@
+// Who comes into a node and who does not: builds, roots, addresses, certificates; how it leaves.
+
+#include "actors/node/certificates.hpp"
+#include "tests/actors/node_jobs.hpp"
+
+using namespace viva;
+using namespace viva::tests;
+
+TEST_CASE("nodes: what may not work on a job is refused, with the reason") {
+  const ground on;
+  const temporary_folder elsewhere;
+  const auto refused_by = [&](const node_process& node, const std::string& why) {
+    const auto done = viva::tests::viva(on.quantize("out", node.address()));
+    INFO(done.out);
+    CHECK(done.code == 1);
+    CHECK(done.out.find(why) != std::string::npos);
+    CHECK(done.out.find(node.address()) != std::string::npos);
+  };
+  refused_by(node_process(on.folder.path(), {"--allow-faults", "--claim-build", "viva 9.9"}),
+             "another build");
+  refused_by(node_process(elsewhere.path()), "none of this node's roots");
+  node_process good(on.folder.path()), other(on.folder.path(), {"--allow-faults", "--claim-build",
+                                                                "viva 9.9"});
+  report_of(viva::tests::viva(on.quantize("out", good.address() + "," + other.address())));
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
+TEST_CASE("nodes: a link below a root that leads out of it is not followed") {
+  const ground on;
+  const auto root = on.folder / "root";
+  fs::create_directory(root);
+  fs::create_directory(root / "model");
+  for (const auto& file : fs::directory_iterator(on.source))
+    fs::create_symlink(file.path(), root / "model" / file.path().filename());
+  const node_process inside(root);
+  const auto order = [&](const std::string& source, const std::string& nodes) {
+    return words{"quantize", source, "-m", "nf4", "-o", (root / "out").string(), "--nodes", nodes,
+                 "--shared-fs", "--json"};
+  };
+  const auto read = viva::tests::viva(order((root / "model").string(), inside.address()));
+  INFO(read.out);
+  CHECK(read.code == 1);
+  CHECK(read.out.find("none of this node's roots") != std::string::npos);
+}
+
+TEST_CASE("nodes: an empty list, and a node that stands in it twice, are refused") {
+  const ground on;
+  const auto empty = viva::tests::viva(on.quantize("out", ""));
+  CHECK(empty.code == 2);
+  CHECK(empty.out.find("names no node") != std::string::npos);
+  const auto twice = viva::tests::viva(on.quantize("out", "127.0.0.1:9,127.0.0.1:9"));
+  CHECK(twice.code == 2);
+  CHECK(twice.out.find("stands twice") != std::string::npos);
+  CHECK_FALSE(fs::exists(on.out("out.partial")));
+}
+
+TEST_CASE("nodes: told to leave, one ends what it has and loses nothing") {
+  const ground on;
+  // Whichever has what hangs: either the job goes on behind it, or it must let go of that.
+  node_process a(on.folder.path(), {"--allow-faults", "--stall-seconds", "8"}),
+    b(on.folder.path(), may_hang);
+  held_job job(on, a.address() + "," + b.address());
+  REQUIRE(job.is_held());
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(b.end(SIGTERM) == 0);
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{20}); // 30: it gave up
+  CHECK(b.err().find("had not let this node go") == std::string::npos);
+  report_of(job.wait());
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
+TEST_CASE("nodes: one that is about to leave is waited for, as one that is away") {
+  const ground on;
+  node_process a(on.folder.path(), {"--allow-faults"});
+  held_job first(on, a.address());
+  REQUIRE(first.is_held());
+  ::kill(a.pid(), SIGTERM); // it waits 30 s for what hangs there
+  ::sleep(1);
+  const auto second = viva::tests::viva(on.quantize("other", a.address(), {"--node-timeout", "2"}));
+  CHECK(second.code == 1);
+  CHECK(second.out.find("no node was to be had for 2 s") != std::string::npos);
+  CHECK(second.out.find("about to leave") != std::string::npos);
+  ::kill(first.pid(), SIGKILL);
+  first.wait();
+}
+
+TEST_CASE("nodes: addresses that leave the machine need certificates or --insecure") {
+  const temporary_folder folder;
+  const auto node = viva::tests::viva({"node", "--listen", "0.0.0.0:0"});
+  CHECK(node.code == 2);
+  CHECK(node.err.find("--insecure") != std::string::npos);
+  const ground on("nf4", "1MiB");
+  const auto apart = viva::tests::viva(
+    {"quantize", on.source, "-m", "nf4", "-o", on.out("out"), "--nodes", "127.0.0.1:4242"});
+  CHECK(apart.code == 2);
+  CHECK(apart.err.find("--shared-fs") != std::string::npos);
+  const auto job = viva::tests::viva(on.quantize("out", "10.255.255.1:4242"));
+  CHECK(job.code == 2);
+  CHECK(job.out.find("--insecure") != std::string::npos);
+}
+
+TEST_CASE("nodes: `viva nodes` tells who is up, and who is another build or away") {
+  const ground on("nf4", "1MiB");
+  node_process a(on.folder.path());
+  node_process b(on.folder.path(), {"--allow-faults", "--claim-build", "viva 9.9"});
+  const auto gone = std::make_unique<node_process>(on.folder.path());
+  gone->end(SIGTERM);
+  report_of(viva::tests::viva(on.quantize("out", a.address())));
+  const auto one = viva::tests::viva({"nodes", "--nodes", a.address(), "--json"});
+  CHECK(one.code == 0);
+  const auto fit = nlohmann::json::parse(one.out)["nodes"][0];
+  CHECK(fit["up"] == true);
+  CHECK(fit["lanes"] == 2);
+  CHECK(fit["shards"].get<int>() > 0);
+  CHECK(fit["pid"] == a.pid());
+  const auto all = viva::tests::viva(
+    {"nodes", "--nodes", a.address() + "," + b.address() + "," + gone->address(), "--json"});
+  CHECK(all.code == 1);
+  const auto seen = nlohmann::json::parse(all.out)["nodes"];
+  REQUIRE(seen.size() == 3);
+  CHECK(seen[1]["same_build"] == false);
+  CHECK(seen[2]["up"] == false);
+}
+
+TEST_CASE("nodes: with certificates all is as without, and who has none of ours gets no answer") {
+  const ground on;
+  const auto ours = on.folder / "ours", foreign = on.folder / "foreign";
+  for (const auto& each : {ours, foreign})
+    REQUIRE(actors::node::make_certificates(each, {.names = {"node", "coordinator"}}));
+  const words tls{"--tls", (ours / "node").string()};
+  node_process a(on.folder.path(), tls), b(on.folder.path(), tls);
+  const auto nodes = a.address() + "," + b.address();
+  const words strangers[] = {{"--tls", (foreign / "coordinator").string()}, {}};
+  for (const auto& each : strangers) {
+    auto more = each;
+    more.insert(more.end(), {"--node-timeout", "2"});
+    const auto refused = viva::tests::viva(on.quantize("out", nodes, more));
+    CHECK(refused.code == 1);
+    CHECK(refused.out.find("no node was to be had") != std::string::npos);
+  }
+  const words member{"--tls", (ours / "coordinator").string()};
+  report_of(viva::tests::viva(on.quantize("out", nodes, member)));
+  CHECK(files_in(on.out("out")) == on.truth);
+  const auto broken = viva::tests::viva(
+    on.quantize("other", nodes, {"--tls", (on.folder / "nowhere").string()}));
+  CHECK(broken.code != 0);
+  CHECK(broken.out.find("ca.pem") != std::string::npos);
+}

@@ -1,0 +1,105 @@
+#pragma once
+
+// A job over nodes as tests run it: a source, the bytes it must become, and a job that waits.
+
+#include "tests/actors/node_processes.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace viva::tests {
+
+namespace fs = std::filesystem;
+
+using words = std::vector<std::string>;
+
+inline std::map<std::string, std::string> files_in(const fs::path& folder) {
+  std::map<std::string, std::string> all;
+  for (const auto& file : fs::directory_iterator(folder))
+    all[file.path().filename().string()] = text_in(file.path());
+  return all;
+}
+
+/// A source, and what one lane that nobody disturbs makes of it.
+struct ground {
+  temporary_folder folder;
+  std::string source = (folder / "source").string();
+  std::map<std::string, std::string> truth;
+
+  explicit ground(const std::string& method = "nf4", const std::string& size = "8MiB") {
+    REQUIRE(viva::tests::viva({"synth", source, "--size", size}).code == 0);
+    REQUIRE(viva::tests::viva({"quantize", source, "-m", method, "-o", out("truth"), "--lanes",
+                               "1", "--isolation", "thread", "--shard-bytes", "64KiB"})
+              .code
+            == 0);
+    truth = files_in(out("truth"));
+  }
+  std::string out(const std::string& name) const {
+    return (folder / name).string();
+  }
+  words quantize(const std::string& name, const std::string& nodes, words more = {},
+                 const std::string& method = "nf4") const {
+    words all{"quantize", source, "-m", method, "-o", out(name), "--nodes", nodes, "--shared-fs",
+              "--shard-bytes", "64KiB", "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+};
+
+inline nlohmann::json report_of(const finished& run) {
+  INFO(run.err << run.out);
+  REQUIRE(run.code == 0);
+  return nlohmann::json::parse(run.out);
+}
+
+inline std::size_t durable(const std::string& output) {
+  const auto told = viva::tests::viva({"status", output, "--json"});
+  const auto said = nlohmann::json::parse(told.out, nullptr, false);
+  return said.is_object() && said.contains("shards_durable")
+           ? said["shards_durable"].get<std::size_t>()
+           : 0;
+}
+
+/// A job in the background whose first run of one shard hangs, so that it cannot be over before
+/// the test has done its worst; then its lane is killed for standing still.
+class held_job {
+public:
+  held_job(const ground& on, const std::string& nodes, words more = {})
+    : x_output(on.out("out")) {
+    words faults{"--allow-faults", "--fault", "hang-at=20"};
+    faults.insert(faults.end(), more.begin(), more.end());
+    const auto file = [&](const char* name) {
+      return ::open((x_folder / name).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    };
+    const int out = file("out"), err = file("err");
+    x_pid = start_viva(on.quantize("out", nodes, faults), out, err);
+    ::close(out);
+    ::close(err);
+  }
+  /// True once everything is durable but what waits or hangs.
+  bool is_held(std::size_t shards = 20) const {
+    return comes_true([&] { return durable(x_output) >= shards; });
+  }
+  finished wait() {
+    finished done;
+    done.code = wait_for(x_pid);
+    done.out = text_in(x_folder / "out");
+    done.err = text_in(x_folder / "err");
+    return done;
+  }
+  std::string err() const {
+    return text_in(x_folder / "err");
+  }
+  pid_t pid() const {
+    return x_pid;
+  }
+
+private:
+  temporary_folder x_folder;
+  std::string x_output;
+  pid_t x_pid = 0;
+};
+
+inline const words may_hang{"--allow-faults", "--stall-seconds", "3"};
+
+} // namespace viva::tests

@@ -14,16 +14,12 @@ namespace {
 
 constexpr std::uint64_t rows = 3000, cols = 1024; // several shards for each of two lanes
 
-tensor_view wide(const tensor_values& values) {
-  auto view = view_of(std::span<const float>(values));
-  view.rows = values.size() / cols;
-  view.cols = cols;
-  return view;
+tensor_view wide(std::span<const float> values) {
+  return matrix_of(values, cols);
 }
 
-encoded whole(const char* words, const tensor_values& values) {
-  const auto view = wide(values);
-  return by_reference(words, {view.data, view.type, view.rows, view.cols});
+encoded whole(const char* words, std::span<const float> values) {
+  return matrix_by_reference(words, values, cols);
 }
 
 /// Every lane dies in its next unit; answers once each has a new life.

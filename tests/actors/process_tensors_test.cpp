@@ -29,15 +29,11 @@ pipeline_options processes(std::uint32_t count) {
 }
 
 tensor_view wide(std::span<const float> values) {
-  auto view = view_of(values);
-  view.rows = values.size() / cols;
-  view.cols = cols;
-  return view;
+  return matrix_of(values, cols);
 }
 
-encoded whole(const char* words, const tensor_values& values) {
-  const auto view = wide(values);
-  return by_reference(words, {view.data, view.type, view.rows, view.cols});
+encoded whole(const char* words, std::span<const float> values) {
+  return matrix_by_reference(words, values, cols);
 }
 
 /// Children of any thread of this process.

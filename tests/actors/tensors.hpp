@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace viva::testing {
@@ -54,6 +55,19 @@ inline encoded by_reference(const char* words, const kernels::matrix& in) {
 inline encoded by_reference(const char* words, const tensor_values& values) {
   return by_reference(words, {reinterpret_cast<const std::byte*>(values.data()), dtype::f32, 1,
                               values.size()});
+}
+
+/// The values as rows of `cols`.
+inline tensor_view matrix_of(std::span<const float> values, std::uint64_t cols) {
+  auto view = view_of(values);
+  view.rows = values.size() / cols;
+  view.cols = cols;
+  return view;
+}
+inline encoded matrix_by_reference(const char* words, std::span<const float> values,
+                                   std::uint64_t cols) {
+  const auto view = matrix_of(values, cols);
+  return by_reference(words, {view.data, view.type, view.rows, view.cols});
 }
 
 inline bool same_bytes(const encoded_view& a, const encoded_view& b) {

@@ -95,3 +95,16 @@ TEST_CASE("node link: a node that is told to leave is let go, since nothing is i
   CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{15}); // 30: it gave up
   CHECK(on.there.err().find("had not let this node go") == std::string::npos);
 }
+
+TEST_CASE("node link: letters of another life, and what is no letter, are dropped", "[node]") {
+  ground on;
+  REQUIRE(comes_true([&] { return on.has_both(); }));
+  const auto first = on.lane(0);
+  for (const auto& bytes : {encode(node::letter{node::word::draining, {1, 2, 3}, {}}),
+                            encode(node::letter{node::word::receipts, {1, 2, 3}, "nonsense"}),
+                            std::string("nonsense")})
+    caf::anon_send(on.link, bytes);
+  ::poll(nullptr, 0, 500); // believed, the first lets the node go within a millisecond
+  CHECK(on.lane(0) == first);
+  CHECK(on.has_both());
+}

@@ -244,12 +244,7 @@ void supervisor_actor::begin_ending(caf::error reason) {
     booted(reason ? reason : make_error(fault::no_process));
   x_phase = phase::ending;
   x_exit_reason = std::move(reason);
-  const auto gone = make_error(fault::no_process);
-  if (x_episode.answer.pending())
-    x_episode.answer.deliver(gone);
-  for (auto& each : std::exchange(x_backlog, {}))
-    if (each.answer.pending())
-      each.answer.deliver(gone);
+  refuse_orders();
   auto& e = begin(episode::kind::ending);
   e.at_once = simple() || x_options.stop_in_parallel;
   for (const auto& [id, who] : x_children | std::views::reverse)
@@ -376,6 +371,11 @@ void supervisor_actor::try_again(serial id) {
 
 void supervisor_actor::on_exit() {
   clock().cancel_timeouts(this);
+  // A promise keeps this actor alive: none may be left in it, even by a kill.
+  refuse_orders();
+  for (auto* list : {&x_await_up, &x_await_end})
+    for (auto& each : std::exchange(*list, {}))
+      each.deliver(make_error(fault::no_process));
   // Left over only after a kill or a bug of ours: nobody would ever stop these.
   for (auto& [id, who] : x_children) {
     if (!who.who)

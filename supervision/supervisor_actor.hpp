@@ -90,6 +90,7 @@ private:
   caf::behavior orders();
   template <class Order>
   caf::response_promise accept(Order order);
+  void refuse_orders(); ///< Those that wait: it ends.
   void execute(start_child& order, caf::response_promise answer);
   void execute(start_instance& order, caf::response_promise answer);
   void execute(restart_child& order, caf::response_promise answer);

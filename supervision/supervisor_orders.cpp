@@ -229,4 +229,13 @@ void supervisor_actor::execute(change& order, caf::response_promise answer) {
   answer.deliver(caf::unit);
 }
 
+void supervisor_actor::refuse_orders() {
+  const auto gone = make_error(fault::no_process);
+  if (auto answer = std::exchange(x_episode.answer, {}); answer.pending())
+    answer.deliver(gone);
+  for (auto& each : std::exchange(x_backlog, {}))
+    if (each.answer.pending())
+      each.answer.deliver(gone);
+}
+
 } // namespace viva::supervision

@@ -260,6 +260,30 @@ TEST_CASE("stop_supervisor past its deadline kills the whole tree and says so", 
   CHECK(is(stop_supervisor(*top, 20ms), fault::timed_out));
 }
 
+TEST_CASE("who waits for a supervisor that is killed is told, and nothing of it is left",
+          "[threads]") {
+  caf::actor_system_config config;
+  caf::actor_system system{config};
+  auto deaf = child_spec{.id = "deaf", .start = [](caf::event_based_actor* sup) {
+                           return spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
+                             self->set_exit_handler([](caf::exit_msg&) {});
+                             return {[](int x) { return x; }};
+                           });
+                         }};
+  deaf.shutdown = shutdown_policy::infinity();
+  auto top = start_supervisor(system, {}, {deaf});
+  REQUIRE(top);
+  caf::scoped_actor self{system};
+  auto end = self->request(*top, 10s, stop{});
+  auto order = self->request(*top, 10s, terminate_child{"deaf"});
+  self->request(*top, 10s, count_children{})
+    .receive([](const child_counts&) {}, [](caf::error&) {});
+  urge_exit(*top, top->address(), caf::exit_reason::kill); // both orders are in its hand by now
+  const auto gone = [](const caf::error& why) { CHECK(is(why, fault::no_process)); };
+  end.receive([] { CHECK(false); }, gone);
+  order.receive([](caf::unit_t) { CHECK(false); }, gone);
+}
+
 TEST_CASE("a supervisor that is asked from many threads at once serves them all", "[threads]") {
   caf::actor_system_config config;
   caf::actor_system system{config};

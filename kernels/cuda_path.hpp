@@ -57,6 +57,9 @@ public:
 
   /// The last cudaError_t that was not 0.
   int error() const noexcept;
+  /// Waits for all there is. The first cudaError_t of what was not told yet, or 0: what was made
+  /// before is sound as far as the device knows.
+  int finish();
 
 private:
   struct state;

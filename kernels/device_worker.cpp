@@ -1,8 +1,9 @@
-// A device at work on memory of the host: two slots take runs of rows in turn, so that one copies
-// while the other computes.
+// A device at work on memory of the host: two slots, each with a stream and memory on both sides,
+// take runs of rows in turn (slot_runs.hpp).
 
 #include "kernels/cuda_path.hpp"
 #include "kernels/device_sums.hpp"
+#include "kernels/slot_runs.hpp"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +13,9 @@ namespace viva::kernels {
 
 namespace {
 
-constexpr std::size_t run_values = std::size_t{4} << 20; ///< Where memory does not say less.
+// Where memory does not say less. A shard of usual size is four runs or more, so that copies of one
+// go beside the kernels of another.
+constexpr std::size_t run_values = std::size_t{1} << 20;
 constexpr std::size_t alignment = 256;                   ///< Of what shares one piece of memory.
 
 std::size_t rounded_up(std::size_t bytes) noexcept {
@@ -35,9 +38,6 @@ struct slot {
   device_stream stream;
   device_bytes source, planes, decoded, reports; ///< The device's.
   device_bytes pinned_in, pinned_out, pinned_report;
-  std::size_t first = 0; ///< Row.
-  std::size_t count = 0;
-  bool under_way = false;
 
   device_queue queue() noexcept {
     return {stream, reinterpret_cast<device_report*>(reports.data())};
@@ -98,62 +98,42 @@ struct device_worker::state {
     return std::max(grain, most / std::max<std::size_t>(cols, 1) / grain * grain);
   }
 
-  /// Waits for a slot. What its run met, at a position of the whole; else take(slot).
+  /// Waits for a slot. What its run met, at a position of the whole; else take(slot, run).
   template <class Take>
-  status collect(slot& from, std::size_t cols, const Take& take) {
-    if (!std::exchange(from.under_way, false))
-      return {};
-    if (const int answer = from.stream.finish(); answer != 0) {
-      error = answer;
-      return {errc_of(answer_of(answer))};
-    }
+  status collect(slot& from, row_run run, std::size_t cols, const Take& take) {
+    if (const auto broken = wait_for(from); !broken)
+      return broken;
     device_report found;
     std::memcpy(&found, from.pinned_report.data(), sizeof found);
     if (found.not_finite != device_report::none)
-      return {errc::not_finite, from.first * cols + found.not_finite};
+      return {errc::not_finite, run.first * cols + found.not_finite};
     if (found.malformed != 0)
       return {errc::malformed};
-    take(from);
+    take(from, run);
     return {};
   }
+  status wait_for(slot& which) {
+    const int answer = which.stream.finish();
+    error = answer != 0 ? answer : error;
+    return {errc_of(answer_of(answer))};
+  }
 
-  /// put(slot) queues the rows of a slot; take(slot) has them back. Runs come back in their order,
-  /// so the first refusal is the first one's. Where memory is short, runs become half as long.
+  /// put(slot, run) queues the rows of a slot; take(slot, run) has them back.
   template <class Put, class Take>
   status in_runs(std::size_t rows, std::size_t cols, std::size_t grain, const Put& put,
                  const Take& take) {
-    std::size_t step = rows_of_run(grain, cols), next = 0;
-    status done;
-    for (std::size_t first = 0; first < rows && done; next ^= 1) {
-      auto& mine = slots[next];
-      done = collect(mine, cols, take);
-      if (!done)
-        break;
-      mine.first = first;
-      mine.count = std::min(step, rows - first);
-      const auto queued = mine.has_reports() ? put(mine) : status{errc::over_budget};
-      if (queued) {
-        mine.under_way = true;
-        first += mine.count;
-        continue;
-      }
-      done = collect(slots[next ^ 1], cols, take);
-      const int answer = mine.stream.finish(); // says of memory what is known already
-      if (done && (queued.code != errc::over_budget || step <= grain))
-        done = queued;
-      if (done && answer != 0 && answer_of(answer) != device_answer::out_of_memory) {
-        error = answer;
-        done = {errc_of(answer_of(answer))};
-      }
-      step = std::max(grain, step / 2 / grain * grain);
-      for (auto& each : slots)
-        each.shrink();
-    }
-    for (int i = 0; i < 2; ++i, next ^= 1) { // the older one first
-      const auto last = collect(slots[next], cols, take);
-      done = done ? last : done;
-    }
-    return done;
+    return in_two_slots(
+        rows, rows_of_run(grain, cols), grain,
+        [&](std::size_t i, row_run run) -> status {
+          return slots[i].has_reports() ? put(slots[i], run) : status{errc::over_budget};
+        },
+        [&](std::size_t i, row_run run) { return collect(slots[i], run, cols, take); },
+        [&](std::size_t i) -> status {
+          const auto besides = wait_for(slots[i]);
+          for (auto& each : slots)
+            each.shrink();
+          return besides.code == errc::over_budget ? status{} : besides; // put said so
+        });
   }
 
   /// Zeroed memory of the device for sums that both slots add to; false where there is none.
@@ -167,22 +147,18 @@ struct device_worker::state {
   template <class Sums>
   status fetch_sums(Sums& to) {
     slots[0].stream.copy_out(sums.data(), &to, sizeof to);
-    if (const int answer = slots[0].stream.finish(); answer != 0) {
-      error = answer;
-      return {errc_of(answer_of(answer))};
-    }
-    return {};
+    return wait_for(slots[0]);
   }
 
-  status put_encode(slot& mine, const recipe& with, const matrix& in, const geometry& shape,
-                    const tensor_numbers& numbers, bool measured);
+  status put_encode(slot& mine, row_run rows, const recipe& with, const matrix& in,
+                    const geometry& shape, const tensor_numbers& numbers, bool measured);
 };
 
-status device_worker::state::put_encode(slot& mine, const recipe& with, const matrix& in,
-                                        const geometry& shape, const tensor_numbers& numbers,
-                                        bool measured) {
-  const matrix run = in.slice(mine.first, mine.count);
-  const plane_places places(shape, mine.first, mine.count, in.cols);
+status device_worker::state::put_encode(slot& mine, row_run rows, const recipe& with,
+                                        const matrix& in, const geometry& shape,
+                                        const tensor_numbers& numbers, bool measured) {
+  const matrix run = in.slice(rows.first, rows.count);
+  const plane_places places(shape, rows.first, rows.count, in.cols);
   const std::size_t source_bytes = run.values() * bytes_of(run.type);
   if (!ensure(mine.source, place::device, source_bytes)
       || !ensure(mine.pinned_in, place::pinned, source_bytes)
@@ -234,6 +210,14 @@ int device_worker::error() const noexcept {
   return x_state->error;
 }
 
+int device_worker::finish() {
+  int first = 0;
+  for (auto& each : x_state->slots)
+    if (!x_state->wait_for(each) && first == 0)
+      first = x_state->error;
+  return first;
+}
+
 status device_worker::encode(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                              std::span<std::byte* const> out, error_sums* sums) {
   const auto shape = with.row->shape(with, in.cols);
@@ -242,14 +226,14 @@ status device_worker::encode(const recipe& with, const matrix& in, const tensor_
     return with.row->encode_reference(with, in, numbers, out);
   if (sums != nullptr && !x_state->blank_sums(sizeof(device_sums)))
     return {errc::over_budget};
-  const auto put = [&](slot& mine) {
-    return x_state->put_encode(mine, with, in, shape, numbers, sums != nullptr);
+  const auto put = [&](slot& mine, row_run run) {
+    return x_state->put_encode(mine, run, with, in, shape, numbers, sums != nullptr);
   };
-  const auto take = [&](slot& mine) {
-    const plane_places places(shape, mine.first, mine.count, in.cols);
+  const auto take = [&](slot& mine, row_run run) {
+    const plane_places places(shape, run.first, run.count, in.cols);
     for (std::size_t p = 0; p < places.count; ++p)
       if (places.bytes[p] != 0)
-        std::memcpy(out[p] + shape.planes[p].offset(mine.first, in.cols),
+        std::memcpy(out[p] + shape.planes[p].offset(run.first, in.cols),
                     mine.pinned_out.data() + places.at[p], places.bytes[p]);
   };
   auto done = x_state->in_runs(in.rows, in.cols, grain, put, take);
@@ -268,28 +252,28 @@ status device_worker::decode(const recipe& with, std::size_t rows, std::size_t c
   const auto shape = with.row->shape(with, cols);
   if (rows * cols == 0)
     return with.row->decode_reference(with, rows, cols, numbers, in, out);
-  const auto put = [&](slot& mine) -> status {
-    const plane_places places(shape, mine.first, mine.count, cols);
-    const std::size_t out_bytes = mine.count * cols * sizeof(float);
+  const auto put = [&](slot& mine, row_run run) -> status {
+    const plane_places places(shape, run.first, run.count, cols);
+    const std::size_t out_bytes = run.count * cols * sizeof(float);
     if (!ensure(mine.planes, place::device, places.total)
         || !ensure(mine.pinned_in, place::pinned, places.total)
         || !ensure(mine.decoded, place::device, out_bytes)
         || !ensure(mine.pinned_out, place::pinned, out_bytes))
       return {errc::over_budget};
     for (std::size_t p = 0; p < places.count; ++p)
-      mine.send(in[p] + shape.planes[p].offset(mine.first, cols), places.bytes[p], mine.planes,
+      mine.send(in[p] + shape.planes[p].offset(run.first, cols), places.bytes[p], mine.planes,
                 places.at[p]);
     queue_blank(mine.queue());
     const auto from = places.in<const std::byte>(mine.planes.data());
     const auto done =
-        queue_decode(mine.queue(), with, mine.count, cols, numbers, {from.data(), places.count},
+        queue_decode(mine.queue(), with, run.count, cols, numbers, {from.data(), places.count},
                      reinterpret_cast<float*>(mine.decoded.data()));
     mine.stream.copy_out(mine.decoded.data(), mine.pinned_out.data(), out_bytes);
     mine.fetch_report();
     return done;
   };
-  const auto take = [&](slot& mine) {
-    std::memcpy(out + mine.first * cols, mine.pinned_out.data(), mine.count * cols * sizeof(float));
+  const auto take = [&](slot& mine, row_run run) {
+    std::memcpy(out + run.first * cols, mine.pinned_out.data(), run.count * cols * sizeof(float));
   };
   return x_state->in_runs(rows, cols, static_cast<std::size_t>(shape.rows_grain), put, take);
 }
@@ -301,8 +285,8 @@ status device_worker::survey(const recipe& with, const matrix& in, kernels::surv
   if (!x_state->blank_sums(sizeof(device_survey)))
     return {errc::over_budget};
   auto* const sums = reinterpret_cast<device_survey*>(x_state->sums.data());
-  const auto put = [&](slot& mine) -> status {
-    const matrix run = in.slice(mine.first, mine.count);
+  const auto put = [&](slot& mine, row_run rows) -> status {
+    const matrix run = in.slice(rows.first, rows.count);
     const std::size_t bytes = run.values() * bytes_of(run.type);
     if (!ensure(mine.source, place::device, bytes) || !ensure(mine.pinned_in, place::pinned, bytes))
       return {errc::over_budget};
@@ -313,7 +297,7 @@ status device_worker::survey(const recipe& with, const matrix& in, kernels::surv
     mine.fetch_report();
     return done;
   };
-  auto done = x_state->in_runs(in.rows, in.cols, grain, put, [](slot&) {});
+  auto done = x_state->in_runs(in.rows, in.cols, grain, put, [](slot&, row_run) {});
   device_survey made;
   if (done)
     done = x_state->fetch_sums(made);

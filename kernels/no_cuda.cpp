@@ -44,5 +44,8 @@ status device_worker::survey(const recipe&, const matrix&, kernels::survey&) {
 int device_worker::error() const noexcept {
   return 0;
 }
+int device_worker::finish() {
+  return 0;
+}
 
 } // namespace viva::kernels

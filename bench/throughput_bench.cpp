@@ -19,9 +19,11 @@ namespace viva::bench {
 namespace {
 
 constexpr std::uint64_t single_tensors_max = 1'000'000, single_orders_max = 50'000;
-constexpr double killed_seconds = 3, paced_seconds = 1;
+constexpr double killed_seconds = 3, paced_seconds = 0.5;
 constexpr std::uint32_t paced_window = 6;
+constexpr std::uint64_t bare_run_max = 256; // tensors that a plain thread takes at a time
 constexpr std::uint64_t latency_every = 16; // tensors a sample; a clock costs a fifth of a tensor
+constexpr std::chrono::microseconds idle_nap{20}; // of a thread that has nothing due
 
 double seconds_since(clock::time_point began) {
   return std::chrono::duration<double>(clock::now() - began).count();
@@ -113,7 +115,7 @@ public:
       run_measured();
     if (x_options.kill_ms != 0)
       run_killed();
-    run_paced();
+    run_paced_rounds();
     return x_result;
   }
 
@@ -233,35 +235,86 @@ private:
   }
 
   // Open loop: a tensor is due whether or not those before it are done, and its latency counts from
-  // there. A short window: what may wait in it is what latency can grow to.
-  void run_paced() {
-    const double rate = x_result.tensors_per_s / 2;
-    const auto count = static_cast<std::uint64_t>(rate * paced_seconds);
-    const auto began = clock::now();
+  // there. In turn with plain threads, so that a slow moment of the machine meets both.
+  void run_paced_rounds() {
+    const pace at{x_result.tensors_per_s / 2, x_field.tensors()};
+    std::vector<double> p50, p99, bare_p50, bare_p99;
+    const auto keep = [](const samples& us, std::vector<double>& half, std::vector<double>& most) {
+      half.push_back(quantile(us, 0.50));
+      most.push_back(quantile(us, 0.99));
+    };
+    for (std::uint32_t round = 0; round < x_options.rounds; ++round) {
+      keep(paced_bare(at), bare_p50, bare_p99);
+      keep(paced_stream(at), p50, p99);
+    }
+    x_result.p50_us = median(p50);
+    x_result.p99_us = median(p99);
+    x_result.bare_p50_us = median(bare_p50);
+    x_result.bare_p99_us = median(bare_p99);
+  }
+
+  /// When tensors are due.
+  struct pace {
+    double per_s;
+    std::uint64_t count; ///< In all.
+    clock::time_point began{};
+
+    pace(double rate, std::uint64_t field)
+        : per_s(rate), count(std::min(static_cast<std::uint64_t>(rate * paced_seconds), field)) {
+    }
+    /// How many are due by now.
+    std::uint64_t due() const {
+      return std::min(static_cast<std::uint64_t>(seconds_since(began) * per_s), count);
+    }
+    double late_us(std::uint64_t tensor) const {
+      return us_since(began) - static_cast<double>(tensor) / per_s * 1e6;
+    }
+  };
+
+  // A short window: what may wait in it is what latency can grow to.
+  samples paced_stream(pace at) {
     std::uint64_t given = 0;
-    auto due = [&](std::span<tensor_view> out) {
-      for (;;) {
-        const auto now = static_cast<std::uint64_t>(seconds_since(began) * rate);
-        const auto n = std::min({now < given ? 0 : now - given, count - given, out.size()});
-        for (std::uint64_t i = 0; i < n; ++i)
-          out[i] = x_field.view((given + i) % x_field.tensors());
-        given += n;
-        if (n != 0 || given == count)
-          return n;
-        std::this_thread::sleep_for(std::chrono::microseconds{20}); // lanes need the processor
-      }
+    at.began = clock::now();
+    const auto source = [&](std::span<tensor_view> out) -> std::size_t {
+      const auto n = std::min<std::uint64_t>(at.due() - given, out.size());
+      for (std::uint64_t i = 0; i < n; ++i)
+        out[i] = x_field.view(given + i);
+      given += n;
+      return n != 0 || given == at.count ? n : none_yet;
     };
     samples us;
-    auto stream = x_pipe.stream_from(due, x_options.method,
-                                     {.batch_tensors = x_options.batch_tensors,
-                                      .window = paced_window});
-    for (auto&& [index, result] : stream) {
+    for (auto&& [index, result] :
+         x_pipe.stream_from(source, x_options.method,
+                            {.batch_tensors = x_options.batch_tensors, .window = paced_window})) {
       x_result.results_wrong += !result;
       if (index % latency_every == 0)
-        us.push_back(us_since(began) - static_cast<double>(index) / rate * 1e6);
+        us.push_back(at.late_us(index));
     }
-    x_result.p50_us = quantile(us, 0.50);
-    x_result.p99_us = quantile(us, 0.99);
+    return us;
+  }
+
+  /// What the machine itself gives: plain threads take what is due, sleep where nothing is.
+  samples paced_bare(pace at) {
+    std::atomic<std::uint64_t> next{0};
+    std::vector<samples> of_threads(x_options.lanes);
+    at.began = clock::now();
+    on_threads(x_options.lanes, [&](unsigned part) {
+      for (auto first = next.load(); first < at.count; first = next.load()) {
+        const auto n = std::min(at.due() - first, bare_run_max);
+        if (n == 0)
+          std::this_thread::sleep_for(idle_nap);
+        else if (next.compare_exchange_strong(first, first + n)) {
+          x_field.encode(first, first + n);
+          for (auto i = first; i < first + n; ++i)
+            if (i % latency_every == 0)
+              of_threads[part].push_back(at.late_us(i));
+        }
+      }
+    });
+    samples all;
+    for (const auto& each : of_threads)
+      all.insert(all.end(), each.begin(), each.end());
+    return all;
   }
 
   const throughput_options x_options;

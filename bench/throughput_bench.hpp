@@ -15,7 +15,7 @@
 //
 // Then the stream again while a lane is killed every so many milliseconds (`kill_ms`), and at half
 // its rate, open loop, for the latency from the moment a tensor is due until its result is
-// received. After each clock stopped, every result is compared with the reference's by a 64-bit
+// received; in turn with plain threads that take what is due, until it is encoded. After each clock stopped, every result is compared with the reference's by a 64-bit
 // digest of its planes.
 
 #include "actors/isolation.hpp"
@@ -47,7 +47,8 @@ struct throughput_result {
   double single_per_s = 0, single_messages_per_tensor = 0;
   double killed_per_s = 0, killed_ratio = 0; ///< 0 where no lane was killed.
   std::uint64_t restarts = 0, tickets_lost = 0;
-  double p50_us = 0, p99_us = 0; ///< At half of tensors_per_s.
+  double p50_us = 0, p99_us = 0; ///< At half of tensors_per_s; medians of the rounds.
+  double bare_p50_us = 0, bare_p99_us = 0; ///< Of plain threads at the same pace.
   double measured_per_s = 0;     ///< 0 where nothing was measured.
   double snr_db_mean = 0, snr_db_least = 0, max_error = 0; ///< Over all tensors.
   std::uint64_t results_checked = 0, results_wrong = 0;

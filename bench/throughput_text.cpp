@@ -43,6 +43,8 @@ std::string to_json_line(const throughput_options& options, const throughput_res
     {"single_messages_per_tensor", r.single_messages_per_tensor},
     {"p50_us", r.p50_us},
     {"p99_us", r.p99_us},
+    {"bare_p50_us", r.bare_p50_us},
+    {"bare_p99_us", r.bare_p99_us},
     {"measured_tensors_per_s", r.measured_per_s},
     {"snr_db_mean", finite(r.snr_db_mean)},
     {"snr_db_least", finite(r.snr_db_least)},
@@ -75,7 +77,8 @@ std::string to_table(const throughput_options& options, const throughput_result&
   row("messages per tensor", fmt::format("{:.5f}", r.messages_per_tensor));
   row("processor seconds of wall", fmt::format("{:.3f} of {:.3f}", r.cpu_s, r.wall_s));
   row("one tensor a message", fmt::format("{:.2f} M/s", r.single_per_s / 1e6));
-  row("latency at half load", fmt::format("p50 {:.0f} us, p99 {:.0f} us", r.p50_us, r.p99_us));
+  row("latency at half load", fmt::format("p50 {:.0f} us, p99 {:.0f} us; bare loop {:.0f}, {:.0f}",
+                                          r.p50_us, r.p99_us, r.bare_p50_us, r.bare_p99_us));
   if (options.measure)
     row("each with its error",
         fmt::format("{:.2f} M/s; SQNR mean {:.2f} dB, least {:.2f} dB; largest error {:.4g}",

@@ -33,6 +33,7 @@ constexpr std::uint32_t tensors_under_way = 16 << 10, tensors_under_order = 64 <
 // each batch in memory that it maps has a descriptor.
 constexpr std::uint32_t tensors_a_message = 256, tensors_an_order = 2048, window_shared_max = 64;
 constexpr std::uint64_t bytes_a_message = 256 << 10, bytes_an_order = 2 << 20;
+constexpr auto ask_again = std::chrono::microseconds{20}; // a source that has none yet
 
 std::uint32_t batch_of(const stream_options& options, bool shared) {
   if (options.batch_tensors != 0)
@@ -48,16 +49,6 @@ std::uint32_t window_of(const stream_options& options, const pipeline_floor& flo
   const auto batch = batch_of(options, shared);
   const auto wanted = (shared ? tensors_under_order : tensors_under_way) / batch;
   return std::max(std::min(wanted, most), 2 + 3 * floor.lanes);
-}
-
-/// From its first byte to its last.
-std::uint64_t source_bytes(const tensor_view& view) {
-  return (view.rows - 1) * view.step() + view.cols * kernels::bytes_of(view.type);
-}
-
-/// What a copy takes, between others.
-std::uint64_t copied_bytes(const tensor_view& view) {
-  return (view.values() * kernels::bytes_of(view.type) + 63) / 64 * 64;
 }
 
 } // namespace
@@ -146,13 +137,18 @@ bool stream_core::next_batch() {
     x_free.push_back(std::exchange(x_current, nullptr));
   x_slot = x_run = 0;
   for (;;) { // one out, one in; more go out only while none comes in
+    if (may_wait()) { // what can go on goes on before the source is asked
+      flush();
+      if ((x_current = in_turn()) != nullptr)
+        break;
+    }
     const bool sent = send_more();
     if ((x_current = in_turn()) != nullptr)
       break;
     if (sent)
       continue;
     flush();
-    if (x_out == 0)
+    if (x_out == 0 && (!x_none_yet || x_hub->cancelled.load()))
       return false;
     receive();
   }
@@ -201,135 +197,6 @@ void stream_core::flush() {
   x_unsent.clear();
 }
 
-bool stream_core::pull() {
-  if (x_view < x_views_count)
-    return true;
-  if (x_ended)
-    return false;
-  x_views_count = std::min(x_views.size(), x_source(x_views));
-  x_view = 0;
-  x_ended = x_views_count == 0;
-  return !x_ended;
-}
-
-/// Takes views until the batch is full; false where there are none.
-bool stream_core::fill(stream_batch& batch) {
-  batch.clear();
-  batch.first_index = x_index;
-  x_follows = nullptr;
-  while (batch.tensors < x_batch_tensors && pull()
-         && (follow(batch, x_views[x_view]) || place(batch, x_views[x_view])))
-    ++x_view;
-  x_index += batch.tensors;
-  return batch.tensors != 0;
-}
-
-bool stream_core::refuse(stream_batch& batch, const tensor_view& view, error why) {
-  x_follows = nullptr;
-  batch.complaints.push_back({batch.tensors, std::move(why)});
-  batch.runs.push_back({view, 0, stream_batch::refused, batch.tensors++, 1});
-  batch.lies.resize(x_shares != nullptr ? batch.runs.size() : 0);
-  return true;
-}
-
-/// The many: one more of the run that `place` began last, behind it in memory. False where it is
-/// not, or where `place` must look at it: limits, memory that is to be copied.
-bool stream_core::follow(stream_batch& batch, const tensor_view& view) {
-  const auto bytes = x_checked_map.total;
-  if (view.data != x_follows || x_follows == nullptr || view.rows != x_checked.rows
-      || view.cols != x_checked.cols || view.row_bytes != x_checked.row_bytes
-      || view.type != x_checked.type || batch.bytes_used + bytes > x_batch_bytes)
-    return false;
-  const auto step = view.rows * view.step();
-  const bool elsewhere = !x_options.into.empty();
-  if (elsewhere ? bytes > x_options.into.size() - x_into
-                : batch.slab_bytes() + bytes > x_bytes_max)
-    return false;
-  if (x_shares != nullptr) {
-    const auto* const region = batch.lies.back().get();
-    if (region == nullptr || view.data + step > region->data() + region->size())
-      return false;
-  }
-  ++batch.runs.back().count;
-  ++batch.tensors;
-  batch.bytes_used += bytes;
-  x_into += elsewhere ? bytes : 0;
-  x_follows += step;
-  return true;
-}
-
-/// False where the batch has enough without it.
-bool stream_core::place(stream_batch& batch, const tensor_view& view) {
-  const auto slot = batch.tensors;
-  const bool same = view.rows == x_checked.rows && view.cols == x_checked.cols
-                    && view.row_bytes == x_checked.row_bytes && view.type == x_checked.type
-                    && view.data != nullptr;
-  if (!same && x_broken.code == errc::ok) {
-    const auto name = "tensor " + std::to_string(x_index + slot);
-    auto fine = check_view(x_how, view, name);
-    plane_map map;
-    if (fine)
-      map = map_planes(x_how, view.rows, view.cols);
-    if (!fine)
-      return refuse(batch, view, fine.error());
-    x_checked = view;
-    x_checked_map = map;
-  }
-  const auto bytes = x_checked_map.total;
-  if (bytes > x_options.into.size() - x_into && !x_options.into.empty())
-    return refuse(batch, view,
-                  {errc::over_budget, "tensor " + std::to_string(x_index + slot)
-                                        + ": its result needs " + std::to_string(bytes)
-                                        + " bytes and `into` has "
-                                        + std::to_string(x_options.into.size() - x_into)
-                                        + " left; give it room for all results"});
-  const bool shared = x_shares != nullptr && x_broken.code == errc::ok;
-  static const std::shared_ptr<shared_region> nowhere;
-  const auto& region = shared ? region_of(view, source_bytes(view)) : nowhere; // no copy: atomics
-  const auto copied = shared && region == nullptr ? copied_bytes(view) : 0;
-  if (const auto alone = (x_options.into.empty() ? bytes : 0) + copied; alone > x_bytes_max)
-    return refuse(batch, view,
-                  {errc::over_budget, "tensor " + std::to_string(x_index + slot) + ": it needs "
-                                        + std::to_string(alone) + " bytes and the stream has "
-                                        + std::to_string(x_bytes_max)
-                                        + (copied != 0 ? "; put it into memory of pipeline::share"
-                                                       : "; raise pipeline_options::budget_bytes "
-                                                         "or quantize it by itself")});
-  if (slot != 0
-      && (batch.bytes_used + bytes > x_batch_bytes
-          || batch.slab_bytes() + bytes + copied > x_bytes_max))
-    return false;
-  if (!same || batch.maps.empty())
-    batch.maps.push_back(x_checked_map);
-  const auto map = static_cast<std::uint32_t>(batch.maps.size() - 1);
-  auto* const last = batch.runs.empty() ? nullptr : &batch.runs.back();
-  if (last != nullptr && last->map == map && last->at(last->count).data == view.data
-      && (batch.lies.empty() || batch.lies.back() == region)) {
-    ++last->count;
-  } else {
-    batch.runs.push_back(
-      {view, x_options.into.empty() ? batch.bytes_used : x_into, map, slot, 1});
-    if (x_shares != nullptr)
-      batch.lies.push_back(region);
-  }
-  x_follows = view.data + view.rows * view.step();
-  batch.copied_bytes += copied;
-  ++batch.tensors;
-  batch.bytes_used += bytes;
-  x_into += x_options.into.empty() ? 0 : bytes;
-  return true;
-}
-
-/// The region a view lies in: most often that of the one before.
-const std::shared_ptr<shared_region>& stream_core::region_of(const tensor_view& view,
-                                                             std::uint64_t bytes) {
-  const auto* const near = x_near.region.get();
-  if (near == nullptr || view.data < near->data()
-      || view.data + bytes > near->data() + near->size())
-    x_near = x_shares->find(view.data, bytes).value_or(shared_table::place{});
-  return x_near.region;
-}
-
 /// Slabs together keep to the lease: those of free batches are dropped first. Where the system has
 /// no room the batch is lost, and only that one.
 bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
@@ -350,13 +217,17 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
   return true;
 }
 
-/// Waits until something is home.
+/// Waits until something is home, or the source is to be asked again.
 void stream_core::receive() {
-  std::unique_lock lock{x_hub->guard};
-  x_hub->come.wait(lock, [this] {
+  const auto home = [this] {
     x_hub->waiting = x_hub->done.empty();
     return !x_hub->waiting;
-  });
+  };
+  std::unique_lock lock{x_hub->guard};
+  if (!x_none_yet)
+    return x_hub->come.wait(lock, home);
+  x_hub->come.wait_for(lock, ask_again, home);
+  x_hub->waiting = false;
 }
 
 void stream_core::arrive(stream_batch* batch) {

@@ -38,7 +38,12 @@ struct stream_options {
   std::span<std::byte> into{};
 };
 
-/// Fills some views and says how many; 0 ends the stream. Called on the thread that iterates.
+/// What a source answers that has no tensor at the moment: it is asked again, and meanwhile those
+/// that are done are read. One that waits instead makes those wait, too.
+inline constexpr std::size_t none_yet = ~std::size_t{0};
+/// Fills some views and says how many; 0 ends the stream. Fewer than there is room for: the next
+/// may take a while, so a batch goes without them while lanes have little to do. Called on the
+/// thread that iterates.
 using tensor_source = std::function<std::size_t(std::span<tensor_view>)>;
 
 struct stream_item {

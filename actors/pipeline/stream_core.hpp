@@ -35,6 +35,9 @@ private:
   bool send_more();
   bool fill(stream_batch&);
   bool pull();
+  bool may_wait() const noexcept { // in the source, when the next view is wanted
+    return x_short && x_view == x_views_count && !x_ended;
+  }
   bool follow(stream_batch&, const tensor_view&);
   bool place(stream_batch&, const tensor_view&);
   bool refuse(stream_batch&, const tensor_view&, error);
@@ -74,6 +77,7 @@ private:
   std::vector<tensor_view> x_views; // pulled: the first x_views_count
   std::size_t x_views_count = 0, x_view = 0; // x_view: the first not yet placed
   bool x_ended = false;
+  bool x_short = false, x_none_yet = false; // what the source gave last was less, was none_yet
   const std::byte* x_follows = nullptr; // where the last run's next tensor would lie
   tensor_view x_checked; // the last shape that passed, with its map
   plane_map x_checked_map;

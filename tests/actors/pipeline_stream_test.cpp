@@ -209,6 +209,62 @@ TEST_CASE("stream: no more tensors are taken than the stream's memory has room f
   CHECK(most <= 4); // two under way, one being read, one that waits for room
 }
 
+TEST_CASE("stream: a source that has none yet is asked again, and those it gave do not wait for more") {
+  const auto tensor = normal_values(512, 1);
+  std::uint64_t given = 0, read = 0, in_vain = 0, in_a_row = 0;
+  pipeline pipe{{.lanes = 2}};
+  const auto source = [&](std::span<tensor_view> out) -> std::size_t {
+    if (given == 30 || in_vain == 100'000)
+      return 0;
+    if (read != given || in_a_row++ < 3) { // the next come only once these are read, and then late
+      ++in_vain;
+      return none_yet;
+    }
+    for (auto& each : out.first(3))
+      each = view_of(std::span<const float>(tensor));
+    given += 3;
+    in_a_row = 0;
+    return 3;
+  };
+  for (auto&& [index, result] : pipe.stream_from(source, int8{})) {
+    CHECK(result.has_value());
+    ++read;
+  }
+  CHECK(read == 30);
+}
+
+TEST_CASE("stream: what a slow source gives is done, and what is done is read, before it is asked") {
+  const auto tensor = normal_values(512, 1);
+  std::uint64_t given = 0, read = 0, most_unread = 0;
+  bool in_time = true;
+  pipeline pipe{{.lanes = 2}};
+  const auto all_done = [&] {
+    const auto lanes = pipe.metrics().lanes;
+    return lanes[0].shards + lanes[1].shards == given;
+  };
+  const auto source = [&](std::span<tensor_view> out) -> std::size_t {
+    if (given >= 8) { // those before come fast, and pile up
+      for (int ms = 0; in_time && !all_done(); ++ms) {
+        in_time = ms < 5'000;
+        std::this_thread::sleep_for(1ms);
+      }
+      most_unread = given < 16 ? 0 : std::max(most_unread, given - read);
+    }
+    if (given == 40)
+      return 0;
+    out[0] = view_of(std::span<const float>(tensor));
+    ++given;
+    return 1;
+  };
+  for (auto&& [index, result] : pipe.stream_from(source, int8{})) {
+    CHECK(result.has_value());
+    ++read;
+  }
+  CHECK(read == 40);
+  CHECK(in_time);
+  CHECK(most_unread <= 1);
+}
+
 TEST_CASE("stream: results go where the caller wants them, as far as there is room") {
   const auto tensors = many_tensors(100, 64);
   const auto each = map_planes(kernels::parse_recipe("int8", dtype::f32).value(), 1, 64).total;

@@ -1,0 +1,160 @@
+// A batch is filled: which views go into it, where they lie, where their planes will.
+
+#include "actors/pipeline/stream_core.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace viva::actors {
+namespace {
+
+/// From its first byte to its last.
+std::uint64_t source_bytes(const tensor_view& view) {
+  return (view.rows - 1) * view.step() + view.cols * kernels::bytes_of(view.type);
+}
+
+/// What a copy takes, between others.
+std::uint64_t copied_bytes(const tensor_view& view) {
+  return (view.values() * kernels::bytes_of(view.type) + 63) / 64 * 64;
+}
+
+} // namespace
+
+bool stream_core::pull() {
+  if (x_view < x_views_count)
+    return true;
+  if (x_ended)
+    return false;
+  const auto given = x_source(x_views);
+  x_view = 0;
+  x_none_yet = given == none_yet;
+  x_views_count = x_none_yet ? 0 : std::min(x_views.size(), given);
+  x_short = x_views_count < x_views.size();
+  x_ended = given == 0;
+  return x_views_count != 0;
+}
+
+/// Takes views until the batch is full, or the source has no more at once and lanes have little in
+/// line: then those it has do not wait for others. False where there are none.
+bool stream_core::fill(stream_batch& batch) {
+  batch.clear();
+  batch.first_index = x_index;
+  x_follows = nullptr;
+  const auto enough = [&] {
+    return batch.tensors == x_batch_tensors
+           || (batch.tensors != 0 && may_wait() && x_hub->in_line.load() <= x_hub->wake_at);
+  };
+  while (!enough() && pull()
+         && (follow(batch, x_views[x_view]) || place(batch, x_views[x_view])))
+    ++x_view;
+  x_index += batch.tensors;
+  return batch.tensors != 0;
+}
+
+bool stream_core::refuse(stream_batch& batch, const tensor_view& view, error why) {
+  x_follows = nullptr;
+  batch.complaints.push_back({batch.tensors, std::move(why)});
+  batch.runs.push_back({view, 0, stream_batch::refused, batch.tensors++, 1});
+  batch.lies.resize(x_shares != nullptr ? batch.runs.size() : 0);
+  return true;
+}
+
+/// The many: one more of the run that `place` began last, behind it in memory. False where it is
+/// not, or where `place` must look at it: limits, memory that is to be copied.
+bool stream_core::follow(stream_batch& batch, const tensor_view& view) {
+  const auto bytes = x_checked_map.total;
+  if (view.data != x_follows || x_follows == nullptr || view.rows != x_checked.rows
+      || view.cols != x_checked.cols || view.row_bytes != x_checked.row_bytes
+      || view.type != x_checked.type || batch.bytes_used + bytes > x_batch_bytes)
+    return false;
+  const auto step = view.rows * view.step();
+  const bool elsewhere = !x_options.into.empty();
+  if (elsewhere ? bytes > x_options.into.size() - x_into
+                : batch.slab_bytes() + bytes > x_bytes_max)
+    return false;
+  if (x_shares != nullptr) {
+    const auto* const region = batch.lies.back().get();
+    if (region == nullptr || view.data + step > region->data() + region->size())
+      return false;
+  }
+  ++batch.runs.back().count;
+  ++batch.tensors;
+  batch.bytes_used += bytes;
+  x_into += elsewhere ? bytes : 0;
+  x_follows += step;
+  return true;
+}
+
+/// False where the batch has enough without it.
+bool stream_core::place(stream_batch& batch, const tensor_view& view) {
+  const auto slot = batch.tensors;
+  const bool same = view.rows == x_checked.rows && view.cols == x_checked.cols
+                    && view.row_bytes == x_checked.row_bytes && view.type == x_checked.type
+                    && view.data != nullptr;
+  if (!same && x_broken.code == errc::ok) {
+    const auto name = "tensor " + std::to_string(x_index + slot);
+    auto fine = check_view(x_how, view, name);
+    plane_map map;
+    if (fine)
+      map = map_planes(x_how, view.rows, view.cols);
+    if (!fine)
+      return refuse(batch, view, fine.error());
+    x_checked = view;
+    x_checked_map = map;
+  }
+  const auto bytes = x_checked_map.total;
+  if (bytes > x_options.into.size() - x_into && !x_options.into.empty())
+    return refuse(batch, view,
+                  {errc::over_budget, "tensor " + std::to_string(x_index + slot)
+                                        + ": its result needs " + std::to_string(bytes)
+                                        + " bytes and `into` has "
+                                        + std::to_string(x_options.into.size() - x_into)
+                                        + " left; give it room for all results"});
+  const bool shared = x_shares != nullptr && x_broken.code == errc::ok;
+  static const std::shared_ptr<shared_region> nowhere;
+  const auto& region = shared ? region_of(view, source_bytes(view)) : nowhere; // no copy: atomics
+  const auto copied = shared && region == nullptr ? copied_bytes(view) : 0;
+  if (const auto alone = (x_options.into.empty() ? bytes : 0) + copied; alone > x_bytes_max)
+    return refuse(batch, view,
+                  {errc::over_budget, "tensor " + std::to_string(x_index + slot) + ": it needs "
+                                        + std::to_string(alone) + " bytes and the stream has "
+                                        + std::to_string(x_bytes_max)
+                                        + (copied != 0 ? "; put it into memory of pipeline::share"
+                                                       : "; raise pipeline_options::budget_bytes "
+                                                         "or quantize it by itself")});
+  if (slot != 0
+      && (batch.bytes_used + bytes > x_batch_bytes
+          || batch.slab_bytes() + bytes + copied > x_bytes_max))
+    return false;
+  if (!same || batch.maps.empty())
+    batch.maps.push_back(x_checked_map);
+  const auto map = static_cast<std::uint32_t>(batch.maps.size() - 1);
+  auto* const last = batch.runs.empty() ? nullptr : &batch.runs.back();
+  if (last != nullptr && last->map == map && last->at(last->count).data == view.data
+      && (batch.lies.empty() || batch.lies.back() == region)) {
+    ++last->count;
+  } else {
+    batch.runs.push_back(
+      {view, x_options.into.empty() ? batch.bytes_used : x_into, map, slot, 1});
+    if (x_shares != nullptr)
+      batch.lies.push_back(region);
+  }
+  x_follows = view.data + view.rows * view.step();
+  batch.copied_bytes += copied;
+  ++batch.tensors;
+  batch.bytes_used += bytes;
+  x_into += x_options.into.empty() ? 0 : bytes;
+  return true;
+}
+
+/// The region a view lies in: most often that of the one before.
+const std::shared_ptr<shared_region>& stream_core::region_of(const tensor_view& view,
+                                                             std::uint64_t bytes) {
+  const auto* const near = x_near.region.get();
+  if (near == nullptr || view.data < near->data()
+      || view.data + bytes > near->data() + near->size())
+    x_near = x_shares->find(view.data, bytes).value_or(shared_table::place{});
+  return x_near.region;
+}
+
+} // namespace viva::actors

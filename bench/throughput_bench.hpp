@@ -15,8 +15,8 @@
 //
 // Then the stream again while a lane is killed every so many milliseconds (`kill_ms`), and at half
 // its rate, open loop, for the latency from the moment a tensor is due until its result is
-// received; in turn with plain threads that take what is due, until it is encoded. After each clock stopped, every result is compared with the reference's by a 64-bit
-// digest of its planes.
+// received; in turn with plain threads that take what is due, until it is encoded. After each clock
+// stopped, every result is compared with the reference's by a 64-bit digest of its planes.
 
 #include "actors/isolation.hpp"
 #include "kernels/error.hpp"

@@ -209,7 +209,7 @@ TEST_CASE("stream: no more tensors are taken than the stream's memory has room f
   CHECK(most <= 4); // two under way, one being read, one that waits for room
 }
 
-TEST_CASE("stream: a source that has none yet is asked again, and those it gave do not wait for more") {
+TEST_CASE("stream: a source that has none yet is asked again, and what it gave does not wait") {
   const auto tensor = normal_values(512, 1);
   std::uint64_t given = 0, read = 0, in_vain = 0, in_a_row = 0;
   pipeline pipe{{.lanes = 2}};
@@ -233,7 +233,7 @@ TEST_CASE("stream: a source that has none yet is asked again, and those it gave 
   CHECK(read == 30);
 }
 
-TEST_CASE("stream: what a slow source gives is done, and what is done is read, before it is asked") {
+TEST_CASE("stream: before a slow source is asked, what it gave is done, and what is done is read") {
   const auto tensor = normal_values(512, 1);
   std::uint64_t given = 0, read = 0, most_unread = 0;
   bool in_time = true;
@@ -244,9 +244,9 @@ TEST_CASE("stream: what a slow source gives is done, and what is done is read, b
   };
   const auto source = [&](std::span<tensor_view> out) -> std::size_t {
     if (given >= 8) { // those before come fast, and pile up
-      for (int ms = 0; in_time && !all_done(); ++ms) {
-        in_time = ms < 5'000;
-        std::this_thread::sleep_for(1ms);
+      for (const auto limit = std::chrono::steady_clock::now() + 5s; in_time && !all_done();) {
+        in_time = std::chrono::steady_clock::now() < limit;
+        std::this_thread::yield();
       }
       most_unread = given < 16 ? 0 : std::max(most_unread, given - read);
     }

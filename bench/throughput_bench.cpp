@@ -2,6 +2,7 @@
 
 #include "actors/pipeline.hpp"
 #include "bench/bandwidth.hpp"
+#include "bench/message_rate.hpp"
 #include "bench/samples.hpp"
 #include "bench/throughput_field.hpp"
 #include "bench/timing.hpp"
@@ -93,7 +94,7 @@ public:
   }
 
   throughput_result run() {
-    std::vector<double> read, bare, full, ratio, single;
+    std::vector<double> read, bare, full, ratio, single, messages;
     const auto single_count = std::min(x_field.tensors(), x_options.lanes_are == isolation::process
                                                             ? single_orders_max
                                                             : single_tensors_max);
@@ -103,12 +104,14 @@ public:
       full.push_back(rate_of(x_field.tensors(), stream_once(x_field.tensors(), false)));
       ratio.push_back(full.back() / bare.back());
       single.push_back(rate_of(single_count, stream_once(single_count, true)));
+      messages.push_back(messages_to_self_per_s(x_options.lanes, single_tensors_max));
     }
     x_result.read_gb_s = median(read);
     x_result.bare_per_s = median(bare);
     x_result.tensors_per_s = median(full);
     x_result.ratio_to_bare = median(ratio);
     x_result.single_per_s = median(single);
+    x_result.caf_messages_per_s = median(messages);
     x_result.wall_s = static_cast<double>(x_field.tensors()) / x_result.tensors_per_s;
     x_result.gb_s = static_cast<double>(x_field.source_bytes()) / x_result.wall_s / 1e9;
     if (x_options.measure)

@@ -10,6 +10,7 @@
 //   stream   the pipeline: the clock runs from before the first submit until the last result was
 //            received and counted
 //   single   the same with one tensor a message, over a part of the tensors
+//   CAF      as many actors as lanes send themselves empty messages, the yardstick of `single`
 //
 // With `measure` the stream runs once more, each result with its mean square and largest error.
 //
@@ -45,6 +46,7 @@ struct throughput_result {
   double read_gb_s = 0, gb_s = 0; ///< 1e9 bytes of source.
   double messages_per_tensor = 0, cpu_s = 0;
   double single_per_s = 0, single_messages_per_tensor = 0;
+  double caf_messages_per_s = 0; ///< Empty, by as many actors, to themselves: no tensors.
   double killed_per_s = 0, killed_ratio = 0; ///< 0 where no lane was killed.
   std::uint64_t restarts = 0, tickets_lost = 0;
   double p50_us = 0, p99_us = 0; ///< At half of tensors_per_s; medians of the rounds.

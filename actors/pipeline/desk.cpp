@@ -1,5 +1,6 @@
 #include "actors/pipeline/desk.hpp"
 
+#include <ranges>
 #include <stdexcept>
 #include <utility>
 
@@ -10,11 +11,11 @@ void lane_floor::die() {
 }
 
 // Under the lock, as all that follow.
-void desk::put(const unit_ptr& what, bool first) {
-  auto& line = what->only_lane == unit::any_lane
+void desk::put(unit_ptr what, bool first) {
+  auto& to = what->only_lane == unit::any_lane
                  ? x_line[static_cast<std::size_t>(what->how_urgent)]
                  : x_seats[what->only_lane].own;
-  first ? line.push_front(what) : line.push_back(what);
+  first ? to.push_front(std::move(what)) : to.push_back(std::move(what));
   ++x_counts.waiting;
 }
 
@@ -34,50 +35,64 @@ desk::wakes desk::rouse() {
   return result;
 }
 
-/// What only this lane can do goes first.
-unit_ptr desk::take(seat& at) {
-  for (auto* line : {&at.own, &x_line[0], &x_line[1], &x_line[2]})
-    if (!line->empty()) {
-      auto next = std::move(line->front());
-      line->pop_front();
-      --x_counts.waiting;
-      return next;
-    }
+/// Where the next unit is; what only this lane can do goes first. Null: nowhere.
+desk::queue* desk::next_line(seat& at) {
+  for (auto* each : {&at.own, &x_line[0], &x_line[1], &x_line[2]})
+    if (!each->empty())
+      return each;
   return nullptr;
 }
 
-void desk::submit(std::span<const unit_ptr> units) {
+unit_ptr desk::take_first(queue& from) {
+  auto next = std::move(from.front());
+  from.pop_front();
+  --x_counts.waiting;
+  return next;
+}
+
+void desk::submit(std::span<unit_ptr> units) {
   wakes sleepers;
   error closed;
   {
     const std::lock_guard lock{x_guard};
     closed = x_closed;
     if (closed.code == errc::ok) {
-      for (const auto& each : units)
-        put(each, false);
+      for (auto& each : units)
+        put(std::move(each), false);
       sleepers = rouse();
     }
   }
   if (closed.code != errc::ok)
-    for (const auto& each : units)
-      each->fail(closed, false);
+    for (auto& each : units)
+      std::exchange(each, nullptr)->fail(closed, false);
   for (const auto& wake : sleepers)
     (*wake)();
 }
 
-desk::hand desk::turn(std::size_t lane, std::uint64_t life) {
+bool desk::turn(std::size_t lane, std::uint64_t life, handful& next, std::size_t light_max) {
   const std::lock_guard lock{x_guard};
   auto& at = x_seats[lane];
   if (at.life != life)
-    return {}; // given up for dead: another life has its unit
-  hand result;
-  result.mine = at.current != nullptr;
-  x_counts.units += result.mine ? 1 : 0;
-  at.current = take(at);
-  at.idle = at.current == nullptr;
-  result.next = at.current;
-  x_counts.in_vain += !result.mine && !result.next ? 1 : 0;
-  return result;
+    return false; // given up for dead: another life has its units
+  const bool mine = !at.current.empty();
+  x_counts.units += at.current.size();
+  if (auto* const from = next_line(at)) {
+    next.push_back(take_first(*from));
+    while (next.front()->light && next.size() < light_max && !from->empty()
+           && from->front()->light)
+      next.push_back(take_first(*from));
+  }
+  at.current = next;
+  at.idle = next.empty();
+  x_counts.in_vain += !mine && next.empty() ? 1 : 0;
+  return mine;
+}
+
+void desk::let_go(std::size_t lane, std::uint64_t life, const unit& gone) {
+  const std::lock_guard lock{x_guard};
+  auto& at = x_seats[lane];
+  if (at.life == life)
+    x_counts.units += std::erase_if(at.current, [&](const auto& u) { return u.get() == &gone; });
 }
 
 std::uint64_t desk::begin_life(std::size_t lane) {
@@ -101,37 +116,43 @@ void desk::lane_up(std::size_t lane, wake_function wake) {
 }
 
 void desk::lane_down(std::size_t lane, bool blame) {
-  unit_ptr orphan;
+  handful orphans;
   wakes sleepers;
-  error why;
-  bool begun = false;
+  struct ended {
+    unit_ptr what;
+    error why;
+    bool begun;
+  };
+  std::vector<ended> over;
   std::shared_ptr<wake_function> handle; // ends outside the lock: it may be the lane's last
   {
     const std::lock_guard lock{x_guard};
     auto& at = x_seats[lane];
     handle = std::exchange(at.wake, nullptr);
-    orphan = std::exchange(at.current, nullptr);
+    orphans = std::exchange(at.current, {});
     at.idle = false;
     ++at.life; // whatever the old one still says is stale
     x_counts.lanes_up -= handle ? 1 : 0;
-    if (!orphan)
-      return;
-    ++x_counts.lost;
-    begun = orphan->begun.exchange(false);
-    why = x_closed;
-    if (why.code == errc::ok && begun && blame && ++orphan->runs_lost >= x_lives_max)
-      why = {errc::job_failed, "killed " + std::to_string(x_lives_max)
-                                 + " lanes that ran it; it is not run again"};
-    if (why.code == errc::ok) {
+    for (auto& orphan : orphans | std::views::reverse) {
+      ++x_counts.lost;
+      const bool begun = orphan->begun.exchange(false);
+      const bool died_of_it = orphan->at_work.exchange(false) && blame;
+      auto why = x_closed;
+      if (why.code == errc::ok && died_of_it && ++orphan->runs_lost >= x_lives_max)
+        why = {errc::job_failed, "killed " + std::to_string(x_lives_max)
+                                   + " lanes that ran it; it is not run again"};
+      if (why.code != errc::ok) {
+        over.push_back({std::move(orphan), std::move(why), begun});
+        continue;
+      }
       if (begun)
         orphan->lose(); // before anybody else can begin it
-      put(orphan, true);
-      sleepers = rouse();
-      orphan = nullptr;
+      put(std::move(orphan), true);
     }
+    sleepers = rouse();
   }
-  if (orphan)
-    orphan->fail(why, begun);
+  for (const auto& each : over)
+    each.what->fail(each.why, each.begun);
   for (const auto& wake : sleepers)
     (*wake)();
 }
@@ -149,14 +170,14 @@ void desk::nudge() {
 }
 
 void desk::close(const error& why) {
-  std::vector<unit_ptr> left;
+  handful left;
   {
     const std::lock_guard lock{x_guard};
     if (x_closed.code == errc::ok)
       x_closed = why;
     for (auto& each : x_seats)
-      while (auto next = take(each))
-        left.push_back(std::move(next));
+      while (auto* const from = next_line(each))
+        left.push_back(take_first(*from));
   }
   for (const auto& each : left)
     each->fail(why, false);
@@ -166,7 +187,7 @@ desk::counts desk::count() const {
   const std::lock_guard lock{x_guard};
   auto result = x_counts;
   for (const auto& each : x_seats)
-    result.running += each.current ? 1 : 0;
+    result.running += each.current.size();
   return result;
 }
 

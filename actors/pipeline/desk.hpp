@@ -27,17 +27,15 @@ public:
   desk(std::size_t lanes, std::uint32_t lives_max) : x_seats(lanes), x_lives_max(lives_max) {
   }
 
-  /// Any thread. Where the desk is closed, each fails at once.
-  void submit(std::span<const unit_ptr> units);
+  /// Any thread; takes them out of `units`. Where the desk is closed, each fails at once.
+  void submit(std::span<unit_ptr> units);
 
-  /// What a lane is handed: `mine` says that the unit it had is still its own to finish.
-  struct hand {
-    bool mine = false;
-    unit_ptr next;
-  };
-  /// By a lane of this life: it has run what it had, and wants more. Without a next one it is woken
-  /// later.
-  hand turn(std::size_t lane, std::uint64_t life);
+  /// By a lane of this life: it has run what it had, and wants more. Fills `next` (empty before)
+  /// with one unit, or with up to `light_max` that are light; left empty, the lane is woken later.
+  /// True where what it had is still its own to finish.
+  bool turn(std::size_t lane, std::uint64_t life, handful& next, std::size_t light_max = 1);
+  /// By a lane of this life: one of those it has answered by itself.
+  void let_go(std::size_t lane, std::uint64_t life, const unit&);
 
   /// By start functions: the number of the new life.
   std::uint64_t begin_life(std::size_t lane);
@@ -59,21 +57,23 @@ public:
   counts count() const;
 
 private:
+  using queue = std::deque<unit_ptr>;
   struct seat {
     std::shared_ptr<wake_function> wake; // null: down
-    unit_ptr current;
-    std::deque<unit_ptr> own; // units that wait for this lane alone
+    handful current;
+    queue own; // units that wait for this lane alone
     std::uint64_t life = 0;
     bool idle = false;
   };
   using wakes = std::vector<std::shared_ptr<wake_function>>;
 
-  void put(const unit_ptr&, bool first);
-  unit_ptr take(seat&);
+  void put(unit_ptr, bool first);
+  queue* next_line(seat&);
+  unit_ptr take_first(queue&);
   wakes rouse();
 
   mutable std::mutex x_guard;
-  std::array<std::deque<unit_ptr>, 3> x_line; // by urgency
+  std::array<queue, 3> x_line; // by urgency
   std::vector<seat> x_seats;
   const std::uint32_t x_lives_max;
   error x_closed; // code ok: open

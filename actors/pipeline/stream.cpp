@@ -33,6 +33,9 @@ constexpr std::uint32_t tensors_under_way = 16 << 10, tensors_under_order = 64 <
 // each batch in memory that it maps has a descriptor.
 constexpr std::uint32_t tensors_a_message = 256, tensors_an_order = 2048, window_shared_max = 64;
 constexpr std::uint64_t bytes_a_message = 256 << 10, bytes_an_order = 2 << 20;
+constexpr std::uint64_t light_bytes = 4 << 10; // of results: some 4096 values
+constexpr std::uint32_t views_a_pull = 64; // at least
+constexpr std::uint32_t tensors_a_clock = 32; // read: some 10 us
 constexpr auto ask_again = std::chrono::microseconds{20}; // a source that has none yet
 
 std::uint32_t batch_of(const stream_options& options, bool shared) {
@@ -75,7 +78,7 @@ stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels
   const auto count = x_broken.code == errc::ok ? window_of(options, *x_floor) : 1;
   x_hub->wake_at = count / 2;
   x_slots.resize(count);
-  x_views.resize(x_batch_tensors);
+  x_views.resize(std::max(x_batch_tensors, views_a_pull));
   for (std::uint32_t i = 0; i < count; ++i) {
     x_batches.push_back(std::make_shared<stream_batch>(x_hub, x_how));
     x_batches.back()->how_urgent = options.how_urgent;
@@ -111,7 +114,7 @@ stream_core::~stream_core() {
   std::unique_lock lock{x_hub->guard};
   x_hub->come.wait(lock, [this] {
     x_hub->waiting = true;
-    return x_hub->in_line + x_hub->running == 0;
+    return x_hub->under_way == 0;
   });
 }
 
@@ -153,9 +156,17 @@ bool stream_core::next_batch() {
     receive();
   }
   --x_out;
-  const auto took = std::chrono::steady_clock::now() - x_current->sent;
-  x_floor->latency.add(took, x_current->tensors);
+  x_unclocked += x_current->tensors;
+  if (x_unclocked >= tensors_a_clock)
+    look_at_clock();
+  x_floor->latency.add(std::max(x_now - x_current->sent, {}), x_current->tensors);
   return true;
+}
+
+/// Looking costs a fifth of a tensor.
+void stream_core::look_at_clock() {
+  x_now = std::chrono::steady_clock::now();
+  x_unclocked = 0;
 }
 
 /// True where one more batch is on its way.
@@ -176,15 +187,16 @@ bool stream_core::send_more() {
     batch.out = x_options.into.empty() ? shared_table::place{batch.bytes.region(), 0} : x_into_at;
   }
   batch.sequence = x_sequence++;
-  batch.sent = std::chrono::steady_clock::now();
+  batch.light = x_shares == nullptr && batch.bytes_used <= light_bytes;
   ++x_out;
   if (broken.code != errc::ok) {
     batch.lost = broken;
+    batch.sent = x_now;
     arrive(&batch);
     return true;
   }
   x_unsent.push_back(batch.shared_from_this());
-  if (x_unsent.size() >= x_batches.size() / 8 || x_hub->in_line.load() == 0)
+  if (x_unsent.size() >= x_batches.size() / 8 || x_hub->under_way.load() <= x_floor->lanes)
     flush();
   return true;
 }
@@ -192,7 +204,13 @@ bool stream_core::send_more() {
 void stream_core::flush() {
   if (x_unsent.empty())
     return;
-  x_hub->in_line += static_cast<std::uint32_t>(x_unsent.size());
+  look_at_clock();
+  for (const auto& each : x_unsent)
+    static_cast<stream_batch&>(*each).sent = x_now;
+  {
+    const std::lock_guard lock{x_hub->guard};
+    x_hub->under_way += static_cast<std::uint32_t>(x_unsent.size());
+  }
   x_floor->work->submit(x_unsent);
   x_unsent.clear();
 }
@@ -242,6 +260,8 @@ void stream_core::collect() {
     const std::lock_guard lock{x_hub->guard};
     x_home.swap(x_hub->done);
   }
+  if (!x_home.empty())
+    look_at_clock();
   for (auto* batch : x_home)
     arrive(batch);
   x_home.clear();

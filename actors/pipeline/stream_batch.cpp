@@ -67,7 +67,9 @@ const error* stream_batch::problem(std::uint32_t slot) const {
 // takes, not for each batch: a wake costs as much as a batch of small tensors.
 void stream_batch::come_home(std::unique_lock<std::mutex>& lock) {
   hub->done.push_back(this);
-  if (hub->waiting && hub->in_line.load() <= hub->wake_at) {
+  const auto left = hub->under_way.load(std::memory_order_relaxed) - 1;
+  hub->under_way.store(left, std::memory_order_relaxed);
+  if (hub->waiting && left <= hub->wake_at) {
     hub->waiting = false;
     hub->come.notify_one();
   }
@@ -75,15 +77,12 @@ void stream_batch::come_home(std::unique_lock<std::mutex>& lock) {
 }
 
 bool stream_batch::begin() noexcept {
-  ++hub->running; // first, so that the sum of both is never 0 in between
-  --hub->in_line;
   const bool late = hub->until != no_deadline && std::chrono::steady_clock::now() > hub->until;
   if (!hub->cancelled.load() && !late)
     return true;
   lost = late ? error{errc::timed_out, "the stream's deadline passed before a lane was free"}
               : error{errc::interrupted, "the stream was cancelled"};
   std::unique_lock lock{hub->guard};
-  --hub->running;
   come_home(lock);
   return false;
 }
@@ -198,18 +197,14 @@ void stream_batch::encode(const run_of_tensors run, const lane_floor& floor) {
 
 void stream_batch::finish() noexcept {
   std::unique_lock lock{hub->guard};
-  --hub->running;
   come_home(lock);
 }
 
 void stream_batch::lose() noexcept {
-  ++hub->in_line;
-  --hub->running;
 }
 
-void stream_batch::fail(const error& why, bool was_begun) noexcept {
+void stream_batch::fail(const error& why, bool) noexcept {
   std::unique_lock lock{hub->guard};
-  --(was_begun ? hub->running : hub->in_line);
   lost = why;
   come_home(lock);
 }

@@ -22,12 +22,12 @@ struct stream_hub {
   explicit stream_hub(deadline limit) : until(limit) {
   }
   const deadline until;
-  std::uint32_t wake_at = 1; ///< So few left in line wake the one who waits.
+  std::uint32_t wake_at = 1; ///< So few left under way wake the one who waits.
 
   std::atomic<bool> cancelled{false};
-  std::atomic<std::uint32_t> in_line{0}, running{0}; ///< Their sum is 0 only at the end of both.
 
   std::mutex guard; // of what follows
+  std::atomic<std::uint32_t> under_way{0}; ///< In line or in a lane; read by anybody.
   std::condition_variable come;
   std::vector<stream_batch*> done;
   bool waiting = false;

@@ -42,6 +42,7 @@ private:
   bool place(stream_batch&, const tensor_view&);
   bool refuse(stream_batch&, const tensor_view&, error);
   void flush();
+  void look_at_clock();
   const std::shared_ptr<shared_region>& region_of(const tensor_view&, std::uint64_t bytes);
   bool make_room(stream_batch&, std::uint64_t bytes);
   void receive();
@@ -73,6 +74,8 @@ private:
   std::vector<stream_batch*> x_slots; // the same in order: by sequence, modulo their number
   std::uint32_t x_out = 0;            // sent or unsent
   std::uint64_t x_sequence = 0, x_next = 0, x_index = 0;
+  std::chrono::steady_clock::time_point x_now{}; // when the clock was looked at
+  std::uint32_t x_unclocked = 0; // tensors read since
 
   std::vector<tensor_view> x_views; // pulled: the first x_views_count
   std::size_t x_views_count = 0, x_view = 0; // x_view: the first not yet placed

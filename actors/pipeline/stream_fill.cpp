@@ -34,15 +34,15 @@ bool stream_core::pull() {
   return x_views_count != 0;
 }
 
-/// Takes views until the batch is full, or the source has no more at once and lanes have little in
-/// line: then those it has do not wait for others. False where there are none.
+/// Takes views until the batch is full, or the source has no more at once and lanes have little to
+/// do: then those it has do not wait for others. False where there are none.
 bool stream_core::fill(stream_batch& batch) {
   batch.clear();
   batch.first_index = x_index;
   x_follows = nullptr;
   const auto enough = [&] {
     return batch.tensors == x_batch_tensors
-           || (batch.tensors != 0 && may_wait() && x_hub->in_line.load() <= x_hub->wake_at);
+           || (batch.tensors != 0 && may_wait() && x_hub->under_way.load() <= x_hub->wake_at);
   };
   while (!enough() && pull()
          && (follow(batch, x_views[x_view]) || place(batch, x_views[x_view])))

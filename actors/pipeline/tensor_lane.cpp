@@ -7,37 +7,73 @@
 namespace viva::actors {
 namespace {
 
-void run_metered(unit& work, const tensor_lane_place& place, lane_shelf& shelf) {
-  const auto began = std::chrono::steady_clock::now();
-  const auto did = work.run(lane_floor{*place.condemned, shelf});
-  const auto took = std::chrono::steady_clock::now() - began;
-  place.meter->add({did.method, did.tensors, did.values, did.bytes, took});
+/// Light units that a lane takes at a time, to ask the desk once for all of them; one where those
+/// before took longer than light work does, so that no sibling is idle beside them.
+constexpr std::size_t light_max = 32;
+constexpr std::chrono::microseconds light_limit{5};
+
+/// What a lane has in hand.
+struct lane_hand {
+  handful units, next;
+  std::size_t at = 0; ///< The first that it has not run.
+  std::chrono::nanoseconds took{0}; ///< The last one.
+  std::chrono::steady_clock::time_point ended{}; ///< The last one did then.
+  lane_shelf shelf;
+};
+
+/// Among light units one begins where the last ended: a look at the clock costs a fifth of one.
+void run_metered(unit& work, const tensor_lane_place& place, lane_hand& hand) {
+  const auto began = hand.at > 1 ? hand.ended : std::chrono::steady_clock::now();
+  const auto did = work.run(lane_floor{*place.condemned, hand.shelf});
+  hand.ended = std::chrono::steady_clock::now();
+  hand.took = hand.ended - began;
+  place.meter->add({did.method, did.tensors, did.values, did.bytes, hand.took});
   place.meter->tell_in_time(began);
+}
+
+void run_next(const tensor_lane_place& place, lane_hand& hand) {
+  auto& work = hand.units[hand.at++];
+  if (!work->begin()) { // it has answered
+    place.work->let_go(place.index, place.life, *work);
+    work = nullptr;
+    return;
+  }
+  work->begun.store(true, std::memory_order_relaxed);
+  work->at_work.store(true, std::memory_order_relaxed);
+  run_metered(*work, place, hand);
+  work->at_work.store(false, std::memory_order_relaxed);
+}
+
+/// Gives back what it has run, and takes what is next.
+void turn(const tensor_lane_place& place, lane_hand& hand) {
+  const bool mine = place.work->turn(place.index, place.life, hand.next,
+                                     hand.took < light_limit ? light_max : 1);
+  if (hand.next.empty())
+    place.meter->tell(); // before anybody can know that it is done
+  for (const auto& each : hand.units)
+    if (each && mine) {
+      each->begun.store(false, std::memory_order_relaxed);
+      each->finish();
+    }
+  hand.units.swap(hand.next);
+  hand.next.clear();
+  hand.at = 0;
 }
 
 } // namespace
 
 caf::behavior tensor_lane(caf::event_based_actor* self, tensor_lane_place place) {
-  auto held = std::make_shared<unit_ptr>(); // taken at the end of the turn before
-  auto shelf = std::make_shared<lane_shelf>();
+  auto hand = std::make_shared<lane_hand>();
   return {
-    [self, held, shelf, place = std::move(place)](next_unit) {
-      auto work = *held ? std::move(*held) : place.work->turn(place.index, place.life).next;
-      if (!work)
+    [self, hand, place = std::move(place)](next_unit) {
+      if (hand->units.empty()) // woken
+        turn(place, *hand);
+      if (hand->units.empty())
         return; // a sibling was faster
-      const bool wanted = work->begin();
-      if (wanted) {
-        work->begun.store(true, std::memory_order_relaxed);
-        run_metered(*work, place, *shelf);
-        work->begun.store(false, std::memory_order_relaxed);
-      }
-      auto [mine, next] = place.work->turn(place.index, place.life);
-      if (!next)
-        place.meter->tell(); // before anybody can know that it is done
-      if (wanted && mine)
-        work->finish();
-      *held = std::move(next);
-      if (*held)
+      run_next(place, *hand);
+      if (hand->at == hand->units.size())
+        turn(place, *hand);
+      if (!hand->units.empty())
         self->send(self, next_unit{});
     },
   };

@@ -60,9 +60,16 @@ void forget_gone(tensor_port_state& state) {
   });
 }
 
-desk::hand turn(tensor_port_state& state, std::size_t seat) {
+struct handed {
+  bool mine; ///< What the seat had is its own to finish.
+  unit_ptr next;
+};
+handed turn(tensor_port_state& state, std::size_t seat) {
   const auto& place = state.place;
-  return place.work->turn(place.first_seat + seat * place.lanes, place.lives[seat]);
+  handful next;
+  const bool mine
+    = place.work->turn(place.first_seat + seat * place.lanes, place.lives[seat], next);
+  return {mine, next.empty() ? nullptr : std::move(next.front())};
 }
 
 void send_order(tensor_port_state& state, std::size_t seat, remote_order& what) {
@@ -90,6 +97,7 @@ void occupy(tensor_port_state& state, std::size_t seat, unit_ptr next) {
       continue;
     }
     next->begun.store(true, std::memory_order_relaxed);
+    next->at_work.store(true, std::memory_order_relaxed);
     auto* const remote = next->remote();
     if (remote == nullptr)
       throw std::logic_error("a lane process was given what only threads can do");
@@ -97,6 +105,7 @@ void occupy(tensor_port_state& state, std::size_t seat, unit_ptr next) {
     if (const auto order = remote->order(life))
       return send_order(state, seat, *order);
     next->begun.store(false, std::memory_order_relaxed);
+    next->at_work.store(false, std::memory_order_relaxed);
     auto [mine, after] = turn(state, seat);
     if (mine)
       next->finish();
@@ -127,6 +136,7 @@ void take_receipt(self_ptr self, const supervision::frame& what) {
   if (!remote.settle(*got))
     return end_life(state, fault::protocol, "results of tensors that it was not given");
   work->begun.store(false, std::memory_order_relaxed);
+  work->at_work.store(false, std::memory_order_relaxed);
   state.out.pop_front();
   if (state.out.empty())
     state.whom->expect_progress(milliseconds{0});

@@ -3,9 +3,9 @@
 // Unit: what a lane takes as a whole, and what it tells of itself. A shard of one tensor, or a
 // batch of small tensors.
 //
-// begin → run → finish, on one lane. A lane that dies in `run` leaves the unit as if it had not
-// begun (`lose`), so `run` may happen many times and writes the same bytes each time; `finish` and
-// `fail` happen once, and one of them does.
+// begin → run → finish, on one lane. A lane that dies after `begin` leaves the unit as if it had
+// not begun (`lose`), so `run` may happen many times and writes the same bytes each time; `finish`
+// and `fail` happen once, and one of them does.
 
 #include "actors/pipeline/future.hpp"
 
@@ -85,9 +85,12 @@ public:
   static constexpr std::size_t any_lane = ~std::size_t{0};
   urgency how_urgent = urgency::normal;
   std::size_t only_lane = any_lane; ///< It waits for this one, even while that is down.
-  std::uint32_t runs_lost = 0;     ///< The desk's.
-  std::atomic<bool> begun{false};  ///< The lane's; read by the desk once the lane is dead.
+  bool light = false; ///< Microseconds of work: a lane may take several before it does one.
+  std::uint32_t runs_lost = 0; ///< The desk's.
+  /// The lane's; read by the desk once the lane is dead: `begin` said so, and it is in `run`.
+  std::atomic<bool> begun{false}, at_work{false};
 };
 using unit_ptr = std::shared_ptr<unit>;
+using handful = std::vector<unit_ptr>;
 
 } // namespace viva::actors

@@ -40,9 +40,16 @@ struct office {
     life[lane] = work.begin_life(lane);
     work.lane_up(lane, [this, lane] { ++wakes[lane]; });
   }
-  std::string turn(std::size_t lane) {
-    const auto got = work.turn(lane, life[lane]).next;
-    return got ? static_cast<const diarist&>(*got).name : "";
+  void give(handful units) {
+    work.submit(units);
+  }
+  std::string turn(std::size_t lane, std::size_t light_max = 1) {
+    handful got;
+    work.turn(lane, life[lane], got, light_max);
+    std::string names;
+    for (const auto& each : got)
+      names += static_cast<const diarist&>(*each).name;
+    return names;
   }
 };
 
@@ -58,11 +65,9 @@ TEST_CASE("desk: sleepers are woken for as many units as there are, and only whi
   office o;
   o.up(0);
   o.up(1);
-  const unit_ptr one[] = {paper("a")};
-  o.work.submit(one);
+  o.give({paper("a")});
   CHECK(o.wakes[0] + o.wakes[1] == 1);
-  const unit_ptr three[] = {paper("b"), paper("c"), paper("d")};
-  o.work.submit(three);
+  o.give({paper("b"), paper("c"), paper("d")});
   CHECK(o.wakes[0] == 1);
   CHECK(o.wakes[1] == 1);
   CHECK(o.turn(0) == "a");
@@ -70,15 +75,14 @@ TEST_CASE("desk: sleepers are woken for as many units as there are, and only whi
   CHECK(o.turn(1) == "c");
   CHECK(o.turn(1) == "d");
   CHECK(o.turn(1).empty());
-  o.work.submit(one);
+  o.give({paper("e")});
   CHECK(o.wakes[1] == 2);
   CHECK(o.work.count().units == 3); // a, c and d; b is still lane 0's
 }
 
 TEST_CASE("desk: work that came before any lane wakes the first that comes") {
   office o;
-  const unit_ptr one[] = {paper("a")};
-  o.work.submit(one);
+  o.give({paper("a")});
   o.up(1);
   CHECK(o.wakes[1] == 1);
   CHECK(o.turn(1) == "a");
@@ -87,9 +91,8 @@ TEST_CASE("desk: work that came before any lane wakes the first that comes") {
 TEST_CASE("desk: urgent first, and first come first served among equals") {
   office o;
   o.up(0);
-  const unit_ptr units[] = {paper("low", urgency::low), paper("first"), paper("second"),
-                            paper("high", urgency::high)};
-  o.work.submit(units);
+  o.give({paper("low", urgency::low), paper("first"), paper("second"),
+          paper("high", urgency::high)});
   CHECK(o.turn(0) == "high");
   CHECK(o.turn(0) == "first");
   CHECK(o.turn(0) == "second");
@@ -100,10 +103,9 @@ TEST_CASE("desk: what a dead lane had goes to the front; what it had begun is to
   office o;
   o.up(0);
   const auto a = paper("a"), b = paper("b");
-  const unit_ptr units[] = {a, b};
-  o.work.submit(units);
+  o.give({a, b});
   CHECK(o.turn(0) == "a");
-  a->begun = true;
+  a->begun = a->at_work = true;
   o.work.lane_down(0, true);
   CHECK(a->told == "lose ");
   o.up(0);
@@ -120,22 +122,20 @@ TEST_CASE("desk: what a dead lane had goes to the front; what it had begun is to
 TEST_CASE("desk: a unit that ended three lanes fails, and the rest goes on") {
   office o;
   const auto a = paper("a"), b = paper("b");
-  const unit_ptr units[] = {a, b};
-  o.work.submit(units);
+  o.give({a, b});
   for (int i = 0; i < 3; ++i) {
     o.up(0);
     CHECK(o.turn(0) == "a");
-    a->begun = true;
+    a->begun = a->at_work = true;
     o.work.lane_down(0, true);
   }
   CHECK(a->told == "lose lose fail:job_failed:begun ");
   const auto c = paper("c", urgency::high);
-  const unit_ptr killed[] = {c};
-  o.work.submit(killed);
+  o.give({c});
   for (int i = 0; i < 9; ++i) { // by others than itself
     o.up(0);
     CHECK(o.turn(0) == "c");
-    c->begun = true;
+    c->begun = c->at_work = true;
     o.work.lane_down(0, false);
   }
   CHECK(c->runs_lost == 0);
@@ -147,33 +147,72 @@ TEST_CASE("desk: a unit that ended three lanes fails, and the rest goes on") {
 TEST_CASE("desk: a lane given up for dead has no unit to finish and gets none") {
   office o;
   o.up(0);
-  const unit_ptr units[] = {paper("a"), paper("b")};
-  o.work.submit(units);
+  const auto b = paper("b");
+  o.give({paper("a"), b});
   CHECK(o.turn(0) == "a");
   const auto old = o.life[0];
   o.work.lane_down(0, true);
   o.up(0);
   CHECK(o.turn(0) == "a");
-  const auto late = o.work.turn(0, old);
-  CHECK_FALSE(late.mine);
-  CHECK(late.next == nullptr);
-  const auto now = o.work.turn(0, o.life[0]);
-  CHECK(now.mine);
-  CHECK(now.next == units[1]);
+  handful late, now;
+  CHECK_FALSE(o.work.turn(0, old, late));
+  CHECK(late.empty());
+  CHECK(o.work.turn(0, o.life[0], now));
+  CHECK(now == handful{b});
 }
 
 TEST_CASE("desk: closed, everything in line fails once, and what comes later") {
   office o;
   o.up(0);
   const auto a = paper("a"), b = paper("b"), c = paper("c");
-  const unit_ptr units[] = {a, b}, late[] = {c};
-  o.work.submit(units);
+  o.give({a, b});
   CHECK(o.turn(0) == "a");
   o.work.close({errc::interrupted, "closed"});
-  o.work.submit(late);
+  o.give({c});
   CHECK(b->told == "fail:interrupted ");
   CHECK(c->told == "fail:interrupted ");
   CHECK(a->told.empty()); // the lane's to finish
   o.work.lane_down(0, true);
   CHECK(a->told == "fail:interrupted ");
+}
+
+TEST_CASE("desk: light units are handed out together, up to one that is not or is more urgent") {
+  office o;
+  o.up(0);
+  const auto light = [](std::string name, urgency how = urgency::normal) {
+    auto result = paper(std::move(name), how);
+    result->light = true;
+    return result;
+  };
+  o.give({light("a"), light("b"), light("c"), paper("D"), light("e"), paper("F"),
+          light("g", urgency::low)});
+  CHECK(o.turn(0, 2) == "ab");
+  CHECK(o.turn(0, 8) == "c");
+  CHECK(o.turn(0, 8) == "D");
+  CHECK(o.turn(0) == "e");
+  CHECK(o.work.count().units == 4); // e is still the lane's
+  CHECK(o.turn(0, 8) == "F");
+  CHECK(o.turn(0, 8) == "g");
+}
+
+TEST_CASE("desk: of what a dead lane had together only what it was at is blamed, and all go back") {
+  office o;
+  o.up(0);
+  const auto a = paper("a"), b = paper("b"), c = paper("c"), gone = paper("gone");
+  for (const auto& each : {a, b, c, gone})
+    each->light = true;
+  o.give({a, gone, b, c});
+  CHECK(o.turn(0, 8) == "agonebc");
+  a->begun = true; // it has run
+  o.work.let_go(0, o.life[0], *gone); // answered by itself
+  b->begun = b->at_work = true;
+  o.work.lane_down(0, true);
+  CHECK(a->told == "lose ");
+  CHECK(b->told == "lose ");
+  CHECK(c->told.empty());
+  CHECK(a->runs_lost == 0);
+  CHECK(b->runs_lost == 1);
+  CHECK_FALSE((a->begun || b->begun || b->at_work));
+  o.up(1);
+  CHECK(o.turn(1, 8) == "abc");
 }

@@ -262,7 +262,7 @@ TEST_CASE("stream: before a slow source is asked, what it gave is done, and what
   }
   CHECK(read == 40);
   CHECK(in_time);
-  CHECK(most_unread <= 1);
+  CHECK(most_unread <= 3); // of one that lanes told just now they may not have let go yet
 }
 
 TEST_CASE("stream: results go where the caller wants them, as far as there is room") {

@@ -59,13 +59,16 @@ struct shallow final : nlohmann::json_sax<json> {
 };
 
 json write(const job_limits& limits) {
-  return {{"memory", limits.memory_bytes_max}, {"shard", limits.shard_bytes_max}};
+  return {{"memory", limits.memory_bytes_max},
+          {"shard", limits.shard_bytes_max},
+          {"devices", limits.devices}};
 }
 
 job_limits limits_from(const json& in) {
   job_limits limits;
   limits.memory_bytes_max = in.at("memory");
   limits.shard_bytes_max = in.at("shard");
+  limits.devices = in.at("devices").get<std::vector<int>>();
   limits.lanes_are = isolation::process; // or nobody would have sent it
   return limits;
 }
@@ -267,10 +270,14 @@ void make_absolute(assignment& a) {
 void resize(assignment& a, std::uint32_t lanes, const job_limits& limits) {
   a.lanes = lanes;
   std::visit([&](auto& spec) {
-    if constexpr (requires { spec.of; })
-      spec.of.limits.memory_bytes_max = limits.memory_bytes_max;
-    else
-      spec.limits.memory_bytes_max = limits.memory_bytes_max;
+    auto& own = [&spec]() -> job_limits& {
+      if constexpr (requires { spec.of; })
+        return spec.of.limits;
+      else
+        return spec.limits;
+    }();
+    own.memory_bytes_max = limits.memory_bytes_max;
+    own.devices = limits.devices;
   }, a.what);
 }
 

@@ -73,7 +73,8 @@ void obey(self_ptr self) {
 lane_death death_of(const conductor_state::seat& seat, const caf::error& reason) {
   return {seat.mark->load(),
           supervision::blame_of(reason) == supervision::blame::work,
-          supervision::to_text(reason)};
+          supervision::to_text(reason),
+          supervision::is(reason, supervision::fault::device_sticky)};
 }
 
 void lose_lane(self_ptr self, const supervision::child_down& lost) {
@@ -99,9 +100,11 @@ caf::behavior conductor(self_ptr self, conductor_options options) {
   const auto& kept = self->state.options;
   self->state.policy.emplace(kept.site->work, kept.policy, kept.earlier,
                              &kept.site->place);
-  self->request(kept.lanes, caf::infinite,
-                supervision::subscribe{caf::actor_cast<caf::actor>(self)})
-    .then([] {}, [self](const caf::error& why) { self->quit(why); });
+  for (const auto& lanes : {kept.lanes, kept.devices})
+    if (lanes)
+      self->request(lanes, caf::infinite,
+                    supervision::subscribe{caf::actor_cast<caf::actor>(self)})
+        .then([] {}, [self](const caf::error& why) { self->quit(why); });
   return {
     [self](const run_job& order) {
       self->state.answer_to = order.answer_to;

@@ -3,7 +3,7 @@
 // Conductor: runs one job, then leaves. A thin shell: job_policy decides, this sends.
 //
 //   hears    run_job               -> job_outcome to the one named in it, exactly once
-//            child_up, child_down  from the lane supervisor: seats come and go
+//            child_up, child_down  from the supervisors of lanes: seats come and go
 //            batch_receipt         from lanes
 //            stop_job, fail_job    no more tickets; what is durable stays so
 //   asks     lanes: batch; journal: commit, publish; lane supervisor: an isolation lane
@@ -32,6 +32,7 @@ struct conductor_options {
   std::chrono::milliseconds commit_every{250};
   supervision::child_spec isolation; ///< The lane for shards that killed others.
   caf::actor journal, lanes;         ///< The latter a supervisor; its children are the lanes.
+  caf::actor devices; ///< Another, of lanes that have a device; null where there are none.
 };
 
 struct conductor_state {

@@ -44,7 +44,7 @@ std::uint32_t lanes_of(const job_limits& limits) {
 
 /// For what is sized by lanes: one at least, which runs suspects alone.
 std::uint32_t executors_of(const job_limits& limits) {
-  return std::max(1u, lanes_of(limits));
+  return std::max(1u, lanes_of(limits) + static_cast<std::uint32_t>(limits.devices.size()));
 }
 
 /// Waits for the conductor's one answer; passes progress on and Ctrl-C down.
@@ -145,7 +145,7 @@ expected<void> begin_output(const plan& work, const run_options& options,
 expected<void> check_faults(const run_options& options) {
   const auto& f = options.faults;
   const bool for_processes = f.crash_at != 0 || f.abort_at != 0 || f.hang_at != 0 || f.oom_at != 0
-                             || f.garbage_at != 0 || f.exit_at != 0;
+                             || f.garbage_at != 0 || f.exit_at != 0 || f.sticky_at != 0;
   if (for_processes && options.limits.lanes_are == isolation::thread
       && options.limits.nodes.empty())
     return fail(errc::bad_option, "a fault that ends the whole process needs --isolation process");
@@ -156,7 +156,8 @@ expected<void> check_faults(const run_options& options) {
 site_ptr make_site(plan work, workplace place, const run_options& options, std::uint32_t lanes) {
   const auto site = std::make_shared<job_site>(std::move(work), std::move(place), options.faults,
                                                options.overwrite);
-  if (options.limits.lanes_are == isolation::process || !options.limits.nodes.empty()) {
+  const auto& limits = options.limits;
+  if (limits.lanes_are == isolation::process || !limits.nodes.empty() || !limits.devices.empty()) {
     auto what = options.what;
     make_absolute(what);
     what.lanes = lanes;
@@ -213,6 +214,7 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   auto conductor = lives->start_job(std::move(order));
   if (!conductor)
     return give_up(conductor.error());
+  lives->start_devices();
   std::optional<job_door> door;
   if (observer.door)
     door.emplace([&] { return describe(*lives, *site, options.output, seconds_since(began)); });

@@ -39,6 +39,9 @@ struct job_limits {
   std::uint32_t stall_seconds = 30;
   /// The program that is started as `PROGRAM lane`; empty: this very one, which must be viva.
   std::filesystem::path lane_program{};
+  /// Devices that get a lane each, beside `lanes`, as kernels::find_devices numbers them; always
+  /// processes. One that is not there costs a warning.
+  std::vector<int> devices{};
   /// HOST:PORT of nodes that work on the job, too. With them `lanes` are those of this machine, and
   /// 0 is none.
   std::vector<std::string> nodes{};
@@ -58,6 +61,9 @@ struct fault_plan {
   std::uint32_t stop_at_naming = 0;
   /// The first run of the n-th shard ends its lane process so; 0: never. Not for threads.
   std::uint32_t crash_at = 0, abort_at = 0, hang_at = 0, oom_at = 0, garbage_at = 0, exit_at = 0;
+  /// As if the device broke that computes the N-th shard, and the next that does; a lane process
+  /// without one does the same. As if it had no memory for it.
+  std::uint32_t sticky_at = 0, no_memory_at = 0;
   std::uint32_t interrupt_after = 0; ///< As Ctrl-C, once so many shards of this run came home.
 };
 

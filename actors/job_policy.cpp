@@ -57,14 +57,15 @@ void job_policy::lane_down(const std::string& id, const lane_death& death) {
   x_seats.erase(found);
   for (const auto& out : orphans)
     for (const auto run : out.tickets)
-      lose_run(run, death.blames_shard && run.shard == death.died_on, death.reason);
+      lose_run(run, death.blames_shard && run.shard == death.died_on, death);
   settle();
 }
 
 void job_policy::isolation_refused(const std::string& reason) {
   x_isolation_asked = false; // the next suspect asks again
   while (const auto run = x_book.take_suspect())
-    lose_run(*run, true, "no lane of its own could be started: " + reason);
+    lose_run(*run, true,
+             {run->shard, true, "no lane of its own could be started: " + reason});
   settle();
 }
 
@@ -184,9 +185,14 @@ bool job_policy::hand_out_next(const std::string& lane, std::vector<ticket> tick
   if (tickets.empty())
     return false;
   hand_out out{lane, x_outcome.batches, {}};
-  for (const auto run : tickets)
+  for (const auto run : tickets) {
+    const auto broken = x_device_deaths.find(run.shard);
     out.tasks.push_back({run, x_findings.numbers()[x_work->shards[run.shard].tensor],
-                         x_findings.scales().told_to(run.shard)});
+                         x_findings.scales().told_to(run.shard),
+                         lane != isolation_lane
+                           && (broken == x_device_deaths.end()
+                               || broken->second < x_options.device_deaths_max)});
+  }
   x_seats[lane].push_back({out.number, std::move(tickets)});
   ++x_outcome.batches;
   ++x_outcome.messages;
@@ -216,13 +222,14 @@ void job_policy::hand_out_all() {
   }
 }
 
-void job_policy::lose_run(ticket id, bool died_on_it, const std::string& reason) {
+void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
   const auto verdict = x_book.give_back(id, died_on_it);
   if (verdict == ledger::verdict::stale)
     return;
   if (died_on_it) {
-    x_reasons[id.shard] = reason;
-    remember(strike_record{id.shard, reason});
+    x_reasons[id.shard] = death.reason;
+    x_device_deaths[id.shard] += death.of_device ? 1 : 0;
+    remember(strike_record{id.shard, death.reason});
   }
   if (verdict == ledger::verdict::quarantined)
     put_in_quarantine(id.shard);

@@ -10,6 +10,7 @@
 //
 // A shard that was at work when `strikes_max` lanes died runs once more, alone, on the isolation
 // lane; a death there puts it into quarantine. The job goes on without it and ends as failed.
+// One on which `device_deaths_max` devices broke is computed by processors from then on.
 
 #include "actors/findings.hpp"
 #include "actors/journal_record.hpp"
@@ -29,6 +30,7 @@ inline constexpr std::uint32_t no_shard = ~0u;
 
 struct policy_options {
   std::uint32_t strikes_max = 3;             ///< Lanes that may die on a shard before isolation.
+  std::uint32_t device_deaths_max = 2;       ///< On a shard, before the processor's turn.
   std::uint32_t quarantine_max = 64;         ///< More of them end the job at once; 0: the first.
   std::uint32_t credit_per_lane = 2;         ///< Batches: one running, one waiting at its door.
   std::uint64_t batch_bytes_max = 256 << 10; ///< Of source; a larger shard travels alone.
@@ -41,6 +43,7 @@ struct lane_death {
   std::uint32_t died_on = no_shard; ///< What it was at work on.
   bool blames_shard = true;         ///< False where it was stopped, or its own surroundings failed.
   std::string reason;
+  bool of_device = false; ///< The device that computed the shard broke.
 };
 
 struct hand_out {
@@ -104,7 +107,7 @@ private:
   void hand_out_all();
   bool hand_out_next(const std::string& lane, std::vector<ticket> tickets);
   std::vector<ticket> next_tickets();
-  void lose_run(ticket id, bool died_on_it, const std::string& reason);
+  void lose_run(ticket id, bool died_on_it, const lane_death& death);
   void put_in_quarantine(std::uint32_t shard);
   void take_one(const shard_receipt& receipt);
   bool agrees(std::uint32_t shard, std::uint64_t checksum);
@@ -121,6 +124,7 @@ private:
   findings_book x_findings;
   std::map<std::string, seat> x_seats; ///< By lane id; only lanes believed alive.
   std::map<std::uint32_t, std::string> x_reasons; ///< The last death on a shard.
+  std::map<std::uint32_t, std::uint32_t> x_device_deaths; ///< By shard.
   std::map<std::uint32_t, std::uint64_t> x_checksums; ///< Of a shard's first run home, ever.
   std::vector<journal_record> x_unsaved;
   std::uint64_t x_unsaved_bytes = 0, x_bytes_done = 0;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t rows_max = 16; // methods whose grain is larger would take long
 constexpr std::uint64_t cols_min = 256;
-constexpr const char* frames_version = "frames 1";
+constexpr const char* frames_version = "frames 2";
 
 /// bf16 of both signs and many magnitudes, none NaN or infinite, the same on every machine.
 std::vector<std::uint16_t> fixed_values(std::size_t count) {
@@ -29,7 +29,7 @@ std::vector<std::uint16_t> fixed_values(std::size_t count) {
   return values;
 }
 
-void add_answer(XXH3_state_t* all, const kernels::method& method, kernels::path which) {
+void add_answer(XXH3_state_t* all, const kernels::method& method, const encode_way& way) {
   auto recipe = kernels::parse_recipe(method.name, kernels::dtype::bf16);
   if (!recipe)
     return;
@@ -52,9 +52,7 @@ void add_answer(XXH3_state_t* all, const kernels::method& method, kernels::path 
     bytes[i].resize(planes.planes[i].bytes(0, rows, cols));
     out[i] = bytes[i].data();
   }
-  const auto encode
-    = which == kernels::path::reference ? method.encode_reference : method.encode_simd;
-  const auto done = encode(*recipe, in, numbers, {out.data(), planes.planes_count});
+  const auto done = way(*recipe, in, numbers, {out.data(), planes.planes_count});
   XXH3_64bits_update(all, &done.code, sizeof done.code);
   for (const auto& plane : bytes)
     XXH3_64bits_update(all, plane.data(), plane.size());
@@ -63,10 +61,18 @@ void add_answer(XXH3_state_t* all, const kernels::method& method, kernels::path 
 } // namespace
 
 std::string known_answer(kernels::path which) {
+  return known_answer([which](const auto& recipe, const auto& in, const auto& numbers, auto out) {
+    return which == kernels::path::reference
+             ? recipe.row->encode_reference(recipe, in, numbers, out)
+             : recipe.row->encode_simd(recipe, in, numbers, out);
+  });
+}
+
+std::string known_answer(const encode_way& way) {
   auto* all = XXH3_createState();
   XXH3_64bits_reset(all);
   for (const auto& method : kernels::methods())
-    add_answer(all, method, which);
+    add_answer(all, method, way);
   char digits[17];
   std::snprintf(digits, sizeof digits, "%016llx",
                 static_cast<unsigned long long>(XXH3_64bits_digest(all)));
@@ -74,9 +80,20 @@ std::string known_answer(kernels::path which) {
   return digits;
 }
 
+namespace {
+
+std::string words_with(const std::string& answer) {
+  return std::string("viva ") + version + ", " + frames_version + ", answer " + answer;
+}
+
+} // namespace
+
+std::string ready_words(const encode_way& way) {
+  return words_with(known_answer(way));
+}
+
 std::string ready_words(kernels::path which) {
-  return std::string("viva ") + version + ", " + frames_version + ", answer "
-         + known_answer(which);
+  return words_with(known_answer(which));
 }
 
 } // namespace viva::actors

@@ -5,14 +5,22 @@
 
 #include "kernels/registry.hpp"
 
+#include <functional>
 #include <string>
 
 namespace viva::actors {
 
+/// Encodes by whichever way is to be proved.
+using encode_way
+  = std::function<status(const kernels::recipe&, const kernels::matrix& in,
+                         const kernels::tensor_numbers&, std::span<std::byte* const> out)>;
+
 /// 16 hexadecimal digits; some milliseconds by the references.
+std::string known_answer(const encode_way& way);
 std::string known_answer(kernels::path which);
 
 /// What a lane process says when it is ready: version, frames, known answer.
+std::string ready_words(const encode_way& way);
 std::string ready_words(kernels::path which);
 
 } // namespace viva::actors

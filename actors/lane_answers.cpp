@@ -7,18 +7,22 @@
 
 namespace viva::actors {
 
-lane_fault fault_of(const job_site& site, ticket id) {
+lane_fault fault_of(const job_site& site, const shard_task& task) {
   const auto& faults = site.faults;
+  const auto id = task.id;
   if (faults.throw_every != 0 && (site.tickets_started.fetch_add(1) + 1) % faults.throw_every == 0)
     return lane_fault::raise;
   if (faults.poison == id.shard + 1)
     return lane_fault::raise;
+  if (faults.sticky_at == id.shard + 1 && task.device)
+    return lane_fault::sticky;
   if (id.run != 1)
     return lane_fault::none;
   const std::pair<std::uint32_t, lane_fault> rows[] = {
     {faults.crash_at, lane_fault::crash}, {faults.abort_at, lane_fault::abort},
     {faults.hang_at, lane_fault::hang},   {faults.oom_at, lane_fault::oom},
-    {faults.exit_at, lane_fault::exit},   {faults.garbage_at, lane_fault::garbage}};
+    {faults.exit_at, lane_fault::exit},   {faults.garbage_at, lane_fault::garbage},
+    {faults.no_memory_at, lane_fault::no_memory}};
   for (const auto& [at, what] : rows)
     if (at == id.shard + 1)
       return what;

@@ -11,7 +11,7 @@
 namespace viva::actors {
 
 /// The fault that is due for a ticket, if any.
-lane_fault fault_of(const job_site& site, ticket id);
+lane_fault fault_of(const job_site& site, const shard_task& task);
 
 /// Null where the receipts are those of this batch: its tasks in order, all or up to a problem, and
 /// findings that make sense. Else what is wrong.

@@ -97,6 +97,7 @@ std::string encode(const work_order& order) {
       out.put(std::bit_cast<std::uint32_t>(number));
     out.put(task.by.columns);
     out.put(task.by.rows);
+    out.put(static_cast<std::uint8_t>(task.device));
     out.put(static_cast<std::uint8_t>(fault));
   }
   return out.done();
@@ -106,7 +107,7 @@ std::optional<work_order> decode_order(std::string_view bytes) {
   reader in{bytes};
   work_order order;
   in.take(order.number);
-  for (auto left = in.count(25); left > 0 && in.good(); --left) {
+  for (auto left = in.count(26); left > 0 && in.good(); --left) {
     auto& [task, fault] = order.tasks.emplace_back();
     in.take(task.id.shard);
     in.take(task.id.run);
@@ -117,9 +118,11 @@ std::optional<work_order> decode_order(std::string_view bytes) {
     }
     in.take(task.by.columns);
     in.take(task.by.rows);
-    std::uint8_t kind = 0;
+    std::uint8_t device = 0, kind = 0;
+    in.take(device);
     in.take(kind);
-    in.require(kind <= static_cast<std::uint8_t>(lane_fault::exit));
+    in.require(device <= 1 && kind <= static_cast<std::uint8_t>(lane_fault::no_memory)); // the last
+    task.device = device == 1;
     fault = static_cast<lane_fault>(kind);
   }
   return in.whole() ? std::optional(std::move(order)) : std::nullopt;

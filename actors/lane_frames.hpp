@@ -24,7 +24,11 @@ inline constexpr std::uint16_t assign = supervision::frame_kind::first_free, wor
 } // namespace lane_kind
 
 /// Ways for a lane process to end on purpose.
-enum class lane_fault : std::uint8_t { none, raise, crash, abort, hang, oom, garbage, exit };
+enum class lane_fault : std::uint8_t {
+  none, raise, crash, abort, hang, oom, garbage, exit,
+  sticky,    ///< As if a device had broken: exit 71.
+  no_memory, ///< Its device, where it has one, has no memory for this shard.
+};
 
 struct lane_task {
   shard_task task;

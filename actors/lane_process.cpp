@@ -25,12 +25,27 @@ namespace {
 using supervision::ward;
 
 /// The job in hand; an error is told in answer to every batch.
-struct workbench {
+struct job_in_hand {
   plan work;
   workplace place;
 };
 
-expected<workbench> set_up(const supervision::frame& order, ward& me) {
+/// What this process works with.
+struct workbench {
+  ward& me;
+  device_engine* device; ///< Null where the processor does all.
+  expected<job_in_hand> job = fail(errc::fault, "a lane was given work before a job");
+
+  engine& on(const lane_task& order) const {
+    if (device == nullptr)
+      return processor();
+    device->use_device(order.task.device);
+    device->pretend_no_memory(order.fault == lane_fault::no_memory);
+    return *device;
+  }
+};
+
+expected<job_in_hand> set_up(const supervision::frame& order, ward& me) {
   const auto bytes = unpack(order);
   if (!bytes)
     return tl::unexpected(bytes.error());
@@ -43,7 +58,7 @@ expected<workbench> set_up(const supervision::frame& order, ward& me) {
   auto place = workplace::join(*work, output_of(*given), given->partial, me.steps());
   if (!place)
     return tl::unexpected(place.error());
-  return workbench{std::move(*work), std::move(*place)};
+  return job_in_hand{std::move(*work), std::move(*place)};
 }
 
 [[noreturn]] void run_out_of_memory() {
@@ -55,11 +70,14 @@ expected<workbench> set_up(const supervision::frame& order, ward& me) {
 
 /// Faults put in on purpose; the guardian sends none unless it was allowed to.
 void end_by(lane_fault how) {
-  if (how != lane_fault::none && how != lane_fault::raise)
+  if (how != lane_fault::none && how != lane_fault::raise && how != lane_fault::no_memory)
     std::fputs((fault_put_in() + "\n").c_str(), stderr);
   switch (how) {
     case lane_fault::none:
+    case lane_fault::no_memory: // its device's affair
       return;
+    case lane_fault::sticky:
+      throw device_ended(supervision::exit_words::device_sticky, fault_put_in());
     case lane_fault::raise:
       throw std::runtime_error(fault_put_in());
     case lane_fault::crash:
@@ -82,15 +100,16 @@ void end_by(lane_fault how) {
 }
 
 lane_receipt work_on(const workbench& bench, const lane_task& order) {
-  const auto& [id, numbers, by] = order.task;
+  const auto& [id, numbers, by, device] = order.task;
   lane_receipt done{{id, 0, {}, {}}, {}};
   const auto began = std::chrono::steady_clock::now();
   end_by(order.fault);
-  if (id.shard >= bench.work.shards.size()) {
+  if (id.shard >= bench.job->work.shards.size()) {
     done.receipt.problem = {errc::fault, "a lane was given a shard that its plan has not"};
     return done;
   }
-  auto result = run_shard(bench.work, bench.place, bench.work.shards[id.shard], numbers, by);
+  auto result = run_shard(bench.job->work, bench.job->place, bench.job->work.shards[id.shard],
+                          numbers, by, bench.on(order));
   done.took = std::chrono::steady_clock::now() - began;
   if (result) {
     done.receipt.checksum = result->checksum;
@@ -101,36 +120,69 @@ lane_receipt work_on(const workbench& bench, const lane_task& order) {
   return done;
 }
 
-work_receipts work_off(const expected<workbench>& bench, const work_order& order, ward& me) {
+work_receipts work_off(const workbench& bench, const work_order& order) {
   work_receipts all{order.number, 0, {}};
   for (const auto& each : order.tasks) {
-    if (!bench) {
-      all.shards.push_back({{each.task.id, 0, {}, bench.error()}, {}});
+    if (!bench.job) {
+      all.shards.push_back({{each.task.id, 0, {}, bench.job.error()}, {}});
       return all;
     }
-    me.mark(std::uint64_t{each.task.id.shard} + 1);
-    all.shards.push_back(work_on(*bench, each));
-    me.mark(0);
+    bench.me.mark(std::uint64_t{each.task.id.shard} + 1);
+    all.shards.push_back(work_on(bench, each));
+    bench.me.mark(0);
     if (all.shards.back().receipt.problem.code != errc::ok)
       break;
   }
+  if (bench.device != nullptr)
+    bench.device->prove(); // before anybody believes what it made
   return all;
 }
 
 /// False: the guardian speaks another language, which only a defect explains.
-bool answer(const supervision::frame& order, const expected<workbench>& bench, ward& me) {
+bool answer(const supervision::frame& order, const workbench& bench) {
   const auto bytes = unpack(order);
   const auto work = bytes ? decode_order(*bytes) : std::nullopt;
   if (!work)
     return false;
-  auto done = work_off(bench, *work, me);
+  auto done = work_off(bench, *work);
   done.peak_rss = peak_rss_bytes();
   auto receipts = pack(lane_kind::receipts, encode(done));
   if (!receipts)
     throw std::runtime_error(receipts.error().text);
-  if (!me.send(std::move(*receipts))) // nobody would ever ask again: the batch runs elsewhere
+  if (!bench.me.send(std::move(*receipts))) // nobody would ever ask again: the batch runs elsewhere
     throw std::runtime_error("the receipts of a batch could not be sent");
   return true;
+}
+
+/// Works until it is told to leave; the exit code.
+int serve(ward& me, device_engine* device) {
+  tensor_ward tensors(me); // for pipelines
+  workbench bench{me, device};
+  while (const auto order = me.next()) {
+    const bool of_tensors = order->kind >= lane_kind::share && order->kind <= lane_kind::tensors;
+    if (order->kind == lane_kind::assign)
+      bench.job = set_up(*order, me);
+    else if (of_tensors ? !tensors.take(*order)
+                        : order->kind != lane_kind::work || !answer(*order, bench))
+      return supervision::exit_words::misconfigured;
+  }
+  return 0;
+}
+
+template <class Life>
+int guarded(const Life& life) {
+  auto me = ward::enter();
+  if (!me) {
+    std::fputs(("viva lane: " + me.error() + "\n").c_str(), stderr);
+    return 2;
+  }
+  try {
+    return life(**me);
+  } catch (const device_ended& why) {
+    (*me)->die(why.exit_code, why.what());
+  } catch (...) {
+    (*me)->die(std::current_exception());
+  }
 }
 
 } // namespace
@@ -143,28 +195,20 @@ int run_lane_nursery() {
 }
 
 int run_lane_process() {
-  auto me = ward::enter();
-  if (!me) {
-    std::fputs(("viva lane: " + me.error() + "\n").c_str(), stderr);
-    return 2;
-  }
-  try {
-    (*me)->ready(ready_words(kernels::path::simd));
-    tensor_ward tensors(**me); // for pipelines
-    expected<workbench> bench = fail(errc::fault, "a lane was given work before a job");
-    while (const auto order = (*me)->next()) {
-      const bool of_tensors
-        = order->kind >= lane_kind::share && order->kind <= lane_kind::tensors;
-      if (order->kind == lane_kind::assign)
-        bench = set_up(*order, **me);
-      else if (of_tensors ? !tensors.take(*order)
-                          : order->kind != lane_kind::work || !answer(*order, bench, **me))
-        return supervision::exit_words::misconfigured;
-    }
-  } catch (...) {
-    (*me)->die(std::current_exception());
-  }
-  return 0;
+  return guarded([](ward& me) {
+    me.ready(ready_words(kernels::path::simd));
+    return serve(me, nullptr);
+  });
+}
+
+int run_device_lane(int number, const device_opener& open) {
+  return guarded([&](ward& me) {
+    device_engine device(open(number));
+    me.ready(ready_words([&](const auto& recipe, const auto& in, const auto& numbers, auto out) {
+      return device.prove_by(recipe, in, numbers, out);
+    }));
+    return serve(me, &device);
+  });
 }
 
 } // namespace viva::actors

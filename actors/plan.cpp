@@ -1,5 +1,6 @@
 #include "actors/plan.hpp"
 
+#include "actors/device_engine.hpp"
 #include "actors/plan_size.hpp"
 #include "actors/version.hpp"
 #include "formats/shown.hpp"
@@ -166,7 +167,8 @@ expected<void> fit_plan(const formats::checkpoint& source, const job_limits& lim
 }
 
 expected<void> fit_memory(plan& p, const job_limits& limits, std::uint32_t lanes) {
-  const auto fixed = base_bytes + p.tensors.size() * bytes_per_tensor
+  const auto fixed = base_bytes + limits.devices.size() * device_lane_bytes
+                     + p.tensors.size() * bytes_per_tensor
                      + p.shards.size() * bytes_per_shard + lanes * bytes_per_lane
                      + statistics_bytes(p, lanes) + processes_bytes(p, limits, lanes);
   const auto smallest = fixed + run_values_min * bytes_per_value * lanes;

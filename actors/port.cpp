@@ -6,6 +6,7 @@
 #include "supervision/orders.hpp"
 
 #include <caf/all.hpp>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -51,10 +52,14 @@ void take_batch(self_ptr self, const batch& work) {
   }
   work_order order{work.number, {}};
   for (const auto& task : work.tasks)
-    order.tasks.push_back({task, fault_of(*work.site, task.id)});
+    order.tasks.push_back({task, fault_of(*work.site, task)});
   state.out.push_back(work);
   watch_progress(self);
   say(self, lane_kind::work, encode(order));
+}
+
+bool is_for_devices(task what) {
+  return what == task::encode || what == task::decode || what == task::survey;
 }
 
 void take_receipts(self_ptr self, const supervision::frame& what) {
@@ -73,6 +78,10 @@ void take_receipts(self_ptr self, const supervision::frame& what) {
   state.out.pop_front();
   watch_progress(self);
   state.options.meter->saw_memory(all->peak_rss);
+  if (state.options.device && std::ranges::any_of(work.tasks, [&](const shard_task& each) {
+        return each.device && is_for_devices(work.site->work.shards[each.id.shard].what);
+      }))
+    state.options.device->brought_batch_home();
   auto receipt = believed(state.options.id, work, *all, *state.options.meter);
   self->send(work.conductor, std::move(receipt));
 }
@@ -87,6 +96,9 @@ void take_end(self_ptr self, const supervision::process_end& how) {
   auto reason = state.leaving ? state.leaving
                 : how.reason  ? how.reason
                               : supervision::make_error(fault::early_exit, "it left unasked");
+  if (state.options.device && state.options.device->lane_ended(reason)) // before it starts anew
+    spdlog::warn("{} is not used any more: {}; the other lanes go on without it",
+                 state.options.id, supervision::to_text(reason));
   for (auto& each : std::exchange(state.await_up, {}))
     each.deliver(reason);
   self->quit(std::move(reason));
@@ -148,6 +160,15 @@ supervision::process_options lane_process_options(const std::filesystem::path& p
   options.nursery = {program.native(), "lane", "nursery"};
 #endif
   options.ready_words = words;
+  return options;
+}
+
+supervision::process_options device_process_options(const std::filesystem::path& program,
+                                                    int number) {
+  auto options = lane_process_options(program);
+  options.command = {program.native(), "lane", "cuda", std::to_string(number)};
+  options.nursery.clear(); // a context of CUDA does not outlive a fork
+  options.start_limit = std::chrono::seconds{60};
   return options;
 }
 

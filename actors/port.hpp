@@ -8,6 +8,7 @@
 //           executing is in the batch's mark by then. Told to end, it lets the process leave first
 //   child   permanent, of the lane supervisor
 
+#include "actors/device_health.hpp"
 #include "actors/lane_frames.hpp"
 #include "actors/messages.hpp"
 #include "actors/meter.hpp"
@@ -27,6 +28,7 @@ struct port_options {
   std::shared_ptr<supervision::standby> source; ///< Where its process comes from.
   std::shared_ptr<lane_meter> meter;
   std::chrono::seconds stall{30}; ///< Without progress; five times a slow shard's time, if longer.
+  std::shared_ptr<device_health> device{}; ///< Of a lane that has one: told how it goes.
 };
 
 struct port_state {
@@ -45,5 +47,8 @@ caf::behavior port(caf::stateful_actor<port_state>* self, port_options options);
 
 /// How a lane process is started: `program lane`, ready with the known answer.
 supervision::process_options lane_process_options(const std::filesystem::path& program);
+/// The same with a device: `program lane cuda NUMBER`. It takes longer to be ready.
+supervision::process_options device_process_options(const std::filesystem::path& program,
+                                                    int number);
 
 } // namespace viva::actors

@@ -20,6 +20,7 @@ struct shard_task {
   ticket id;
   kernels::tensor_numbers numbers;
   searched by; ///< What a search for scales has brought, where the shard needs it.
+  bool device = true; ///< A device may compute it, where the lane has one.
 };
 
 struct shard_receipt {

@@ -65,8 +65,8 @@ std::uint32_t element_of(const std::vector<std::uint32_t>& transposed, std::size
 
 // Rows a lane works on at a time. Without a tighter budget 1 MiB of f32: a run and its encoded
 // bytes stay in the second-level cache, and one write call still moves more than a hundred KiB.
-std::uint64_t run_rows(const plan& p, std::uint64_t cols, std::uint64_t grain) {
-  return std::max(grain, p.run_values_max / std::max<std::uint64_t>(cols, 1) / grain * grain);
+std::uint64_t run_rows(std::uint64_t values, std::uint64_t cols, std::uint64_t grain) {
+  return std::max(grain, values / std::max<std::uint64_t>(cols, 1) / grain * grain);
 }
 
 matrix plain_rows(const workplace& place, const stored& side, std::uint64_t first,
@@ -77,7 +77,7 @@ matrix plain_rows(const workplace& place, const stored& side, std::uint64_t firs
 
 /// Rows of either kind as f32, as they lie there; `out` shape (count, cols).
 expected<void> read_stored(const workplace& place, const work_tensor& t, const stored& side,
-                           std::uint64_t first, std::uint64_t count, float* out) {
+                           std::uint64_t first, std::uint64_t count, float* out, engine& on) {
   if (!side.recipe) {
     const auto rows = plain_rows(place, side, first, count, t.cols);
     kernels::load_f32(rows.data, rows.type, rows.values(), out);
@@ -97,8 +97,8 @@ expected<void> read_stored(const workplace& place, const work_tensor& t, const s
     gather(planes.planes[i], element, from, plane, turned[i]);
     in[i] = turned[i].data();
   }
-  const auto done = side.recipe->row->decode_simd(*side.recipe, count, t.cols, side.numbers,
-                                                  {in.data(), planes.planes_count}, out);
+  const auto done = on.decode(*side.recipe, count, t.cols, side.numbers,
+                              {in.data(), planes.planes_count}, out);
   if (!done)
     return fail(done.code, formats::shown(t.name) + ": rows " + std::to_string(first) + " to "
                              + std::to_string(first + count) + " are no "
@@ -108,8 +108,9 @@ expected<void> read_stored(const workplace& place, const work_tensor& t, const s
 
 /// The same with scales undone.
 expected<void> read_rows(const workplace& place, const work_tensor& t, const stored& side,
-                         std::uint64_t first, std::uint64_t count, float* out) {
-  if (auto read = read_stored(place, t, side, first, count, out); !read)
+                         std::uint64_t first, std::uint64_t count, float* out,
+                         engine& on = processor()) {
+  if (auto read = read_stored(place, t, side, first, count, out, on); !read)
     return read;
   const auto& by = side.scales;
   if (side.recipe)
@@ -130,11 +131,11 @@ expected<shard_result> scan(const plan& p, const workplace& place, const shard& 
   return result;
 }
 
-expected<shard_result> survey(const plan& p, const workplace& place, const shard& s) {
+expected<shard_result> survey(const plan& p, const workplace& place, const shard& s, engine& on) {
   const auto& t = p.tensors[s.tensor];
   const auto rows = plain_rows(place, t.source, s.first, s.count, t.cols);
   kernels::survey seen;
-  const auto done = t.target->row->survey_run(*t.target, rows, seen);
+  const auto done = on.survey(*t.target, rows, seen);
   if (!done)
     return fail(done.code, name_not_finite(p, s.tensor, s.first * t.cols + done.position));
   return shard_result{.checksum = 0, .findings = encode_survey(seen)};
@@ -195,11 +196,13 @@ expected<shard_result> fold(const plan& p, const workplace& place, const shard& 
 }
 
 expected<shard_result> encode(const plan& p, const workplace& place, const shard& s,
-                              const tensor_numbers& numbers, const searched& by) {
+                              const tensor_numbers& numbers, const searched& by, engine& on) {
   const auto& t = p.tensors[s.tensor];
   const auto planes = shape_of(*t.target, t.cols);
+  const bool scaled = by.columns || by.rows;
+  const auto values = scaled ? p.run_values_max : on.run_values(p.run_values_max);
   // A transposed plane takes the whole shard at once: the longer its strips, the fewer the writes.
-  const auto step = t.transposed.empty() ? run_rows(p, t.cols, planes.rows_grain) : s.count;
+  const auto step = t.transposed.empty() ? run_rows(values, t.cols, planes.rows_grain) : s.count;
   thread_local std::array<std::vector<std::byte>, kernels::planes_max> scratch;
   thread_local std::vector<std::byte> turned;
   plane_hashes hashes(planes.planes_count);
@@ -213,9 +216,8 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
     }
     const auto rows = plain_rows(place, t.source, first, count, t.cols);
     const std::span filled(out.data(), planes.planes_count);
-    const auto done = by.columns || by.rows
-                        ? encode_scaled(*t.target, rows, first, by, filled, sums)
-                        : kernels::encode_and_measure(*t.target, rows, numbers, filled, &sums);
+    const auto done = scaled ? encode_scaled(*t.target, rows, first, by, filled, sums)
+                             : on.encode(*t.target, rows, numbers, filled, sums);
     if (!done)
       return fail(done.code, name_not_finite(p, s.tensor, first * t.cols + done.position));
     for (std::size_t i = 0; i < planes.planes_count; ++i) {
@@ -237,10 +239,10 @@ expected<shard_result> encode(const plan& p, const workplace& place, const shard
   return shard_result{.checksum = hashes.digest(), .findings = sums.encode()};
 }
 
-expected<shard_result> decode(const plan& p, const workplace& place, const shard& s) {
+expected<shard_result> decode(const plan& p, const workplace& place, const shard& s, engine& on) {
   const auto& t = p.tensors[s.tensor];
   const auto width = kernels::bytes_of(*t.decoded);
-  const auto step = run_rows(p, t.cols, grain_of(t.source, t.cols));
+  const auto step = run_rows(on.run_values(p.run_values_max), t.cols, grain_of(t.source, t.cols));
   thread_local std::vector<float> values;
   thread_local std::vector<std::byte> bytes;
   plane_hashes hashes(1);
@@ -248,7 +250,7 @@ expected<shard_result> decode(const plan& p, const workplace& place, const shard
     const auto count = std::min(step, s.first + s.count - first);
     values.resize(count * t.cols);
     bytes.resize(values.size() * width);
-    if (auto read = read_rows(place, t, t.source, first, count, values.data()); !read)
+    if (auto read = read_rows(place, t, t.source, first, count, values.data(), on); !read)
       return tl::unexpected(read.error());
     kernels::store_f32(values.data(), *t.decoded, values.size(), bytes.data());
     hashes.add(0, bytes);
@@ -294,7 +296,7 @@ expected<shard_result> measure(const plan& p, const workplace& place, const shar
   const auto& t = p.tensors[s.tensor];
   const auto grain = std::lcm(grain_of(t.source, t.cols), grain_of(*t.other, t.cols));
   const auto rows = measured_values / std::max<std::uint64_t>(t.cols, 1) / grain * grain;
-  const auto step = std::clamp(rows, grain, run_rows(p, t.cols, grain));
+  const auto step = std::clamp(rows, grain, run_rows(p.run_values_max, t.cols, grain));
   thread_local std::vector<float> a, b;
   kernels::error_sums sums;
   for (auto first = s.first; first < s.first + s.count; first += step) {
@@ -325,15 +327,15 @@ std::vector<std::pair<placement, strips>> output_strips(const work_tensor& t, co
 }
 
 expected<shard_result> run_task(const plan& p, const workplace& place, const shard& s,
-                                const tensor_numbers& numbers, const searched& by) {
+                                const tensor_numbers& numbers, const searched& by, engine& on) {
   switch (s.what) {
     case task::scan: return scan(p, place, s);
-    case task::survey: return survey(p, place, s);
+    case task::survey: return survey(p, place, s, on);
     case task::shares: return shares(p, place, s);
     case task::losses: return losses(p, place, s, by);
-    case task::encode: return encode(p, place, s, numbers, by);
+    case task::encode: return encode(p, place, s, numbers, by, on);
     case task::fold: return fold(p, place, s, by);
-    case task::decode: return decode(p, place, s);
+    case task::decode: return decode(p, place, s, on);
     case task::copy: return copy(p, place, s);
     case task::measure: return measure(p, place, s);
   }
@@ -343,8 +345,8 @@ expected<shard_result> run_task(const plan& p, const workplace& place, const sha
 } // namespace
 
 expected<shard_result> run_shard(const plan& p, const workplace& place, const shard& s,
-                                 const tensor_numbers& numbers, const searched& by) {
-  auto result = run_task(p, place, s, numbers, by);
+                                 const tensor_numbers& numbers, const searched& by, engine& on) {
+  auto result = run_task(p, place, s, numbers, by, on);
   const auto& t = p.tensors[s.tensor];
   for (const auto* side : {&t.source, t.other ? &*t.other : &t.source})
     if (auto whole = place.check_read(side->file); !whole)

@@ -3,6 +3,7 @@
 // What a lane does with one shard: read, compute, write in place, tell. A pure function of the
 // source bytes, the recipe and the tensor's numbers: running it twice writes the same bytes.
 
+#include "actors/engine.hpp"
 #include "actors/plan.hpp"
 #include "actors/scale_search.hpp"
 #include "actors/workplace.hpp"
@@ -20,8 +21,11 @@ struct shard_result {
   std::string findings;
 };
 
+/// `on` computes what has a device's kernel, where it is one: encode without scales that were
+/// searched, decode, survey. All else is the processor's.
 expected<shard_result> run_shard(const plan&, const workplace&, const shard&,
-                                 const kernels::tensor_numbers&, const searched&);
+                                 const kernels::tensor_numbers&, const searched&,
+                                 engine& on = processor());
 
 /// The checksum of what stands in the output for a shard, read back from the files.
 expected<std::uint64_t> output_checksum(const plan&, const workplace&, const shard&);

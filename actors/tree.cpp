@@ -28,8 +28,9 @@ using lane_start
 
 struct tree::roster {
   lane_start lane_of; // set before anybody else sees the roster
+  std::vector<child_spec> device_lanes;
   std::mutex guard;
-  caf::actor journal, collector, lanes, jobs;
+  caf::actor journal, collector, lanes, devices, jobs;
 
   caf::actor set(caf::actor roster::* who, caf::actor handle) {
     const std::lock_guard lock{guard};
@@ -52,6 +53,7 @@ constexpr milliseconds lane_period{10'000};
 constexpr std::uint32_t link_restarts_max = 20; // they lose connections, they do not die
 constexpr std::uint32_t lane_start_retries = 20; // a program that is no lane ends within a second
 constexpr milliseconds stop_deadline{30'000};
+constexpr milliseconds device_start_limit{90'000}; // beyond its port's own, which knows more
 
 /// The lane's meter, for one more life of it.
 std::shared_ptr<lane_meter> meter_of(meter_board& board, const std::string& id) {
@@ -75,12 +77,15 @@ supervision::subscriber death_clerk(std::shared_ptr<meter_board> board) {
   return clerk;
 }
 
+std::filesystem::path program_of(const job_limits& limits) {
+  return limits.lane_program.empty() ? "/proc/self/exe" : limits.lane_program;
+}
+
 lane_start process_lanes(std::shared_ptr<meter_board> board,
                          std::shared_ptr<supervision::guardian> keeper,
                          const job_limits& limits) {
-  const auto program = limits.lane_program.empty() ? "/proc/self/exe" : limits.lane_program;
   const auto source = std::make_shared<supervision::standby>(
-    std::move(keeper), lane_process_options(program), true);
+    std::move(keeper), lane_process_options(program_of(limits)), true);
   const std::chrono::seconds stall{limits.stall_seconds};
   return [board, source, stall](caf::event_based_actor* sup, const std::string& id) {
     return supervision::start_result{supervision::starting(
@@ -93,6 +98,41 @@ child_spec lane_spec(const std::string& id, const lane_start& start) {
   spec.id = id;
   spec.start = [id, start](caf::event_based_actor* sup) { return start(sup, id); };
   return spec;
+}
+
+/// A lane for each device. Without a spare: a second context takes memory from the first.
+std::vector<child_spec> device_specs(const std::shared_ptr<meter_board>& board,
+                                     const std::shared_ptr<supervision::guardian>& keeper,
+                                     const job_limits& limits) {
+  std::vector<child_spec> specs;
+  for (const int number : limits.devices) {
+    const auto source = std::make_shared<supervision::standby>(
+      keeper, device_process_options(program_of(limits), number), false);
+    const auto health = std::make_shared<device_health>();
+    const std::chrono::seconds stall{limits.stall_seconds};
+    const auto start = [=](caf::event_based_actor* sup,
+                           const std::string& id) -> supervision::start_result {
+      if (!health->usable())
+        return supervision::ignore;
+      return supervision::starting(supervision::spawn(
+        sup, port, port_options{id, source, meter_of(*board, id), stall, health}));
+    };
+    specs.push_back(lane_spec("cuda-" + std::to_string(number), start));
+    specs.back().start_timeout = device_start_limit;
+  }
+  return specs;
+}
+
+supervision::supervisor_options lanes_options(std::string name,
+                                              const std::shared_ptr<meter_board>& board) {
+  supervision::supervisor_options options;
+  options.name = std::move(name);
+  options.intensity = lane_restarts_max;
+  options.period = lane_period;
+  options.backoff = lane_backoff;
+  options.start_retries = lane_start_retries;
+  options.subscribers = {death_clerk(board)};
+  return options;
 }
 
 std::vector<child_spec> lane_specs(std::uint32_t lanes, const lane_start& start) {
@@ -160,27 +200,27 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   t.x_roster = std::make_shared<roster>();
   auto people = t.x_roster;
   auto board = t.x_board;
-  if (limits.lanes_are == isolation::process)
+  const bool processes = limits.lanes_are == isolation::process;
+  if (processes || !limits.devices.empty())
     t.x_guardian = std::make_shared<supervision::guardian>();
-  people->lane_of = t.x_guardian ? process_lanes(board, t.x_guardian, limits)
-                                 : thread_lanes(board);
+  people->lane_of = processes ? process_lanes(board, t.x_guardian, limits) : thread_lanes(board);
+  people->device_lanes = device_specs(board, t.x_guardian, limits);
   std::vector<child_spec> specs;
   specs.push_back(worker_child("journal", [=](caf::event_based_actor* sup) {
     return people->set(&roster::journal,
                        supervision::spawn<caf::detached>(sup, journal, journal_bytes));
   }));
   specs.push_back(supervisor_child("lanes", [=](caf::event_based_actor* sup) {
-    supervision::supervisor_options options;
-    options.name = "lanes";
-    options.intensity = lane_restarts_max;
-    options.period = lane_period;
-    options.backoff = lane_backoff;
-    options.start_retries = lane_start_retries;
-    options.subscribers = {death_clerk(board)};
     return supervision::starting(people->set(
-      &roster::lanes,
-      supervision::spawn_supervisor(sup, options, lane_specs(lanes, people->lane_of))));
+      &roster::lanes, supervision::spawn_supervisor(sup, lanes_options("lanes", board),
+                                                    lane_specs(lanes, people->lane_of))));
   }));
+  if (!limits.devices.empty())
+    specs.push_back(supervisor_child("devices", [=](caf::event_based_actor* sup) {
+      return supervision::starting(people->set(
+        &roster::devices,
+        supervision::spawn_supervisor(sup, lanes_options("devices", board), {})));
+    }));
   for (auto& each : network.links) {
     each.lanes = [people] { return people->get(&roster::lanes); };
     each.meters = board;
@@ -243,9 +283,15 @@ std::vector<supervision::tree> tree::census() const {
   return x_people->dump(x_system->clock().now());
 }
 
+void tree::start_devices() {
+  for (const auto& spec : x_roster->device_lanes)
+    caf::anon_send(x_roster->get(&roster::devices), supervision::start_child{spec});
+}
+
 expected<caf::actor> tree::start_job(conductor_options options) {
   options.journal = x_roster->get(&roster::journal);
   options.lanes = x_roster->get(&roster::lanes);
+  options.devices = x_roster->get(&roster::devices);
   options.isolation = lane_spec(isolation_lane, x_roster->lane_of);
   child_spec spec;
   spec.id = "conductor";

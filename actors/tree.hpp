@@ -6,6 +6,9 @@
 //    ├─ journal           permanent, detached
 //    ├─ lanes             one_for_one: lane-0 … lane-n, permanent; detached, or ports to processes;
 //    │                    isolation, where a shard has killed others; remote lanes, temporary
+//    ├─ devices           one_for_one: lanes cuda-0 … that have a device, permanent; ports to
+//    │                    processes. Only where there are devices, and begun with none: what a
+//    │                    device does at its start keeps nobody waiting
 //    ├─ links             one_for_one: one for each node, permanent; only where there are nodes
 //    ├─ jobs              dynamic: one conductor for each job, temporary
 //    └─ meters            one_for_one: the collector, permanent; last, so that its end, or its
@@ -63,7 +66,10 @@ public:
   /// Who lives, as supervision/census.hpp tells it; asks and waits for nobody.
   std::vector<supervision::tree> census() const;
 
-  /// Starts a conductor; `journal`, `lanes`, `isolation` of its options are filled in here.
+  /// Lets the lanes of devices begin, each when it is ready. Once, after `start_job`.
+  void start_devices();
+  /// Starts a conductor; `journal`, `lanes`, `devices`, `isolation` of its options are filled in
+  /// here.
   expected<caf::actor> start_job(conductor_options options);
   /// Starts any child of the supervisor of jobs.
   expected<caf::actor> start(supervision::child_spec spec);

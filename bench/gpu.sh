@@ -10,7 +10,7 @@
 # check. Ends with 0 where every check holds, 1 where one does not, 3 where there is no device.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-programs=(bench/viva_device_bench tests/kernels/viva_kernels_tests)
+programs=(bench/viva_device_bench tests/kernels/viva_kernels_tests cli/viva)
 
 die() { printf 'gpu.sh: %s\n' "$1" >&2; exit "${2:-2}"; }
 say() { printf '\n== %s\n' "$*" >&2; }
@@ -22,7 +22,7 @@ build() { # sets `built`, the folder of programs
   built=$root/build/$preset
   say "building ($preset)"
   (cd "$root" && cmake --preset "$preset" >/dev/null \
-    && cmake --build "$built" --target viva_device_bench viva_kernels_tests)
+    && cmake --build "$built" --target viva_device_bench viva_kernels_tests viva)
 }
 
 pack() { # FOLDER
@@ -69,6 +69,38 @@ check() {
   fi
 }
 
+# lanes METHOD MORE…: a checkpoint by the processor alone and with devices beside it, byte by byte.
+lanes() {
+  local method=$1 work
+  shift
+  work=$(mktemp -d)
+  viva synth "$work/source" --size 256MiB \
+    && viva quantize "$work/source" -m "$method" -o "$work/cpu" \
+    && viva quantize "$work/source" -m "$method" -o "$work/cuda" \
+      --backend cuda --lanes 1 --report "$work/report.json" "$@" \
+    && diff -r "$work/cpu" "$work/cuda" && worked_on_device "$work/report.json"
+  local code=$?
+  rm -rf "$work"
+  return $code
+}
+
+# Starts itself for each lane, so the loader that was carried cannot stand in front of it.
+viva() {
+  if [[ -d $here/lib ]]; then
+    LD_LIBRARY_PATH="$here/lib:${LD_LIBRARY_PATH:-}" "$here/viva" "$@"
+  else
+    "$built/${programs[2]}" "$@"
+  fi
+}
+
+# A job may end before a slow device is ready; then nothing was shown.
+worked_on_device() { # REPORT
+  grep -A 8 '"cuda-0"' "$1" | grep -q '"shards": [1-9]' || {
+    echo "the lane cuda-0 did no shard"
+    return 1
+  }
+}
+
 sanitize() { # TOOL; on small sizes, for it is a hundred times slower
   local tool
   tool=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
@@ -101,6 +133,13 @@ main() {
     die "$(grep -m 1 'skipped:' "$out/methods.log")" 3
   fi
   check values-64Mi 0 run "${programs[0]}" check
+  if viva --version >"$out/viva.log" 2>&1; then
+    check lanes-nf4 0 lanes nf4
+    check lanes-fp8-tensor 0 lanes fp8-tensor
+    check lanes-sticky 0 lanes nf4 --allow-faults --fault sticky-at=5
+  else
+    printf 'skipped: lanes: the program that was carried does not run by this machine'"'"'s loader\n' >&2
+  fi
   check out-of-memory 0 run "${programs[0]}" memory
   check sticky 71 run "${programs[0]}" sticky
   sanitize memcheck

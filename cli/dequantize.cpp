@@ -1,5 +1,6 @@
 // viva dequantize SRC -o OUT: back to plain floating-point tensors.
 
+#include "cli/backend.hpp"
 #include "cli/invocation.hpp"
 #include "cli/report.hpp"
 
@@ -32,7 +33,7 @@ void add_dequantize(CLI::App& root, invocation& call) {
       ->type_name("FILE");
   add_progress_flags(*app, call);
   add_setting_flags(*app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "isolation",
-                                  "stall_seconds"});
+                                  "backend", "devices", "stall_seconds"});
   add_node_flags(*app, call, flags->machines);
   add_common_flags(*app, call);
   app->callback([&call, flags] {
@@ -45,6 +46,8 @@ void add_dequantize(CLI::App& root, invocation& call) {
       spec.output = std::move(*output);
       spec.limits = in_force.limits();
       flags->machines.apply(spec.limits);
+      if (auto added = add_devices(in_force, spec.limits); !added)
+        return tl::make_unexpected(added.error());
       return run_job(
           call, flags->report, {}, {{spec.source}, spec.output}, "dequantize",
           [spec](const job_observer& observer) { return run_dequantize(spec, observer); });

@@ -1,5 +1,6 @@
 #include "cli/encode_flags.hpp"
 
+#include "cli/backend.hpp"
 #include "cli/report.hpp"
 
 #include <spdlog/fmt/fmt.h>
@@ -46,6 +47,8 @@ constexpr fault_name fault_names[] = {
     {"oom-at", &fault_plan::oom_at},
     {"garbage-at", &fault_plan::garbage_at},
     {"exit-at", &fault_plan::exit_at},
+    {"sticky-at", &fault_plan::sticky_at},
+    {"no-memory-at", &fault_plan::no_memory_at},
 };
 
 expected<void> read_faults(encode_flags& flags) {
@@ -64,7 +67,7 @@ expected<void> read_faults(encode_flags& flags) {
           errc::bad_option,
           fmt::format("--fault '{}' is none of throw-every=N, poison=N, stop-after=N, "
                       "stop-at-naming=N, interrupt-after=N, crash-at=N, abort-at=N, hang-at=N, "
-                      "oom-at=N, garbage-at=N, exit-at=N",
+                      "oom-at=N, garbage-at=N, exit-at=N, sticky-at=N, no-memory-at=N",
                       text));
     flags.spec.faults.*fault->count = value;
   }
@@ -97,7 +100,7 @@ void add_encode_flags(CLI::App& app, invocation& call, encode_flags& flags) {
   add_report_flags(app, flags.report);
   add_progress_flags(app, call);
   add_setting_flags(app, call, {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan",
-                                  "isolation", "stall_seconds"});
+                                  "isolation", "backend", "devices", "stall_seconds"});
   add_node_flags(app, call, flags.machines);
   add_common_flags(app, call);
   app.add_flag("--allow-faults", flags.allow_faults)->group("");
@@ -118,6 +121,8 @@ expected<exit_code> run_encode(const invocation& call, encode_flags flags,
   spec.stats = flags.stats;
   spec.limits = in_force.limits();
   flags.machines.apply(spec.limits);
+  if (auto added = add_devices(in_force, spec.limits); !added)
+    return tl::make_unexpected(added.error());
   spec.on_nan = in_force.on_nan();
   verdict said;
   said.method = spec.method;

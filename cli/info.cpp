@@ -101,7 +101,8 @@ void add_info(CLI::App& root, invocation& call) {
   auto* app = root.add_subcommand("info", "version, instruction set, lanes, settings in force");
   add_setting_flags(
       *app, call,
-      {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan", "isolation", "stall_seconds"});
+      {"lanes", "max_memory", "shard_bytes", "attempts", "on_nan", "isolation", "backend",
+       "devices", "stall_seconds"});
   add_common_flags(*app, call);
   app->callback([&call] {
     call.run = [&call](const settings& in_force) -> expected<exit_code> {

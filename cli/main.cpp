@@ -11,6 +11,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <span>
 #include <sstream>
 #include <string_view>
@@ -93,7 +94,9 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // Not for people: a running viva starts its lanes so, often, and they need no command line.
   if (argc >= 2 && argv[1] == std::string_view("lane"))
-    return argc == 2 ? viva::actors::run_lane_process() : viva::actors::run_lane_nursery();
+    return argc == 2   ? viva::actors::run_lane_process()
+           : argc == 4 ? viva::actors::run_device_lane(std::atoi(argv[3])) // lane cuda NUMBER
+                       : viva::actors::run_lane_nursery();
   viva::cli::hold_standard_streams();
   return viva::cli::guarded(viva::cli::asks_for_json(argc, argv),
                             [&] { return viva::cli::run(argc, argv); });

@@ -24,7 +24,7 @@ namespace {
 
 using kind = setting_row::kind;
 
-constexpr std::array<setting_row, 11> rows = {{
+constexpr std::array<setting_row, 13> rows = {{
     {"lanes", kind::count, "0", 0, 1024, "", "executors at work at once; 0: one for each core"},
     {"max_memory", kind::bytes, "1GiB", 64ull << 20, 1ull << 50, "",
      "memory a job may use beyond the mapped source"},
@@ -36,6 +36,10 @@ constexpr std::array<setting_row, 11> rows = {{
      "a weight with NaN or infinity ends the job, or its tensor is kept as it is"},
     {"isolation", kind::word, "process", 0, 0, "thread process",
      "what a lane is; one that is a process dies alone, whatever it dies of"},
+    {"backend", kind::word, "cpu", 0, 0, "auto cpu cuda",
+     "who computes: cuda takes devices, too, and says where there are none; auto those that are"},
+    {"devices", kind::text, "", 0, 0, "",
+     "numbers of the devices to take, with commas between; all by default"},
     {"stall_seconds", kind::count, "30", 1, 86400, "",
      "time without progress after which a lane process is killed; longer for large shards"},
     {"node_timeout", kind::count, "0", 0, 604800, "",

@@ -126,6 +126,11 @@ void ward::mark(std::uint64_t what) noexcept {
   step();
 }
 
+void ward::die(int code, const std::string& words) noexcept {
+  x_pulse.say(words);
+  std::_Exit(code);
+}
+
 void ward::die(const std::exception_ptr& of) noexcept {
   x_pulse.say(text_of(of));
   int code = software_error;

@@ -56,6 +56,8 @@ public:
 
   /// Leaves last words and goes: exit 76 where it got no memory, else 70.
   [[noreturn]] void die(const std::exception_ptr& of) noexcept;
+  /// The same with a code of its own, one of exit_words.
+  [[noreturn]] void die(int code, const std::string& words) noexcept;
   /// Stops the heart, as if the whole process stood still.
   void hold_breath();
 

@@ -14,7 +14,8 @@ constexpr std::uint16_t letters_version = 1;
 /// Those of a job's faults that its lanes have, wherever they are.
 constexpr std::uint32_t fault_plan::*lane_faults[]
   = {&fault_plan::throw_every, &fault_plan::poison, &fault_plan::crash_at,   &fault_plan::abort_at,
-     &fault_plan::hang_at,     &fault_plan::oom_at, &fault_plan::garbage_at, &fault_plan::exit_at};
+     &fault_plan::hang_at,     &fault_plan::oom_at, &fault_plan::garbage_at, &fault_plan::exit_at,
+     &fault_plan::sticky_at,   &fault_plan::no_memory_at};
 
 template <class T>
 std::optional<T> whole(const frame_reader& in, T made) {

@@ -86,6 +86,33 @@ TEST_CASE("policy: tickets go out when the job has started and lanes are up, two
   CHECK(job.next<hand_out>().lane == "b");
 }
 
+TEST_CASE("policy: a shard on which two devices broke, or that runs alone, is not for devices") {
+  conducted job(1, {.strikes_max = 3, .device_deaths_max = 2});
+  job.policy.start();
+  for (const bool device : {true, true, true, false}) {
+    job.policy.lane_up("cuda-0");
+    const auto out = job.next<hand_out>();
+    CHECK(out.tasks[0].device == device);
+    if (!device)
+      return job.come_home(out);
+    // A lane that is killed meanwhile says nothing of its device.
+    const bool broke = job.heard != 2;
+    job.policy.lane_down("cuda-0", {broke ? 0 : no_shard, broke, "device_sticky", broke});
+  }
+}
+
+TEST_CASE("policy: a suspect that runs alone is computed by the processor") {
+  conducted job(1, {.strikes_max = 1, .device_deaths_max = 2});
+  job.policy.start();
+  job.policy.lane_up("cuda-0");
+  const auto first = job.next<hand_out>();
+  CHECK(first.tasks[0].device);
+  job.policy.lane_down("cuda-0", {0, true, "device_sticky", true});
+  job.next<open_isolation>();
+  job.policy.lane_up(isolation_lane);
+  CHECK_FALSE(job.next<hand_out>().tasks[0].device);
+}
+
 TEST_CASE("policy: the output gets its name only when every record is durable") {
   conducted job(2);
   job.policy.start();

@@ -23,7 +23,8 @@ work_order an_order() {
       each.task.by.columns = std::make_shared<std::vector<float>>(std::vector{1.0f, 2.0f});
     if (i == 2)
       each.task.by.rows = std::make_shared<std::vector<float>>();
-    each.fault = i == 2 ? lane_fault::exit : lane_fault::none;
+    each.fault = i == 2 ? lane_fault::no_memory : lane_fault::none;
+    each.task.device = i != 1;
     order.tasks.push_back(each);
   }
   return order;
@@ -50,7 +51,9 @@ TEST_CASE("lane frames: orders and receipts come back as they were") {
   CHECK_FALSE(order->tasks[0].task.by.columns);
   CHECK(*order->tasks[1].task.by.columns == std::vector{1.0f, 2.0f});
   CHECK(order->tasks[2].task.by.rows->empty());
-  CHECK(order->tasks[2].fault == lane_fault::exit);
+  CHECK(order->tasks[2].fault == lane_fault::no_memory);
+  CHECK(order->tasks[0].task.device);
+  CHECK_FALSE(order->tasks[1].task.device);
   const auto all = decode_receipts(encode(some_receipts()));
   REQUIRE(all);
   REQUIRE(all->shards.size() == 3);

@@ -125,7 +125,7 @@ TEST_CASE("lanes: faults are refused unless they were allowed, and by lanes that
   const auto source = source_in(folder);
   const auto output = (folder / "out").string();
   for (const char* fault : {"crash-at=1", "abort-at=1", "hang-at=1", "oom-at=1", "garbage-at=1",
-                            "exit-at=1"}) {
+                            "exit-at=1", "sticky-at=1"}) {
     CHECK(tests::viva(quantize(source, output, {"--fault", fault})).code == 2);
     words thread{"quantize", source, "-m", "nf4", "-o", output, "--isolation", "thread",
                  "--allow-faults", "--fault", fault};

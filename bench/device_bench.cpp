@@ -3,11 +3,13 @@
 // library.
 //
 //   viva_device_bench check [--values N]   bytes, values and error sums of every method
+//   viva_device_bench attention            rows of long sequences against double
 //   viva_device_bench memory               out of memory is survived
 //   viva_device_bench sticky               ends with 71 after a sticky error, as a lane must
 //   viva_device_bench speed [--values N]   one JSON line for each method; a table on stderr
 
 #include "kernels/convert.hpp"
+#include "bench/device_bench.hpp"
 #include "kernels/cuda_path.hpp"
 
 #include <algorithm>
@@ -15,39 +17,18 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <functional>
-#include <random>
 #include <string>
 #include <vector>
 
 namespace {
 
 using namespace viva;
+using namespace viva::bench;
 using namespace viva::kernels;
 using place = device_bytes::place;
 
 constexpr std::size_t cols = 4096; // every method takes them
 constexpr int sticky_exit = 71;    // supervision's exit_words::device_sticky
-
-[[noreturn]] void stop(const std::string& why) {
-  std::fprintf(stderr, "viva_device_bench: %s\n", why.c_str());
-  std::exit(3);
-}
-
-/// N(0, 0.02) of `type`, the same each time.
-std::vector<std::byte> values_of(std::size_t count, dtype type) {
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal(0, 0.02f);
-  std::vector<float> few(1 << 20);
-  for (auto& x : few)
-    x = normal(random);
-  std::vector<std::byte> all(count * bytes_of(type));
-  const std::size_t part = few.size() - 7; // each repeat begins elsewhere
-  for (std::size_t i = 0; i < count; i += part)
-    store_f32(few.data() + i / part % 7, type, std::min(part, count - i),
-              all.data() + i * bytes_of(type));
-  return all;
-}
 
 tensor_numbers numbers_of(const recipe& with, const matrix& in) {
   survey found;
@@ -151,22 +132,6 @@ int sticky() {
   std::printf("sticky: %s; the next call: %s\n", words_of(first).c_str(), words_of(second).c_str());
   const bool known = answer_of(first) == device_answer::sticky;
   return known && second != 0 ? sticky_exit : 1;
-}
-
-/// Milliseconds of `queued`, by events; the median of nine after two that do not count.
-double milliseconds(device_stream& stream, const std::function<void(int)>& queued) {
-  std::vector<double> all;
-  for (int i = 0; i < 11; ++i) {
-    stream.mark();
-    queued(i);
-    stream.mark();
-    if (stream.finish() != 0)
-      stop("a kernel failed while it was timed");
-    if (i >= 2)
-      all.push_back(stream.between_marks());
-  }
-  std::ranges::nth_element(all, all.begin() + 4);
-  return all[4];
 }
 
 struct resident {
@@ -284,6 +249,7 @@ int speed(std::size_t values) {
     speed_of(on, row, rows);
   small_tensors(on, rows * cols);
   end_to_end(on, source, rows);
+  attention_speed(on.stream);
   return 0;
 }
 
@@ -296,9 +262,10 @@ int main(int count, char** words) {
     values = std::max<std::size_t>(std::strtoull(words[3], nullptr, 10), cols);
   if (find_devices().devices.empty())
     stop(find_devices().why);
-  return what == "check"    ? check(values)
-         : what == "memory" ? memory()
-         : what == "sticky" ? sticky()
-         : what == "speed"  ? speed(values)
-                            : (stop("say check, memory, sticky or speed"), 2);
+  return what == "check"       ? check(values)
+         : what == "attention" ? check_attention()
+         : what == "memory"    ? memory()
+         : what == "sticky"    ? sticky()
+         : what == "speed"     ? speed(values)
+                               : (stop("say check, attention, memory, sticky or speed"), 2);
 }

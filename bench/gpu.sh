@@ -133,6 +133,7 @@ main() {
     die "$(grep -m 1 'skipped:' "$out/methods.log")" 3
   fi
   check values-64Mi 0 run "${programs[0]}" check
+  check attention 0 run "${programs[0]}" attention
   if viva --version >"$out/viva.log" 2>&1; then
     check lanes-nf4 0 lanes nf4
     check lanes-fp8-tensor 0 lanes fp8-tensor

@@ -37,6 +37,27 @@ struct key_range {
   std::int32_t first = 0, last = 0;
 };
 
+/// Those that a query sees, both ends within what is given; none where first >= last. Both ends
+/// grow with the query.
+constexpr key_range seen_keys(const shape& of, std::size_t query) noexcept {
+  const auto all = static_cast<std::int64_t>(of.keys + of.keys_after);
+  const auto at = static_cast<std::int64_t>(query) + all - static_cast<std::int64_t>(of.queries);
+  const auto window = static_cast<std::int64_t>(of.reach());
+  std::int64_t first = 0, last = of.causal ? at + 1 : all;
+  if (window != 0) {
+    first = at - window + 1;
+    last = std::min(last, at + window);
+  }
+  const auto keys = static_cast<std::int64_t>(of.keys);
+  return {static_cast<std::int32_t>(std::clamp<std::int64_t>(first, 0, keys)),
+          static_cast<std::int32_t>(std::clamp<std::int64_t>(last, 0, keys))};
+}
+
+inline float scale_of(const shape& of) noexcept {
+  return of.scale != 0 ? of.scale
+                       : static_cast<float>(1 / std::sqrt(static_cast<double>(of.head_size)));
+}
+
 struct piece {
   const shape* of;
   const inputs* in;
@@ -70,24 +91,10 @@ struct piece {
     return in->bias.data + in->bias.values.at(sequence, head(row), query(row));
   }
   float scale() const noexcept {
-    return of->scale != 0 ? of->scale
-                          : static_cast<float>(1 / std::sqrt(static_cast<double>(of->head_size)));
+    return scale_of(*of);
   }
   key_range keys(std::size_t row) const noexcept {
-    const auto all = static_cast<std::int64_t>(of->keys + of->keys_after);
-    const auto at =
-        static_cast<std::int64_t>(query(row)) + all - static_cast<std::int64_t>(of->queries);
-    const auto window = static_cast<std::int64_t>(of->reach());
-    std::int64_t first = 0, last = of->causal ? at + 1 : all;
-    if (window != 0) {
-      first = at - window + 1;
-      last = std::min(last, at + window);
-    }
-    const auto given = [&](std::int64_t key) {
-      const auto keys = static_cast<std::int64_t>(of->keys);
-      return static_cast<std::int32_t>(std::clamp<std::int64_t>(key, 0, keys));
-    };
-    const key_range range{given(first), given(last)};
+    const auto range = seen_keys(*of, query(row));
     return range.first < range.last ? range : key_range{};
   }
 };

@@ -1,5 +1,6 @@
 // The path cuda in builds without it.
 
+#include "kernels/cuda_attention.hpp"
 #include "kernels/cuda_path.hpp"
 
 namespace viva::kernels {
@@ -22,6 +23,10 @@ status queue_measure(device_queue, const matrix&, const float*, device_sums*) {
   return {errc::unsupported};
 }
 status queue_survey(device_queue, const recipe&, const matrix&, device_survey*) {
+  return {errc::unsupported};
+}
+
+status attention::queue_attend(device_stream&, const shape&, const inputs&, const outputs&) {
   return {errc::unsupported};
 }
 

@@ -15,30 +15,6 @@ namespace {
 
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
-/// Shapes whose lengths are no multiple of anything, one for each feature and some for all.
-std::vector<shape> shapes() {
-  return {
-      {.queries = 1, .keys = 1, .head_size = 32},
-      {.queries = 3, .keys = 5, .head_size = 40},
-      {.heads = 2, .kv_heads = 2, .queries = 33, .keys = 65, .head_size = 64},
-      {.queries = 64, .keys = 128, .head_size = 128},
-      {.batch = 2, .heads = 4, .kv_heads = 2, .queries = 37, .keys = 101, .head_size = 72},
-      {.heads = 6, .kv_heads = 1, .queries = 1, .keys = 300, .head_size = 128},
-      {.queries = 2, .keys = 517, .head_size = 256},
-      {.heads = 3, .kv_heads = 1, .queries = 1, .keys = 2500, .head_size = 72},
-      {.queries = 3, .keys = 2500, .head_size = 128, .causal = true, .window = 1400},
-      {.queries = 131, .keys = 131, .head_size = 64, .causal = true},
-      {.queries = 40, .keys = 203, .head_size = 96, .causal = true},
-      {.queries = 203, .keys = 40, .head_size = 96, .causal = true}, // most rows see no key
-      {.queries = 150, .keys = 150, .head_size = 32, .causal = true, .window = 1},
-      {.queries = 150, .keys = 170, .head_size = 32, .causal = true, .window = 33},
-      {.queries = 150, .keys = 170, .head_size = 32, .window = 20},
-      {.heads = 2, .kv_heads = 1, .queries = 45, .keys = 45, .head_size = 64, .scale = 0.01f},
-      {.queries = 300, .keys = 0, .head_size = 64},
-      {.queries = 0, .keys = 12, .head_size = 64},
-  };
-}
-
 void require_truth(const shape& of, dtype type, bool biased, double bound) {
   const problem made(of, type, biased, 7);
   const auto truth = made.truth();
@@ -53,13 +29,13 @@ void require_truth(const shape& of, dtype type, bool biased, double bound) {
 
 TEST_CASE("attention: f32 is within 2e-6 of double, row by row, whatever the shape",
           "[attention]") {
-  for (const auto& of : shapes())
+  for (const auto& of : attention_shapes())
     for (const bool biased : {false, true})
       require_truth(of, dtype::f32, biased, 2e-6);
 }
 
 TEST_CASE("attention: 16-bit inputs are within their rounding of double", "[attention]") {
-  for (const auto& of : shapes()) {
+  for (const auto& of : attention_shapes()) {
     require_truth(of, dtype::bf16, false, 4e-3);
     require_truth(of, dtype::f16, true, 5e-4);
   }

@@ -21,8 +21,8 @@ using json = nlohmann::ordered_json;
 
 /// What no machine has confirmed yet, and what would.
 constexpr auto not_run =
-    "the path cuda of every method: its code runs in tests as loops on the CPU, "
-    "its kernels have not run on a device";
+    "kernels for devices of every method and of attention (tests run their code as loops on the "
+    "CPU), and lanes that have a device (tests make devices up): none has run on hardware";
 constexpr auto not_run_check = "bench/gpu.sh --out FOLDER";
 
 std::uint64_t lanes_in_force(const settings& in_force) {
@@ -73,6 +73,7 @@ std::string text_of(const settings& in_force) {
                       *build_commit == '\0' ? "" : ", commit ", build_commit);
   text += fmt::format("compiler  {}\n", build_compiler);
   text += fmt::format("isa       {}\n", kernels::simd_target());
+  text += fmt::format("cuda      {}\n", kernels::devices_built() ? "built in" : "not built in");
   const auto found = kernels::find_devices();
   for (const auto& each : found.devices)
     text +=

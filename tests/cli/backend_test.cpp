@@ -1,6 +1,7 @@
 // Which devices work on a job: what was said against what is here.
 
 #include "cli/backend.hpp"
+#include "tests/cli/program.hpp"
 #include "tests/support/catch.hpp"
 
 using namespace viva;
@@ -58,4 +59,18 @@ TEST_CASE("backend: what makes no sense is refused, and the words say what would
   CHECK(refused("cpu", "0", 1).find("--backend cuda") != std::string::npos);
   for (const auto* listed : {"x", "0,", ",0", "0,,1", "0,0", "-1", "0 1", "1e3", "99999999999"})
     CHECK(refused("cuda", listed, 2).find("as 0,1 is") != std::string::npos);
+}
+
+TEST_CASE("backend: viva info says what was built, what is here, and what has run on no hardware") {
+  const auto said = tests::viva({"info"});
+  CHECK(said.code == 0);
+  const auto holds = [&](const std::string& words) {
+    INFO(words);
+    CHECK(said.out.find(words) != std::string::npos);
+  };
+  holds(kernels::devices_built() ? "\ncuda      built in\n" : "\ncuda      not built in\n");
+  const auto found = kernels::find_devices();
+  holds(found.devices.empty() ? "\ndevice    none: " + found.why : "\ndevice    0: ");
+  holds("and lanes that have a device (tests make devices up): none has run on hardware; "
+        "bench/gpu.sh --out FOLDER would");
 }

@@ -1,8 +1,13 @@
 #include "actors/assignment.hpp"
 
+#include "actors/plan_digest.hpp"
 #include "formats/checkpoint.hpp"
 
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace viva::actors {
 namespace {
@@ -150,6 +155,8 @@ assignment assignment_from(const json& in) {
   made.kept = in.at("kept").get<std::map<std::string, std::string>>();
   made.lanes = in.at("lanes");
   made.fingerprint = in.at("fingerprint").get<std::map<std::string, std::string>>();
+  made.digest = in.at("digest");
+  made.copies = in.at("copies");
   made.shards = in.at("shards");
   made.partial = {in.at("partial").at(0), in.at("partial").at(1)};
   return made;
@@ -181,21 +188,38 @@ struct planner {
   }
 };
 
-/// Calls `with` for each path of a job.
+/// Calls `with` for each path of a job, and what it is to the job.
+template <class Spec, class With>
+void each_role(Spec& spec, With with) {
+  if constexpr (requires { spec.of; }) {
+    with(spec.of.source, "source");
+    with(spec.of.stats, "stats");
+  } else if constexpr (requires { spec.a; }) {
+    with(spec.a, "a");
+    with(spec.b, "b");
+  } else {
+    with(spec.source, "source");
+    with(spec.output, "output");
+    if constexpr (requires { spec.stats; })
+      with(spec.stats, "stats");
+  }
+}
+
 template <class Spec, class With>
 void each_path(Spec& spec, With with) {
-  if constexpr (requires { spec.of; }) {
-    with(spec.of.source);
-    with(spec.of.stats);
-  } else if constexpr (requires { spec.a; }) {
-    with(spec.a);
-    with(spec.b);
-  } else {
-    with(spec.source);
-    with(spec.output);
-    if constexpr (requires { spec.stats; })
-      with(spec.stats);
-  }
+  each_role(spec, [&](auto& path, const char*) { with(path); });
+}
+
+/// The last part of a name, whatever slashes end it, as a name of its own.
+fs::path last_of(const fs::path& name) {
+  const auto last = name.has_filename() ? name.filename() : name.parent_path().filename();
+  return last.empty() || last == "." || last == ".." ? "it" : last;
+}
+
+bool same_plan(const plan& work, const assignment& a) {
+  if (work.shards.size() != a.shards)
+    return false;
+  return a.copies ? plan_digest(work) == a.digest : work.fingerprint == a.fingerprint;
 }
 
 const job_limits& limits_of(const assignment& a) {
@@ -217,6 +241,8 @@ std::string encode(assignment a, const plan& as_planned,
   out["kept"] = a.kept;
   out["lanes"] = a.lanes;
   out["fingerprint"] = as_planned.fingerprint;
+  out["digest"] = plan_digest(as_planned);
+  out["copies"] = a.copies;
   out["shards"] = as_planned.shards.size();
   out["partial"] = {partial.device, partial.inode};
   std::string bytes;
@@ -241,7 +267,7 @@ expected<plan> plan_again(const assignment& a) {
     return work;
   if (auto fits = fit_memory(*work, limits_of(a), a.lanes); !fits)
     return tl::unexpected(fits.error());
-  if (work->fingerprint != a.fingerprint || work->shards.size() != a.shards)
+  if (!same_plan(*work, a))
     return fail(errc::malformed, "the source changed while the job ran, so its output may mix two "
                                  "states of it; run the job again");
   return work;
@@ -263,6 +289,33 @@ void make_absolute(assignment& a) {
     each_path(spec, [](fs::path& each) {
       if (!each.empty())
         each = fs::absolute(each);
+    });
+  }, a.what);
+}
+
+fs::path name_of_copy(const assignment& a, const fs::path& file) {
+  fs::path name;
+  std::ptrdiff_t deepest = -1; // statistics may lie in the folder of the source
+  std::visit([&](const auto& spec) {
+    each_role(spec, [&](const fs::path& each, const char* role) {
+      const auto within = file.lexically_relative(each);
+      if (each.empty() || within.empty() || *within.begin() == "..")
+        return;
+      const auto depth = std::distance(each.begin(), each.end());
+      if (depth > std::exchange(deepest, std::max(depth, deepest)))
+        name = within == "." ? role / last_of(each) : role / last_of(each) / within;
+    });
+  }, a.what);
+  return name;
+}
+
+void use_copies(assignment& a, const fs::path& folder) {
+  const auto was = a;
+  a.copies = true;
+  std::visit([&](auto& spec) {
+    each_path(spec, [&](fs::path& each) {
+      if (!each.empty())
+        each = folder / name_of_copy(was, each);
     });
   }, a.what);
 }

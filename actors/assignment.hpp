@@ -23,8 +23,11 @@ struct assignment {
   std::uint32_t lanes = 1;                   ///< As fit_memory takes it.
   /// Filled in by `encode`, checked by `plan_again`.
   std::map<std::string, std::string> fingerprint{};
+  std::string digest{}; ///< plan_digest
   std::uint64_t shards = 0;
   file_identity partial{}; ///< workplace::partial_identity.
+  /// The sources are copies, of other inodes and times: the digest stands for the fingerprint.
+  bool copies = false;
 };
 
 /// Bytes for a lane process of the same build; names of files may be any bytes.
@@ -42,6 +45,10 @@ std::filesystem::path output_of(const assignment&);
 std::vector<std::filesystem::path> paths_of(const assignment&);
 /// As absolute names, by which other processes find the same files.
 void make_absolute(assignment&);
+/// Where a file below one of the job's paths lies in a folder of copies; empty below none.
+std::filesystem::path name_of_copy(const assignment&, const std::filesystem::path& file);
+/// To be planned over copies in that folder.
+void use_copies(assignment&, const std::filesystem::path& folder);
 /// To be sized for another machine's memory and lanes; shards stay what they are.
 void resize(assignment&, std::uint32_t lanes, const job_limits& limits);
 

@@ -194,6 +194,8 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   if (!place)
     return give_up(place.error());
   const auto site = make_site(std::move(work), std::move(*place), options, lanes);
+  if (auto loaded = nodes->load(*site); !loaded)
+    return give_up(loaded.error());
   if (auto held = verify_earlier(earlier, site->work, site->place, lanes, observer.interrupted);
       !held)
     return tl::unexpected(held.error());

@@ -1,5 +1,6 @@
 #include "actors/job_nodes.hpp"
 
+#include "actors/assignment.hpp"
 #include "actors/node/middleman.hpp"
 
 namespace viva::actors {
@@ -14,22 +15,44 @@ expected<job_nodes> job_nodes::of(const job_limits& limits) {
   made.x_alone = limits.lanes == 0;
   if (made.x_all.empty())
     return made;
-  if (!limits.shared_fs)
-    return fail(errc::bad_option, "--nodes: work on files that every node sees by the same names "
-                                  "only; say --shared-fs where they do");
+  made.x_same_files = limits.shared_fs;
   auto security = node::security_of(made.x_all, limits.tls, limits.insecure);
   if (!security)
     return tl::unexpected(security.error());
   made.x_security = std::move(*security);
+  if (made.x_security) {
+    auto loaded = node::load_tls(*made.x_security);
+    if (!loaded)
+      return tl::unexpected(loaded.error());
+    made.x_tls = std::move(*loaded);
+  }
+  made.x_watch = std::make_shared<node::liveness_watch>(
+    node::liveness_options{.security = made.x_tls, .times = {}});
   return made;
+}
+
+expected<void> job_nodes::load(const job_site& site) {
+  if (x_all.empty() || x_same_files || site.place.named())
+    return {};
+  const auto what = decode_assignment(site.assignment);
+  if (!what)
+    return tl::unexpected(what.error());
+  auto goods = node::load_freight(*what, site.work);
+  if (!goods)
+    return tl::unexpected(goods.error());
+  x_goods = std::move(*goods);
+  x_threads = std::make_shared<node::network>();
+  return {};
 }
 
 tree_network job_nodes::network(const site_ptr& site) const {
   tree_network net;
-  net.on = !x_all.empty();
+  net.on = !x_all.empty() && !site->place.named(); // then nothing is left to be computed
+  if (!net.on)
+    return net;
   net.security = x_security;
   for (const auto& where : x_all)
-    net.links.push_back({where, site, {}, x_board, {}});
+    net.links.push_back({where, site, {}, x_board, {}, x_watch, x_goods, x_threads, x_tls});
   return net;
 }
 

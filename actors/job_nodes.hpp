@@ -13,6 +13,8 @@ public:
   /// Fails where an address is none, or needs certificates that were not named.
   static expected<job_nodes> of(const job_limits& limits);
 
+  /// Before `network`, where they do not see the job's files: what they are brought.
+  expected<void> load(const job_site& site);
   /// Links to all of them, for a tree; off where there are none.
   tree_network network(const site_ptr& site) const;
   /// Why the job cannot go on: every node refused, or none was to be had for --node-timeout, and no
@@ -24,7 +26,11 @@ private:
   std::shared_ptr<node::board> x_board = std::make_shared<node::board>();
   std::chrono::seconds x_timeout{0};
   std::optional<node::tls_files> x_security;
-  bool x_alone = false;
+  node::tls_ptr x_tls;
+  bool x_alone = false, x_same_files = false;
+  std::shared_ptr<const node::freight> x_goods;
+  std::shared_ptr<node::network> x_threads;
+  std::shared_ptr<node::liveness_watch> x_watch;
 };
 
 } // namespace viva::actors

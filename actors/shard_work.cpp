@@ -1,6 +1,7 @@
 #include "actors/shard_work.hpp"
 
 #include "actors/scaled_rows.hpp"
+#include "actors/shard_ranges.hpp"
 #include "actors/strips.hpp"
 #include "actors/survey_bytes.hpp"
 #include "formats/shown.hpp"
@@ -56,11 +57,6 @@ geometry shape_of(const kernels::recipe& r, std::uint64_t cols) {
 
 std::uint64_t grain_of(const stored& side, std::uint64_t cols) {
   return side.recipe ? shape_of(*side.recipe, cols).rows_grain : 1;
-}
-
-/// Size of an element of plane `i` where it is transposed, or 0.
-std::uint32_t element_of(const std::vector<std::uint32_t>& transposed, std::size_t i) {
-  return i < transposed.size() ? transposed[i] : 0;
 }
 
 // Rows a lane works on at a time. Without a tighter budget 1 MiB of f32: a run and its encoded
@@ -312,20 +308,6 @@ expected<shard_result> measure(const plan& p, const workplace& place, const shar
   return shard_result{.checksum = 0, .findings = sums.encode()};
 }
 
-/// Where the output bytes of a shard lie: strips of each plane.
-std::vector<std::pair<placement, strips>> output_strips(const work_tensor& t, const shard& s) {
-  if (s.what == task::encode) {
-    const auto planes = shape_of(*t.target, t.cols);
-    std::vector<std::pair<placement, strips>> result;
-    for (std::size_t i = 0; i < planes.planes_count; ++i)
-      result.emplace_back(t.out[i], strips_of(planes.planes[i], element_of(t.transposed, i),
-                                              {s.first, s.count, t.rows, t.cols}));
-    return result;
-  }
-  const auto width = s.what == task::decode ? t.cols * kernels::bytes_of(*t.decoded) : 1;
-  return {{t.out[0], {s.first * width, s.count * width, 1, s.count * width}}};
-}
-
 expected<shard_result> run_task(const plan& p, const workplace& place, const shard& s,
                                 const tensor_numbers& numbers, const searched& by, engine& on) {
   switch (s.what) {
@@ -355,9 +337,9 @@ expected<shard_result> run_shard(const plan& p, const workplace& place, const sh
 }
 
 expected<std::uint64_t> output_checksum(const plan& p, const workplace& place, const shard& s) {
-  if (s.what == task::survey || s.what == task::shares || s.what == task::losses)
-    return 0;
   const auto planes = output_strips(p.tensors[s.tensor], s);
+  if (planes.empty())
+    return 0;
   plane_hashes hashes(planes.size());
   std::vector<std::byte> bytes(copy_bytes);
   for (std::size_t i = 0; i < planes.size(); ++i) {

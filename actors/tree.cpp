@@ -190,7 +190,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   t.x_config->set("scheduler.max-throughput", 200);  // or one busy actor starves the rest
   supervision::use_fair_scheduler(*t.x_config);
   if (network.on)
-    node::load_middleman(*t.x_config, network.security);
+    t.x_certificates = node::load_middleman(*t.x_config, network.security);
   t.x_system = std::make_unique<caf::actor_system>(*t.x_config);
   supervision::reporter_options reporting;
   reporting.log = spdlog::default_logger();

@@ -81,6 +81,7 @@ private:
   tree() = default;
 
   std::shared_ptr<supervision::guardian> x_guardian; ///< Of lane processes; outlives all actors.
+  std::vector<supervision::descriptor> x_certificates; ///< Read for each connection.
   std::unique_ptr<caf::actor_system_config> x_config;
   std::unique_ptr<caf::actor_system> x_system;
   std::shared_ptr<supervision::reporter> x_reports;

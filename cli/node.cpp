@@ -18,6 +18,7 @@ expected<exit_code> run(const invocation& call, node_spec spec, const settings& 
   spec.limits = in_force.limits();
   spec.limits.insecure = insecure;
   spec.roots = in_force.at("roots").text;
+  spec.scratch = in_force.at("scratch").text;
   expected<void> printed;
   node_observer observer;
   observer.leave = &watch_signals();
@@ -48,7 +49,7 @@ void add_node(CLI::App& root, invocation& call) {
   app->add_flag("--insecure", options->insecure,
                 "listen where other machines reach it without certificates");
   add_setting_flags(*app, call, {"lanes", "max_memory", "isolation", "stall_seconds", "roots",
-                                 "tls"});
+                                 "scratch", "tls"});
   add_common_flags(*app, call);
   app->add_flag("--allow-faults", options->spec.allow_faults)->group("");
   app->add_option("--claim-build", options->spec.claims)->group("");

@@ -1,5 +1,6 @@
 #include "formats/source_file.hpp"
 
+#include "formats/read_log.hpp"
 #include "formats/shown.hpp"
 
 #include <cerrno>
@@ -18,7 +19,28 @@ std::string why(int code) {
   return std::generic_category().message(code);
 }
 
+thread_local read_log* log_of_thread = nullptr;
+
 } // namespace
+
+read_log::read_log() : x_outer(std::exchange(log_of_thread, this)) {
+}
+
+read_log::~read_log() {
+  log_of_thread = x_outer;
+}
+
+void read_log::note(const std::filesystem::path& file, std::uint64_t bytes, std::uint64_t offset,
+                    std::uint64_t count) {
+  for (auto* log = log_of_thread; log != nullptr; log = log->x_outer) {
+    auto& [whole, ranges] = log->x_seen[file];
+    whole = bytes;
+    if (!ranges.empty() && ranges.back().first + ranges.back().second == offset)
+      ranges.back().second += count; // read on
+    else if (count > 0)
+      ranges.emplace_back(offset, count);
+  }
+}
 
 source_file::source_file(std::filesystem::path path, int descriptor, std::uint64_t bytes)
     : x_path(std::move(path)), x_descriptor(descriptor), x_bytes(bytes) {}
@@ -45,6 +67,7 @@ expected<source_file> source_file::open(const std::filesystem::path& path) {
   if (!S_ISREG(found.st_mode))
     return fail(errc::unreadable, shown(path) + ": is no regular file; name a file");
   file.x_bytes = static_cast<std::uint64_t>(found.st_size);
+  read_log::note(path, file.x_bytes, 0, 0); // that it is there matters, too
   return file;
 }
 
@@ -53,6 +76,7 @@ expected<std::string> source_file::read(std::uint64_t offset, std::uint64_t coun
     return fail(errc::unreadable, shown(x_path) + ": ends at byte " + std::to_string(x_bytes)
                                       + ", before the " + std::to_string(count) + " bytes at "
                                       + std::to_string(offset) + "; copy or download it again");
+  read_log::note(x_path, x_bytes, offset, count);
   std::string bytes(count, '\0');
   for (std::uint64_t done = 0; done < count;) {
     const auto got =

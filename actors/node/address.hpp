@@ -4,8 +4,8 @@
 //
 //   10.0.0.2:4242   [fd00::2]:4242   node-3.cluster:4242
 //
-// A node speaks through its own port. The two above it are kept for bulk bytes and for liveness,
-// which no node opens yet. Port 0: the system chooses.
+// A node speaks through its own port; the one above it is for bulk bytes, the next for signs of
+// life. Port 0: the system chooses three in a row.
 
 #include "kernels/error.hpp"
 

@@ -13,6 +13,7 @@
 // What a peer can do wrong is answered with an error (a range that was not allowed, a full disk) or
 // by closing its connection (what is no frame); it is counted, and the server lives on.
 
+#include "actors/byte_range.hpp"
 #include "actors/node/address.hpp"
 #include "actors/node/network.hpp"
 #include "actors/node/tls.hpp"
@@ -27,11 +28,7 @@
 namespace viva::actors::node {
 
 /// Bytes of a file of a job's table.
-struct range {
-  std::uint32_t file = 0;
-  std::uint64_t offset = 0, bytes = 0;
-  friend bool operator==(const range&, const range&) = default;
-};
+using range = byte_range;
 
 /// What a connection belongs to: this life of the node, this life of the coordinator, one job. All
 /// are random numbers or counted up, and a frame that does not carry all three is refused: it comes
@@ -75,8 +72,9 @@ public:
 
   /// Files are numbered in this order, open for what will be allowed. Nothing is allowed yet.
   void open_job(const job_key& key, std::vector<shared_file> files);
+  /// What was allowed twice is allowed until it was withdrawn twice.
   void allow(const job_key& key, access how, const range& what);
-  /// When it returns, nothing reads or writes there any more.
+  /// When it returns, nothing reads or writes there any more that is not allowed.
   void withdraw(const job_key& key, access how, const range& what);
   /// As withdraw of everything; its connections are closed and its files let go.
   void close_job(const job_key& key);

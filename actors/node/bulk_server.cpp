@@ -93,6 +93,7 @@ void bulk_server::house::welcome(tcp::socket socket) {
     }
     sessions.insert(who);
   }
+  who->link.leave_by(stream::clock::now() + options.patience); // unless a hello comes
   const auto self = shared_from_this();
   asio::co_spawn(
       who->executor, [self, who] { return self->serve(who); }, asio::detached);
@@ -137,6 +138,7 @@ asio::awaitable<bool> bulk_server::house::hear_hello(session& with) {
   const auto head = co_await hear(with);
   if (!head || head->kind != frame_kind::hello || head->number != with.frames)
     co_return false;
+  with.link.stay();
   with.key = head->key;
   with.job = jobs.find(head->key);
   if (with.job) {

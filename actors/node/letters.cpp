@@ -9,7 +9,7 @@ namespace viva::actors::node {
 namespace {
 
 constexpr std::uint32_t magic = 0x564E4F44; // "DONV", and so the order of bytes
-constexpr std::uint16_t letters_version = 1;
+constexpr std::uint16_t letters_version = 2;
 
 /// Those of a job's faults that its lanes have, wherever they are.
 constexpr std::uint32_t fault_plan::*lane_faults[]
@@ -27,6 +27,25 @@ bool take_flag(frame_reader& in) {
   in.take(flag);
   in.require(flag <= 1);
   return flag == 1;
+}
+
+manifest take_manifest(frame_reader& in) {
+  manifest made;
+  for (auto left = in.count(13); left > 0 && in.good(); --left) {
+    auto& file = made.files.emplace_back();
+    in.take(file.name);
+    in.take(file.bytes);
+    file.written = take_flag(in);
+  }
+  for (auto left = in.count(20); left > 0 && in.good(); --left) {
+    auto& seed = made.seeds.emplace_back();
+    in.take(seed.file);
+    in.take(seed.offset);
+    in.take(seed.bytes);
+    in.require(seed.file < made.files.size() && seed.offset <= made.files[seed.file].bytes
+               && seed.bytes <= made.files[seed.file].bytes - seed.offset);
+  }
+  return made;
 }
 
 } // namespace
@@ -57,7 +76,7 @@ std::optional<letter> decode_letter(std::string_view bytes) {
   in.take(made.of.incarnation);
   in.take(made.of.join);
   in.require(begins == magic && version == letters_version && what >= 1
-             && what <= static_cast<std::uint8_t>(word::draining));
+             && what <= static_cast<std::uint8_t>(word::let_go));
   if (!in.whole())
     return std::nullopt;
   made.what = static_cast<word>(what);
@@ -110,6 +129,21 @@ std::string encode(const assign& a) {
   out.put(a.assignment);
   for (const auto which : lane_faults)
     out.put(a.faults.*which);
+  out.put(static_cast<std::uint8_t>(a.files.has_value()));
+  if (!a.files)
+    return out.done();
+  out.put(static_cast<std::uint32_t>(a.files->files.size()));
+  for (const auto& file : a.files->files) {
+    out.put(file.name);
+    out.put(file.bytes);
+    out.put(static_cast<std::uint8_t>(file.written));
+  }
+  out.put(static_cast<std::uint32_t>(a.files->seeds.size()));
+  for (const auto& [file, offset, bytes] : a.files->seeds) {
+    out.put(file);
+    out.put(offset);
+    out.put(bytes);
+  }
   return out.done();
 }
 
@@ -119,6 +153,8 @@ std::optional<assign> decode_assign(std::string_view bytes) {
   in.take(made.assignment);
   for (const auto which : lane_faults)
     in.take(made.faults.*which);
+  if (take_flag(in))
+    made.files = take_manifest(in);
   return whole(in, std::move(made));
 }
 
@@ -171,6 +207,19 @@ std::optional<parcel> decode_parcel(std::string_view bytes) {
   in.take(made.life);
   in.take(made.bytes);
   return whole(in, std::move(made));
+}
+
+std::string encode(const turn& t) {
+  frame_writer out;
+  out.put(t.number);
+  return out.done();
+}
+
+std::optional<turn> decode_turn(std::string_view bytes) {
+  frame_reader in{bytes};
+  turn made;
+  in.take(made.number);
+  return whole(in, made);
 }
 
 std::string build_words(kernels::path by) {

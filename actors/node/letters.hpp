@@ -10,11 +10,19 @@
 //   session → link     receipts   of one batch               work_receipts
 //   session → link     draining   the node wants to leave: no more work
 //
+// Where the node does not see the job's files, each batch, and first the job itself, takes a turn
+// over the bulk path (bulk.hpp), whose ranges the node opens and the link fills and reads:
+//
+//   session → link     ready      what this batch reads may be brought
+//   link → session     brought    it is there: on to the lane, or to planning
+//   link → session     let_go     what it wrote was fetched, or nobody wants it any more
+//
 // Every letter carries its stamp, and who reads one of another stamp drops it: it comes from an
 // earlier life of the coordinator, of the node, or of what they had with each other. Numbers are
 // little-endian, as on every machine that a build of ours runs on.
 
 #include "actors/job.hpp"
+#include "actors/node/manifest.hpp"
 #include "kernels/registry.hpp"
 
 #include <cstdint>
@@ -32,7 +40,8 @@ struct stamp {
 };
 
 enum class word : std::uint8_t {
-  hello = 1, welcome, assign, assigned, lane_up, lane_down, work, receipts, draining
+  hello = 1, welcome, assign, assigned, lane_up, lane_down, work, receipts, draining, ready,
+  brought, let_go
 };
 
 struct letter {
@@ -62,6 +71,13 @@ struct welcome {
 struct assign {
   std::string assignment; ///< assignment.hpp; names of files as the coordinator has them.
   fault_plan faults{};
+  std::optional<manifest> files{}; ///< None: the node sees the same ones by the same names.
+};
+
+/// Of ready, brought and let_go: a batch by its number; the job's own files by no number.
+struct turn {
+  static constexpr std::uint64_t of_job = ~0ull;
+  std::uint64_t number = of_job;
 };
 
 struct lane_news {
@@ -83,12 +99,14 @@ std::string encode(const assign&);
 std::string encode(const error&); ///< The body of `assigned`.
 std::string encode(const lane_news&);
 std::string encode(const parcel&);
+std::string encode(const turn&);
 std::optional<hello> decode_hello(std::string_view);
 std::optional<welcome> decode_welcome(std::string_view);
 std::optional<assign> decode_assign(std::string_view);
 std::optional<error> decode_error(std::string_view);
 std::optional<lane_news> decode_lane_news(std::string_view);
 std::optional<parcel> decode_parcel(std::string_view);
+std::optional<turn> decode_turn(std::string_view);
 
 /// Version, frames, letters, and what the kernels make of a fixed matrix: two programs of equal
 /// words give equal bytes. A coordinator says what its references make, a node its fast paths, as

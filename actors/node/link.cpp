@@ -1,8 +1,5 @@
-#include "actors/node/link.hpp"
-
+#include "actors/node/link_parts.hpp"
 #include "actors/node/middleman.hpp"
-#include "actors/node/remote_lane.hpp"
-#include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 
 #include <caf/all.hpp>
@@ -15,40 +12,52 @@
 namespace viva::actors::node {
 namespace {
 
-using self_ptr = caf::stateful_actor<link_state>*;
-using supervision::fault;
+using self_ptr = link_ptr;
 using std::chrono::milliseconds;
 
 struct find_node {};
 struct assign_due {
   std::uint64_t join = 0;
 };
-struct ask_again {
+struct life_seen {
   std::uint64_t join = 0;
+  life how = life::waiting;
 };
-struct start_again {
+struct carried {
   std::uint64_t join = 0;
-  std::uint32_t lane = 0;
+  arrival what;
 };
 
 constexpr milliseconds knock_patience{1'000}, answer_patience{5'000};
 constexpr std::chrono::seconds assign_patience{120}; // it reads the headers of the whole source
-constexpr milliseconds ask_every{500}, silent_after{3'000}, own_lag_min{300};
-constexpr milliseconds again_min{100}, again_max{5'000}, again_refused{5'000};
+constexpr milliseconds again_max{5'000}, again_refused{5'000};
 
 } // namespace
 } // namespace viva::actors::node
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::find_node)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::assign_due)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::ask_again)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::start_again)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::life_seen)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::carried)
 
 namespace viva::actors::node {
+
+link_state::~link_state() {
+  if (watched != 0)
+    options.watch->forget(watched);
+}
+
 namespace {
 
-void tell(self_ptr self, word what, std::string body) {
-  self->send(self->state.session, encode(letter{what, self->state.now, std::move(body)}));
+/// The ports above the node's own (address.hpp).
+address bulk_port(address of) {
+  of.port += 1;
+  return of;
+}
+
+address liveness_port(address of) {
+  of.port += 2;
+  return of;
 }
 
 /// Full jitter, so that many who lost the same node do not come back at one moment.
@@ -59,16 +68,13 @@ milliseconds before_next(link_state& state) {
                                                           longest.count()}(state.dice)};
 }
 
-void lose_seats(self_ptr self, const std::string& why) {
-  for (auto& [lane, seat] : std::exchange(self->state.seats, {}))
-    if (seat.who)
-      self->send<caf::message_priority::high>(
-        seat.who, lane_lost{supervision::make_error(fault::node_lost, why), no_shard});
-}
-
 /// Lets the node go, whatever it had, and looks for it again after `pause`.
 void part(self_ptr self, board::state how, const std::string& why, milliseconds pause) {
   auto& state = self->state;
+  state.carries = nullptr; // first: who gets those tickets next must be the only one that writes
+  state.gone.clear();
+  if (state.watched != 0)
+    state.options.watch->forget(std::exchange(state.watched, 0));
   lose_seats(self, state.name_of_node + ": " + why);
   if (state.session) {
     self->demonitor(state.session);
@@ -83,15 +89,20 @@ void part(self_ptr self, board::state how, const std::string& why, milliseconds 
   self->delayed_send(self, pause, find_node{});
 }
 
-void lose_node(self_ptr self, const std::string& why) {
-  part(self, board::state::away, why, before_next(self->state));
-}
-
 void refuse_node(self_ptr self, const std::string& why) {
   part(self, board::state::refused, why, again_refused);
 }
 
-/// A node that leaves, or is full just now, is asked again; the job need not end for it.
+} // namespace
+
+void tell(self_ptr self, word what, std::string body) {
+  self->send(self->state.session, encode(letter{what, self->state.now, std::move(body)}));
+}
+
+void lose_node(self_ptr self, const std::string& why) {
+  part(self, board::state::away, why, before_next(self->state));
+}
+
 void heed(self_ptr self, const error& problem) {
   if (problem.code == errc::interrupted || retryable(problem.code))
     lose_node(self, problem.text);
@@ -99,62 +110,12 @@ void heed(self_ptr self, const error& problem) {
     refuse_node(self, problem.text);
 }
 
-void start_lane(self_ptr self, std::uint32_t lane) {
-  auto& state = self->state;
-  const auto join = state.now.join;
-  const auto life = state.seats[lane].life;
-  remote_lane_options options{state.name_of_node + "/lane-" + std::to_string(lane),
-                              caf::actor_cast<caf::actor>(self), lane, life, join, {}};
-  supervision::child_spec spec;
-  spec.id = options.id;
-  spec.restart = supervision::temporary;
-  spec.start = [options, meters = state.options.meters](caf::event_based_actor* sup) mutable {
-    options.meter = meters->hang(options.id);
-    options.meter->begin_life();
-    return supervision::spawn(sup, remote_lane, options);
-  };
-  const auto is_current = [self, lane, life, join] {
-    const auto seat = self->state.seats.find(lane);
-    return self->state.now.join == join && seat != self->state.seats.end()
-           && seat->second.life == life;
-  };
-  self->request(state.options.lanes(), caf::infinite, supervision::start_child{std::move(spec)})
-    .then(
-      [self, lane, is_current](const supervision::started& up) {
-        if (is_current()) {
-          self->state.seats[lane].who = up.who;
-          self->monitor(up.who);
-          if (self->state.drains)
-            self->send(up.who, lane_drains{});
-        } else
-          self->send(up.who, lane_lost{supervision::make_error(fault::node_lost), no_shard});
-      },
-      [self, lane, join, is_current](const caf::error&) { // the life before is not buried yet
-        if (is_current())
-          self->delayed_send(self, again_min, start_again{join, lane});
-      });
-}
+namespace {
 
-caf::error reason_from(const lane_news& news) {
-  if (news.fault == 0 || news.fault > static_cast<std::uint8_t>(fault::node_lost))
-    return supervision::make_error(fault::killed, news.text);
-  return supervision::make_error(static_cast<fault>(news.fault), news.text);
-}
-
-/// The node goes once its last session has.
-void part_if_drained(self_ptr self) {
-  if (self->state.drains && self->state.seats.empty())
-    lose_node(self, "it was told to leave, and has done what it had");
-}
-
-void lane_went(self_ptr self, const lane_news& news) {
-  const auto seat = self->state.seats.find(news.lane);
-  if (seat == self->state.seats.end() || seat->second.life != news.life)
-    return;
-  if (seat->second.who)
-    self->send(seat->second.who, lane_lost{reason_from(news), news.mark});
-  self->state.seats.erase(seat);
-  part_if_drained(self);
+void take_arrival(self_ptr self, const arrival& what) {
+  mind(self, self->state.carries->arrived(what));
+  for (const auto& [lane, each] : std::map(self->state.gone))
+    lane_went(self, each.down);
 }
 
 void begin_work(self_ptr self) {
@@ -177,12 +138,7 @@ void take_letter(self_ptr self, const letter& from) {
     }
     case word::lane_up: {
       const auto news = decode_lane_news(from.body);
-      if (!news || !state.assigned)
-        return bad();
-      if (state.drains)
-        return;
-      state.seats[news->lane] = {news->life, nullptr};
-      return start_lane(self, news->lane);
+      return news && state.assigned ? lane_came(self, *news) : bad();
     }
     case word::lane_down: {
       const auto news = decode_lane_news(from.body);
@@ -192,10 +148,13 @@ void take_letter(self_ptr self, const letter& from) {
       auto what = decode_parcel(from.body);
       if (!what)
         return bad();
-      const auto seat = state.seats.find(what->lane);
-      if (seat != state.seats.end() && seat->second.life == what->life && seat->second.who)
-        self->send(seat->second.who, lane_heard{std::move(what->bytes)});
-      return;
+      if (state.carries)
+        return mind(self, state.carries->receipts(*what));
+      return deliver(self, what->lane, what->life, std::move(what->bytes));
+    }
+    case word::ready: {
+      const auto which = decode_turn(from.body);
+      return which && state.carries ? mind(self, state.carries->ready(*which)) : bad();
     }
     case word::draining:
       state.drains = true;
@@ -208,29 +167,36 @@ void take_letter(self_ptr self, const letter& from) {
   }
 }
 
-std::string hello_letter(const link_state& state, bool looks) {
-  return encode(letter{word::hello, state.now, encode(hello{state.build, looks})});
+/// From here on the node must show signs of life.
+void watch_node(self_ptr self) {
+  auto& state = self->state;
+  const auto me = self->address(); // weak: the watch outlives it
+  state.watched = state.options.watch->watch(
+    liveness_port(state.options.where), state.now.incarnation, state.now.epoch,
+    [me, join = state.now.join](life how) {
+      if (const auto who = caf::actor_cast<caf::actor>(me); who)
+        caf::anon_send<caf::message_priority::high>(who, life_seen{join, how});
+    });
 }
 
-/// Judges the silence so far, then asks once more.
-void listen(self_ptr self, std::uint64_t join) {
+/// Errands of this session, over connections of its own.
+void begin_errands(self_ptr self) {
   auto& state = self->state;
-  if (!state.session || state.now.join != join)
-    return;
-  const auto now = std::chrono::steady_clock::now();
-  if (const auto lag = now - state.asked - ask_every; lag > own_lag_min)
-    state.heard += lag; // we were not run; it may have answered all the while
-  state.asked = now;
-  if (now - state.heard > silent_after)
-    return lose_node(self, "silent for 3 s");
-  self->request(state.reception, silent_after, hello_letter(state, true))
-    .then(
-      [self, join](const std::string&, const caf::actor&) {
-        if (self->state.now.join == join)
-          self->state.heard = std::chrono::steady_clock::now();
-      },
-      [](const caf::error&) {}); // its silence is judged above
-  self->delayed_send(self, ask_every, ask_again{join});
+  const auto& [epoch, incarnation, join] = state.now;
+  const auto me = self->address();
+  auto by = std::make_unique<courier>(
+    courier_options{state.options.threads, bulk_port(state.options.where),
+                    {incarnation, epoch, join}, state.options.security, state.options.goods},
+    [me, number = join](const arrival& what) {
+      if (const auto who = caf::actor_cast<caf::actor>(me); who)
+        caf::anon_send(who, carried{number, what});
+    });
+  state.carries = std::make_unique<errands>(
+    state.options.site, state.options.goods, std::move(by),
+    errands::hooks{[self](word what, std::string body) { tell(self, what, std::move(body)); },
+                   [self](std::uint32_t lane, std::uint32_t life, std::string receipts) {
+                     deliver(self, lane, life, std::move(receipts));
+                   }});
 }
 
 void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
@@ -250,11 +216,14 @@ void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
   state.now.incarnation = from->of.incarnation;
   state.session = session;
   self->monitor<caf::message_priority::high>(session);
-  tell(self, word::assign,
-       encode(assign{state.options.site->assignment, state.options.site->faults}));
+  assign what{state.options.site->assignment, state.options.site->faults};
+  if (state.options.goods) {
+    what.files = state.options.goods->list;
+    begin_errands(self);
+  }
+  tell(self, word::assign, encode(what));
   self->delayed_send(self, assign_patience, assign_due{state.now.join});
-  state.heard = state.asked = std::chrono::steady_clock::now();
-  self->delayed_send(self, ask_every, ask_again{state.now.join});
+  watch_node(self);
 }
 
 /// An answer to what was asked when `join` was the count, and not since.
@@ -266,8 +235,8 @@ void if_still(self_ptr self, std::uint64_t join, Do then) {
 
 void say_hello(self_ptr self, const caf::actor& reception) {
   const auto join = ++self->state.now.join;
-  self->state.reception = reception;
-  self->request(reception, answer_patience, hello_letter(self->state, false))
+  self->request(reception, answer_patience,
+                encode(letter{word::hello, self->state.now, encode(hello{self->state.build})}))
     .then(
       [self, join](const std::string& answer, const caf::actor& session) {
         if_still(self, join, [&] { meet(self, answer, session); });
@@ -304,17 +273,6 @@ void look_for(self_ptr self) {
       });
 }
 
-void pass_on(self_ptr self, const lane_says& what) {
-  auto& state = self->state;
-  const auto seat = state.seats.find(what.lane);
-  if (!state.session || what.join != state.now.join || seat == state.seats.end()
-      || seat->second.life != what.life)
-    return; // it has been told, or will be, that it is lost
-  // The conductor may be quicker than the supervisor with its word that the lane is started.
-  seat->second.who = caf::actor_cast<caf::actor>(self->current_sender());
-  tell(self, word::work, encode(parcel{what.lane, what.life, what.order}));
-}
-
 /// Of the session: the node is lost. Of a remote lane that was told nothing: nobody would start
 /// another while this node's life lasts, so it is met anew.
 void hear_of_end(self_ptr self, const caf::down_msg& down) {
@@ -348,31 +306,27 @@ caf::behavior link(self_ptr self, link_options options) {
       if (self->state.session && self->state.now.join == due.join && !self->state.assigned)
         lose_node(self, "it did not take the job in time");
     },
-    [self](const ask_again& what) { listen(self, what.join); },
+    [self](const life_seen& what) {
+      if (self->state.session && self->state.now.join == what.join && what.how == life::lost)
+        lose_node(self, "silent: no sign of life on port "
+                          + std::to_string(liveness_port(self->state.options.where).port));
+    },
+    [self](const carried& what) {
+      if (self->state.carries && self->state.now.join == what.join)
+        take_arrival(self, what.what);
+    },
     [self](const std::string& bytes) {
       const auto from = decode_letter(bytes);
       if (self->state.session && from && from->of == self->state.now)
         take_letter(self, *from);
     },
     [self](const lane_says& what) { pass_on(self, what); },
-    [self](const lane_left& what) {
-      const auto seat = self->state.seats.find(what.lane);
-      if (what.join != self->state.now.join || seat == self->state.seats.end()
-          || seat->second.life != what.life)
-        return;
-      self->state.seats.erase(seat);
-      part_if_drained(self);
-    },
+    [self](const lane_left& what) { lane_left_us(self, what); },
     [self](const lane_distrusts& what) {
       if (self->state.session && what.join == self->state.now.join)
         lose_node(self, "it spoke nonsense: " + what.why);
     },
-    [self](const start_again& what) {
-      const auto seat = self->state.seats.find(what.lane);
-      if (self->state.now.join == what.join && seat != self->state.seats.end()
-          && !seat->second.who)
-        start_lane(self, what.lane);
-    },
+    [self](const start_again& what) { start_again_lane(self, what); },
   };
 }
 

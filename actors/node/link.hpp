@@ -5,12 +5,13 @@
 //
 //   hears   letters       from the node's session (letters.hpp); those of another stamp are dropped
 //           lane_says     from remote lanes: work, passed on
+//           signs of life, and what came and went over the bulk path, from their threads
 //   asks    the node's reception: hello; the lane supervisor: start_child
 //   ends    when stopped
 //   child   permanent, of the supervisor of links; detached, because finding a node blocks
 //
-// While it has a session it asks the reception every half second how it is, and gives a node up
-// that was silent for 3 s. Where it was itself not run meanwhile, so much more.
+// While it has a session it watches the node's signs of life (liveness.hpp), and gives up one that
+// shows none. Where the node does not see the job's files, errands carry them.
 //
 // A link retries a connection and restarts nobody: lanes of a lost node end with `node_lost`, which
 // blames no work, and the conductor runs elsewhere what they had.
@@ -19,11 +20,13 @@
 #include "actors/meter.hpp"
 #include "actors/node/address.hpp"
 #include "actors/node/board.hpp"
+#include "actors/node/errands.hpp"
 #include "actors/node/letters.hpp"
+#include "actors/node/liveness.hpp"
 
+#include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
 
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -37,6 +40,10 @@ struct link_options {
   std::function<caf::actor()> lanes; ///< The lane supervisor of now.
   std::shared_ptr<board> nodes;
   std::shared_ptr<meter_board> meters;
+  std::shared_ptr<liveness_watch> watch;
+  std::shared_ptr<const freight> goods{}; ///< Null: nodes see the same files.
+  std::shared_ptr<network> threads{};     ///< Of the bulk path, with goods.
+  tls_ptr security{};
 };
 
 struct link_state {
@@ -44,18 +51,27 @@ struct link_state {
     std::uint32_t life = 0;
     caf::actor who; ///< Null until it is started.
   };
+  /// A lane that ended, until what it did is fetched; and its next life, which comes after.
+  struct departure {
+    lane_news down;
+    std::optional<lane_news> up;
+  };
   link_options options;
   std::string name_of_node; ///< As it was said on the command line.
   std::string build;
   stamp now;              ///< Of the node that it has something with; incarnation 0: with none.
-  caf::actor reception, session; ///< Null where it has none.
-  std::chrono::steady_clock::time_point heard, asked; ///< From it, and it, last.
+  caf::actor session; ///< Null where it has none.
+  std::uint64_t watched = 0;     ///< By this number.
   bool assigned = false;  ///< The node has the job.
   bool drains = false;    ///< The node wants to leave: no lane is started any more.
   std::map<std::uint32_t, seat> seats; ///< By the node's number of the lane.
+  std::unique_ptr<errands> carries;    ///< Where the node does not see the job's files.
+  std::map<std::uint32_t, departure> gone; ///< By the node's number of the lane.
   std::uint32_t failures = 0;          ///< In a row.
   std::mt19937 dice{std::random_device{}()};
   static inline const char* name = "link";
+
+  ~link_state();
 };
 
 caf::behavior link(caf::stateful_actor<link_state>* self, link_options options);

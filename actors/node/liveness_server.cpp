@@ -49,6 +49,7 @@ asio::awaitable<void> liveness_server::house::accept_all() {
       co_await pause.async_wait(answered);
     } else if (connections < connections_max) {
       const auto link = std::make_shared<stream>(std::move(socket), options.security.get());
+      link->leave_by(stream::clock::now() + options.times.lost_after); // unless a beat comes
       asio::co_spawn(thread.io, serve(link), asio::detached);
       asio::co_spawn(
           thread.io, [link, limit = options.times.lost_after] { return link->watch(limit); },
@@ -67,6 +68,7 @@ asio::awaitable<void> liveness_server::house::serve(std::shared_ptr<stream> link
     if (!co_await link->handshake(true))
       first = co_await hear_beat(*link, 1);
   }
+  link->stay();
   if (first && first->incarnation != incarnation) {
     // Told who is here, it knows that whom it looks for is gone.
     frame_head head;

@@ -78,7 +78,7 @@ expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
   if (!security)
     return tl::unexpected(security.error());
   caf::actor_system_config config;
-  load_middleman(config, *security);
+  const auto kept = load_middleman(config, *security);
   caf::actor_system system{config};
   caf::scoped_actor self{system};
   std::vector<node_view> seen;

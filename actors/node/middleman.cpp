@@ -1,6 +1,5 @@
 #include "actors/node/middleman.hpp"
 
-#include "supervision/descriptor.hpp"
 #include "supervision/reason.hpp"
 
 #include <caf/all.hpp>
@@ -10,10 +9,14 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 namespace viva::actors::node {
 namespace {
@@ -45,6 +48,18 @@ int reach(const addrinfo& where, std::chrono::milliseconds patience) {
   return problem;
 }
 
+/// A copy of a file in memory, and a name that leads there; without memory the file's own name.
+std::string keep(const std::filesystem::path& file, kept_files& in) {
+  std::ifstream from(file, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(from), {}};
+  supervision::descriptor copy{::memfd_create("viva-certificate", MFD_CLOEXEC)};
+  if (!copy
+      || ::write(copy.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+    return file.native();
+  in.push_back(std::move(copy));
+  return "/proc/self/fd/" + std::to_string(in.back().get());
+}
+
 } // namespace
 
 expected<std::optional<tls_files>> security_of(const std::vector<address>& all,
@@ -63,17 +78,20 @@ expected<std::optional<tls_files>> security_of(const std::vector<address>& all,
   return std::optional(std::move(*files));
 }
 
-void load_middleman(caf::actor_system_config& config, const std::optional<tls_files>& security) {
+kept_files load_middleman(caf::actor_system_config& config,
+                          const std::optional<tls_files>& security) {
   config.set("middleman.heartbeat-interval", beat);
   config.set("middleman.connection-timeout", lost_after);
   config.set("middleman.app-identifiers", std::vector<std::string>{"viva-nodes-1"});
   config.load<caf::io::middleman>();
+  kept_files kept;
   if (!security)
-    return;
-  config.openssl_certificate = security->certificate.native();
-  config.openssl_key = security->key.native();
-  config.openssl_cafile = security->authority.native();
+    return kept;
+  config.openssl_certificate = keep(security->certificate, kept);
+  config.openssl_key = keep(security->key, kept);
+  config.openssl_cafile = keep(security->authority, kept);
   config.load<caf::openssl::manager>();
+  return kept;
 }
 
 expected<std::uint16_t> publish(const caf::actor& whom, const address& where) {

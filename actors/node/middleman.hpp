@@ -8,12 +8,14 @@
 
 #include "actors/node/address.hpp"
 #include "actors/node/tls.hpp"
+#include "supervision/descriptor.hpp"
 
 #include <caf/fwd.hpp>
 #include <caf/io/middleman_actor.hpp>
 
 #include <chrono>
 #include <optional>
+#include <vector>
 
 namespace viva::actors::node {
 
@@ -22,8 +24,13 @@ namespace viva::actors::node {
 expected<std::optional<tls_files>> security_of(const std::vector<address>& all,
                                                const std::filesystem::path& folder, bool insecure);
 
-/// Before the actor system is made.
-void load_middleman(caf::actor_system_config& config, const std::optional<tls_files>& security);
+/// What CAF reads for each connection anew, and ends the process over where it cannot: copies in
+/// memory, which nobody removes. Empty where nothing is encrypted.
+using kept_files = std::vector<supervision::descriptor>;
+
+/// Before the actor system is made; what it returns has to outlive that.
+kept_files load_middleman(caf::actor_system_config& config,
+                          const std::optional<tls_files>& security);
 
 /// Lets others find `whom`; the port that was bound.
 expected<std::uint16_t> publish(const caf::actor& whom, const address& where);

@@ -42,19 +42,37 @@ expected<void> check_files(const assignment& job, const plan& work, const node_f
   return {};
 }
 
-} // namespace
-
-expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
+/// The assignment, sized for this machine.
+expected<assignment> take_assignment(const assign& what, const node_facts& facts) {
   if (any(what.faults) && !facts.allow_faults)
     return fail(errc::bad_option, "faults on purpose were not allowed to this node; start it with "
                                   "--allow-faults");
   auto job = decode_assignment(what.assignment);
+  if (job)
+    resize(*job, facts.limits.lanes, facts.limits);
+  return job;
+}
+
+expected<site_ptr> open_place(assignment job, plan work, file_identity partial,
+                              const fault_plan& faults) {
+  static std::atomic<std::uint64_t> steps{0}; // lanes that are threads have nobody who counts
+  auto place = workplace::join(work, output_of(job), partial, steps);
+  if (!place)
+    return tl::unexpected(place.error());
+  auto site = std::make_shared<job_site>(std::move(work), std::move(*place), faults, false);
+  site->assignment = encode(std::move(job), site->work, partial);
+  return site;
+}
+
+} // namespace
+
+expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
+  auto job = take_assignment(what, facts);
   if (!job)
     return tl::unexpected(job.error());
   for (const auto& each : paths_of(*job))
     if (auto below = check_below(facts.roots, each); !below)
       return tl::unexpected(below.error());
-  resize(*job, facts.limits.lanes, facts.limits);
   auto partial = find_partial(*job);
   if (!partial)
     return tl::unexpected(partial.error());
@@ -63,13 +81,23 @@ expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
     return tl::unexpected(work.error());
   if (auto inside = check_files(*job, *work, facts); !inside)
     return tl::unexpected(inside.error());
-  static std::atomic<std::uint64_t> steps{0}; // lanes that are threads have nobody who counts
-  auto place = workplace::join(*work, output_of(*job), *partial, steps);
-  if (!place)
-    return tl::unexpected(place.error());
-  auto site = std::make_shared<job_site>(std::move(*work), std::move(*place), what.faults, false);
-  site->assignment = encode(std::move(*job), site->work, *partial);
-  return site;
+  return open_place(std::move(*job), std::move(*work), *partial, what.faults);
+}
+
+expected<site_ptr> open_site(const assign& what, const node_facts& facts, dock& at) {
+  auto job = take_assignment(what, facts);
+  if (!job)
+    return tl::unexpected(job.error());
+  use_copies(*job, at.folder());
+  auto work = plan_again(*job);
+  if (!work)
+    return tl::unexpected(work.error());
+  const auto output = output_of(*job);
+  if (auto same = at.take_plan(*work, output); !same)
+    return tl::unexpected(same.error());
+  const auto partial = work->writes() ? real_disk().identity(partial_path(output))
+                                      : file_identity{};
+  return open_place(std::move(*job), std::move(*work), partial, what.faults);
 }
 
 } // namespace viva::actors::node

@@ -1,52 +1,47 @@
 #include "actors/node/range_set.hpp"
 
-#include <algorithm>
 #include <iterator>
+#include <limits>
 
 namespace viva::actors::node {
 
-void range_set::add(std::uint64_t offset, std::uint64_t bytes) {
+std::uint32_t range_set::depth_before(depths::const_iterator at) const {
+  return at == x_depths.begin() ? 0 : std::prev(at)->second;
+}
+
+range_set::depths::iterator range_set::split(std::uint64_t at) {
+  const auto found = x_depths.lower_bound(at);
+  if (found != x_depths.end() && found->first == at)
+    return found;
+  return x_depths.emplace_hint(found, at, depth_before(found));
+}
+
+template <class Change>
+void range_set::change(std::uint64_t offset, std::uint64_t bytes, Change how) {
   if (bytes == 0)
     return;
-  auto begin = offset, end = offset + bytes;
-  auto at = x_ends.upper_bound(begin);
-  if (at != x_ends.begin() && std::prev(at)->second >= begin)
-    --at;
-  while (at != x_ends.end() && at->first <= end) { // all that it touches become part of it
-    begin = std::min(begin, at->first);
-    end = std::max(end, at->second);
-    at = x_ends.erase(at);
-  }
-  x_ends.emplace(begin, end);
+  auto at = split(offset);
+  const auto end = split(offset + bytes);
+  for (auto each = at; each != end; ++each)
+    each->second = how(each->second);
+  for (const auto behind = std::next(end); at != behind;)
+    at = at->second == depth_before(at) ? x_depths.erase(at) : std::next(at);
+}
+
+void range_set::add(std::uint64_t offset, std::uint64_t bytes) {
+  change(offset, bytes, [](std::uint32_t depth) { return depth + 1; });
 }
 
 void range_set::remove(std::uint64_t offset, std::uint64_t bytes) {
-  if (bytes == 0)
-    return;
-  const auto cut_end = offset + bytes;
-  auto at = x_ends.upper_bound(offset);
-  if (at != x_ends.begin())
-    --at;
-  while (at != x_ends.end() && at->first < cut_end) {
-    const auto [begin, end] = *at;
-    if (end <= offset) {
-      ++at;
-      continue;
-    }
-    at = x_ends.erase(at);
-    if (begin < offset)
-      x_ends.emplace(begin, offset);
-    if (cut_end < end)
-      x_ends.emplace(cut_end, end);
-  }
+  change(offset, bytes, [](std::uint32_t depth) { return depth == 0 ? 0 : depth - 1; });
 }
 
 bool range_set::holds(std::uint64_t offset, std::uint64_t bytes) const {
-  if (bytes == 0)
-    return true;
-  const auto at = x_ends.upper_bound(offset);
-  return at != x_ends.begin() && std::prev(at)->second >= offset
-         && bytes <= std::prev(at)->second - offset;
+  if (bytes > std::numeric_limits<std::uint64_t>::max() - offset) // a peer says any number
+    return false;
+  bool all = true;
+  each_gap(offset, bytes, [&](std::uint64_t, std::uint64_t) { all = false; });
+  return all;
 }
 
 } // namespace viva::actors::node

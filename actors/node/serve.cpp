@@ -1,6 +1,8 @@
 #include "actors/node/serve.hpp"
 
 #include "actors/collector.hpp"
+#include "actors/node/descriptors.hpp"
+#include "actors/node/liveness.hpp"
 #include "actors/node/middleman.hpp"
 #include "actors/node/reception.hpp"
 #include "actors/node/roots.hpp"
@@ -13,7 +15,6 @@
 
 #include <thread>
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 namespace viva {
@@ -29,16 +30,6 @@ std::string host_name() {
   char name[256] = {};
   ::gethostname(name, sizeof name - 1);
   return name;
-}
-
-/// As many descriptors as this user may have: a node whose last one is taken by idle connections
-/// cannot read its certificates for the next, and CAF ends the process over that.
-void take_descriptors() {
-  rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    files.rlim_cur = files.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &files);
-  }
 }
 
 /// How the node is, for whoever asks.
@@ -85,47 +76,128 @@ expected<void> wait(tree& lives, const caf::actor& door, const node_spec& spec,
   return {};
 }
 
-} // namespace
+/// The two ports above a node's own (address.hpp).
+struct side_ports {
+  std::unique_ptr<bulk_server> bulk;
+  std::unique_ptr<liveness_server> life;
+};
 
-expected<void> run_node(const node_spec& spec, const node_observer& observer) {
-  auto where = parse_address(spec.listen);
-  if (!where)
-    return tl::unexpected(where.error());
+/// Port 0 in `where` becomes one whose two above are free, too, or were a moment ago.
+expected<side_ports> open_side_ports(address& where, const std::shared_ptr<network>& threads,
+                                     const tls_ptr& security) {
+  const auto above = [&](int by) {
+    return address{where.host, static_cast<std::uint16_t>(where.port == 0 ? 0 : where.port + by)};
+  };
+  side_ports made;
+  auto bulk = bulk_server::open(threads, above(1), {.security = security});
+  if (!bulk)
+    return tl::unexpected(bulk.error());
+  made.bulk = std::move(*bulk);
+  where.port = static_cast<std::uint16_t>(made.bulk->port() - 1);
+  // It answers; a session ends with its connection, which CAF gives up after 10 s of silence.
+  auto life = liveness_server::open(above(2), own_incarnation(),
+                                    {.security = security, .times = {}},
+                                    [](std::uint64_t, node::life) {});
+  if (!life)
+    return tl::unexpected(life.error());
+  made.life = std::move(*life);
+  return made;
+}
+
+constexpr int tries_max = 50; // to find three ports in a row
+
+/// Opens all three, its own last: whoever finds the node finds all of it.
+expected<side_ports> open_ports(address& where, const std::shared_ptr<network>& threads,
+                                const tls_ptr& security, depot& stores, const caf::actor& door) {
+  const bool any = where.port == 0;
+  for (int left = any ? tries_max : 1;; --left) {
+    auto made = open_side_ports(where, threads, security);
+    if (made) {
+      stores.server = std::move(made->bulk);
+      const auto port = node::publish(door, where);
+      if (port)
+        return made;
+      made = tl::unexpected(port.error());
+    }
+    if (left == 1)
+      return made;
+    where.port = 0;
+  }
+}
+
+/// Where it cannot be made although nobody named one, jobs that need none go on without.
+expected<void> open_scratch(node_facts& facts, depot& stores, const node_spec& spec) {
+  auto root = scratch_root::open(spec.scratch);
+  if (!root && !spec.scratch.empty())
+    return tl::unexpected(root.error());
+  if (root)
+    stores.root = std::move(*root);
+  else
+    facts.no_stores = std::move(root.error());
+  return {};
+}
+
+/// Everything about the node but its lives.
+expected<std::shared_ptr<node_facts>> facts_of(const node_spec& spec) {
   auto facts = std::make_shared<node_facts>();
   auto roots = parse_roots(spec.roots);
   if (!roots)
     return tl::unexpected(roots.error());
-  auto security = security_of({*where}, spec.limits.tls, spec.limits.insecure);
-  if (!security)
-    return tl::unexpected(security.error());
   facts->build = spec.claims.empty() ? build_words(kernels::path::simd) : spec.claims;
   facts->roots = std::move(*roots);
   facts->limits = spec.limits;
   if (facts->limits.lanes == 0)
     facts->limits.lanes = std::max(1u, std::thread::hardware_concurrency());
   facts->allow_faults = spec.allow_faults;
-  take_descriptors();
-  auto lives = tree::grow(facts->limits.lanes, nullptr, facts->limits,
-                          {.on = true, .security = std::move(*security)});
-  if (!lives)
-    return tl::unexpected(lives.error());
-  facts->lanes = [&lives] { return lives->lanes(); };
-  const auto sessions = std::make_shared<std::atomic<std::uint32_t>>(0);
-  const reception_options options{facts, lives->jobs(),
-                                  look_at(*lives, facts, sessions, clock::now()), sessions};
+  return facts;
+}
+
+expected<caf::actor> start_reception(tree& lives, const reception_options& options) {
   supervision::child_spec child;
   child.id = "reception";
   child.restart = supervision::temporary;
   child.start = [options](caf::event_based_actor* sup) {
     return supervision::spawn(sup, reception, options);
   };
-  const auto door = lives->start(std::move(child));
+  return lives.start(std::move(child));
+}
+
+} // namespace
+
+expected<void> run_node(const node_spec& spec, const node_observer& observer) {
+  auto where = parse_address(spec.listen);
+  if (!where)
+    return tl::unexpected(where.error());
+  auto made = facts_of(spec);
+  if (!made)
+    return tl::unexpected(made.error());
+  const auto facts = *made;
+  auto files = security_of({*where}, spec.limits.tls, spec.limits.insecure);
+  if (!files)
+    return tl::unexpected(files.error());
+  auto security = *files ? load_tls(**files) : expected<tls_ptr>{};
+  if (!security)
+    return tl::unexpected(security.error());
+  // A node whose last descriptor is taken by idle connections could read no certificate any more.
+  take_descriptors();
+  const auto stores = std::make_shared<depot>();
+  if (auto room = open_scratch(*facts, *stores, spec); !room)
+    return room;
+  if (stores->root)
+    facts->stores = stores;
+  auto lives = tree::grow(facts->limits.lanes, nullptr, facts->limits,
+                          {.on = true, .security = std::move(*files)});
+  if (!lives)
+    return tl::unexpected(lives.error());
+  facts->lanes = [&lives] { return lives->lanes(); };
+  const auto sessions = std::make_shared<std::atomic<std::uint32_t>>(0);
+  const auto door = start_reception(
+    *lives, {facts, lives->jobs(), look_at(*lives, facts, sessions, clock::now()), sessions});
   if (!door)
     return tl::unexpected(door.error());
-  const auto port = node::publish(*door, *where);
-  if (!port)
-    return tl::unexpected(port.error());
-  where->port = *port;
+  const auto sides = open_ports(*where, std::make_shared<network>(), *security, *stores, *door);
+  if (!sides)
+    return tl::unexpected(sides.error());
   if (observer.on_up)
     observer.on_up(where->text());
   return wait(*lives, *door, spec, observer, *sessions);

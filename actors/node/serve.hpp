@@ -19,6 +19,7 @@ namespace viva {
 struct node_spec {
   std::string listen; ///< HOST:PORT; port 0: one that the system chooses.
   std::string roots;  ///< Absolute folders with colons between: what it reads and writes below.
+  std::string scratch; ///< Folder for what it is brought; empty: one for temporary files.
   job_limits limits;  ///< Lanes, memory, isolation, tls, insecure.
   bool allow_faults = false;
   std::string claims; ///< A fault: says that it is this build.

@@ -1,6 +1,5 @@
 #include "actors/node/session.hpp"
 
-#include "actors/lane_frames.hpp"
 #include "actors/node/node_site.hpp"
 #include "supervision/reason.hpp"
 #include "supervision/supervisor.hpp"
@@ -31,8 +30,8 @@ void tell(self_ptr self, word what, std::string body) {
   self->send(options.link, encode(letter{what, options.with, std::move(body)}));
 }
 
-void take_job(self_ptr self, const assign& what) {
-  auto made = open_site(what, *self->state.options.facts);
+/// The job is open, or it cannot be.
+void answer_job(self_ptr self, expected<site_ptr> made) {
   const auto problem = made ? error{} : made.error();
   tell(self, word::assigned, encode(problem));
   if (!made) {
@@ -45,6 +44,23 @@ void take_job(self_ptr self, const assign& what) {
       tell(self, word::lane_up, encode(lane_news{seat.number, seat.life, 0, no_shard, {}}));
 }
 
+/// Its files first, then what planning reads of them, then the plan.
+void take_job(self_ptr self, assign&& what) {
+  auto& state = self->state;
+  const auto& facts = *state.options.facts;
+  if (!what.files)
+    return answer_job(self, open_site(what, facts));
+  if (!facts.stores)
+    return answer_job(self, tl::unexpected(facts.no_stores));
+  const auto& with = state.options.with;
+  auto made = dock::open(facts.stores, {with.incarnation, with.epoch, with.join}, *what.files);
+  if (!made)
+    return answer_job(self, tl::unexpected(made.error()));
+  state.copies = std::move(*made);
+  state.job = std::move(what);
+  tell(self, word::ready, encode(turn{}));
+}
+
 /// A receipt is worth nothing before its bytes would survive this machine, whose cache the
 /// coordinator's sync does not reach. All that came home meanwhile shares one.
 void send_receipts(self_ptr self) {
@@ -52,7 +68,8 @@ void send_receipts(self_ptr self) {
   state.flushes = false;
   if (state.unsent.empty())
     return;
-  const auto synced = state.site->place.sync();
+  // Copies need not last: the coordinator fetches what was written, and syncs it.
+  const auto synced = state.copies ? expected<void>{} : state.site->place.sync();
   for (auto& each : std::exchange(state.unsent, {})) {
     if (!synced) {
       auto all = *decode_receipts(each.bytes);
@@ -72,6 +89,8 @@ void take_receipt(self_ptr self, const batch_receipt& receipt) {
   work_receipts all{receipt.number, 0, {}};
   for (const auto& shard : receipt.shards)
     all.shards.push_back({shard, shard.took});
+  if (state.copies)
+    state.copies->offer(receipt.number);
   state.unsent.push_back({seat->second.number, seat->second.life, encode(all)});
   if (!std::exchange(state.flushes, true))
     self->send(self, flush{}); // behind the receipts that wait already
@@ -113,36 +132,91 @@ const char* refuse(const session_state& state, const work_order& order) {
   return order.tasks.empty() ? "no tasks" : nullptr;
 }
 
-void take_work(self_ptr self, const parcel& what) {
-  auto& state = self->state;
-  const auto order = decode_order(what.bytes);
-  const char* why = !state.site ? "work before a job" : !order ? "not work" : refuse(state, *order);
-  if (why != nullptr) {
-    spdlog::warn("a coordinator spoke nonsense: {}", why);
-    return self->quit(supervision::make_error(supervision::fault::protocol, why));
-  }
-  for (const auto& [id, seat] : state.seats) {
-    if (seat.number != what.lane || seat.life != what.life || !seat.who)
+void distrust(self_ptr self, const char* why) {
+  spdlog::warn("a coordinator spoke nonsense: {}", why);
+  self->quit(supervision::make_error(supervision::fault::protocol, why));
+}
+
+void give_lane(self_ptr self, std::uint32_t lane, std::uint32_t life, const work_order& order) {
+  for (const auto& [id, seat] : self->state.seats) {
+    if (seat.number != lane || seat.life != life || !seat.who)
       continue;
-    batch work{state.site, order->number, {}, seat.mark, caf::actor_cast<caf::actor>(self)};
-    for (const auto& each : order->tasks)
+    batch work{self->state.site, order.number, {}, seat.mark, caf::actor_cast<caf::actor>(self)};
+    for (const auto& each : order.tasks)
       work.tasks.push_back(each.task);
     return self->send(seat.who, std::move(work));
   }
 }
 
+void take_work(self_ptr self, const parcel& what) {
+  auto& state = self->state;
+  auto order = decode_order(what.bytes);
+  const char* why = !state.site ? "work before a job" : !order ? "not work" : refuse(state, *order);
+  if (why != nullptr)
+    return distrust(self, why);
+  if (!state.copies)
+    return give_lane(self, what.lane, what.life, *order);
+  std::vector<std::uint32_t> shards;
+  for (const auto& each : order->tasks)
+    shards.push_back(each.task.id.shard);
+  const auto number = order->number;
+  if (!state.copies->begin(number, state.site->work, shards))
+    return distrust(self, "a batch that it gave before");
+  state.coming[number] = {what.lane, what.life, std::move(*order)};
+  tell(self, word::ready, encode(turn{number}));
+}
+
+void take_arrival(self_ptr self, turn what) {
+  auto& state = self->state;
+  if (what.number == turn::of_job && state.job) {
+    state.copies->keep_seeds();
+    const auto job = *std::exchange(state.job, std::nullopt);
+    return answer_job(self, open_site(job, *state.options.facts, *state.copies));
+  }
+  const auto found = state.coming.find(what.number);
+  if (found == state.coming.end() || !state.copies->arrived(what.number))
+    return distrust(self, "a batch came that was not on its way");
+  const auto work = std::move(found->second);
+  state.coming.erase(found);
+  give_lane(self, work.lane, work.life, work.order);
+}
+
+void let_go(self_ptr self, turn what) {
+  if (!self->state.copies)
+    return distrust(self, "it let go what it never gave");
+  self->state.coming.erase(what.number);
+  self->state.copies->end(what.number);
+}
+
+/// False where it is no letter for a session.
+bool heed(self_ptr self, const letter& from) {
+  auto& state = self->state;
+  if (from.what == word::assign && !state.site && !state.job) {
+    auto job = decode_assign(from.body);
+    if (job)
+      take_job(self, std::move(*job));
+    return job.has_value();
+  }
+  if (from.what == word::work) {
+    const auto work = decode_parcel(from.body);
+    if (work)
+      take_work(self, *work);
+    return work.has_value();
+  }
+  const auto which = decode_turn(from.body);
+  if (which && from.what == word::brought)
+    take_arrival(self, *which);
+  else if (which && from.what == word::let_go)
+    let_go(self, *which);
+  else
+    return false;
+  return true;
+}
+
 void take_letter(self_ptr self, const std::string& bytes) {
   const auto from = decode_letter(bytes);
-  if (!from || !(from->of == self->state.options.with))
-    return;
-  const auto job = from->what == word::assign ? decode_assign(from->body) : std::nullopt;
-  const auto work = from->what == word::work ? decode_parcel(from->body) : std::nullopt;
-  if (job && !self->state.site)
-    take_job(self, *job);
-  else if (work)
-    take_work(self, *work);
-  else
-    self->quit(supervision::make_error(supervision::fault::protocol, "no letter for a session"));
+  if (from && from->of == self->state.options.with && !heed(self, *from))
+    distrust(self, "no letter for a session");
 }
 
 } // namespace
@@ -163,7 +237,7 @@ caf::behavior session(self_ptr self, session_options options) {
     [self](const batch_receipt& receipt) { take_receipt(self, receipt); },
     [self](flush) { send_receipts(self); },
     [self](job_due) {
-      if (!self->state.site)
+      if (!self->state.site && !self->state.job)
         self->quit();
     },
     [self](leave) { tell(self, word::draining, {}); },

@@ -10,11 +10,14 @@
 //   child   temporary, of the node's job supervisor; detached, because it reads headers and syncs
 //
 // A lane that is at work when the link is lost ends that work: it writes the bytes that whoever
-// gets the ticket next writes, too, and its receipt finds nobody.
+// gets the ticket next writes, too, or copies that nobody reads, and its receipt finds nobody.
 
+#include "actors/lane_frames.hpp"
 #include "actors/messages.hpp"
+#include "actors/node/dock.hpp"
 #include "actors/node/letters.hpp"
 
+#include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
 
 #include <filesystem>
@@ -32,6 +35,8 @@ struct node_facts {
   job_limits limits;                 ///< Memory and lanes of this machine.
   std::function<caf::actor()> lanes; ///< The lane supervisor of now.
   bool allow_faults = false;
+  std::shared_ptr<const depot> stores; ///< For jobs whose files this machine does not see.
+  error no_stores;                     ///< Why there are none.
 };
 
 struct session_options {
@@ -46,8 +51,16 @@ struct session_state {
     caf::actor who; ///< Null while it is down.
     lane_mark mark;
   };
+  /// A batch whose bytes are on their way.
+  struct expected_work {
+    std::uint32_t lane = 0, life = 0;
+    work_order order;
+  };
   session_options options;
+  std::optional<assign> job;   ///< Until its seeds are there.
+  std::unique_ptr<dock> copies; ///< Null where this machine sees the job's files.
   site_ptr site;
+  std::map<std::uint64_t, expected_work> coming; ///< By the number of the batch.
   std::map<std::string, seat> seats; ///< By the id of the lane here.
   std::vector<parcel> unsent;        ///< Receipts whose bytes are not known to be durable.
   bool flushes = false;

@@ -178,9 +178,12 @@ asio::awaitable<void> stream::watch(clock::duration patience) {
     x_clock.expires_at(due);
     co_await x_clock.async_wait(answered);
     const auto now = clock::now();
-    if (now - due > patience / 4) // this side was not running
+    if (now - due > patience / 4) { // this side was not running
       x_moved = now;
-    if (!x_closed && (x_waits > 0 || x_reading) && now - x_moved > patience) {
+      x_due = x_due == clock::time_point::max() ? x_due : x_due + (now - due);
+    }
+    const bool stands = (x_waits > 0 || x_reading) && now - x_moved > patience;
+    if (!x_closed && (stands || now > x_due)) {
       x_stalled = true;
       close();
     }

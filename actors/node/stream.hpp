@@ -4,8 +4,9 @@
 // that know Asio include it.
 //
 // Every wait is bounded: who begins to wait for the peer says so (`begin`), and `watch` closes the
-// stream where no byte came or went for all its patience, or where a read stands still in its
-// middle. A program that was stopped itself in the meantime blames nobody.
+// stream where no byte came or went for all its patience, where a read stands still in its middle,
+// or where what had to come first has not come whole. A program that was stopped itself in the
+// meantime blames nobody.
 
 #include "actors/node/network_engine.hpp"
 #include "actors/node/tls.hpp"
@@ -50,6 +51,13 @@ public:
   void end() noexcept {
     --x_waits;
   }
+  /// Closed, as stalled, unless `stay` comes in time: who only trickles is moving, too.
+  void leave_by(clock::time_point when) noexcept {
+    x_due = when;
+  }
+  void stay() noexcept {
+    x_due = clock::time_point::max();
+  }
   /// Until it is closed. Afterwards `stalled` says whether this closed it.
   asio::awaitable<void> watch(clock::duration patience);
   bool stalled() const noexcept {
@@ -63,7 +71,7 @@ private:
 
   std::variant<tcp::socket, secure> x_by;
   asio::steady_timer x_clock;
-  clock::time_point x_moved = clock::now();
+  clock::time_point x_moved = clock::now(), x_due = clock::time_point::max();
   int x_waits = 0;
   bool x_reading = false; // a part has come, the rest has to
   bool x_closed = false, x_stalled = false;

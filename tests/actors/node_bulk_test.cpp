@@ -256,6 +256,15 @@ TEST_CASE("node bulk: who stands still in the middle is closed, who only waits i
   CHECK(bytes_of(there).substr(0, 10) == "firstagain");
 }
 
+TEST_CASE("node bulk: who only trickles before a hello is closed, too", "[node]") {
+  bulk_ground ground({.security = {}, .patience = std::chrono::milliseconds(300)});
+  raw_peer slow(ground.server->port());
+  const auto raw = node::encode(hello());
+  for (std::size_t i = 0; i < 40; ++i, ::usleep(50'000)) // 2 s, always moving
+    slow.say(std::span(raw).subspan(i, 1));
+  CHECK(ground.server->counts().stalled == 1);
+}
+
 TEST_CASE("node bulk: a client gives a silent node up after its patience, with a retryable error",
           "[node]") {
   const ear deaf;

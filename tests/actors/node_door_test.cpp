@@ -90,10 +90,6 @@ TEST_CASE("nodes: addresses that leave the machine need certificates or --insecu
   CHECK(node.code == 2);
   CHECK(node.err.find("--insecure") != std::string::npos);
   const ground on("nf4", "1MiB");
-  const auto apart = viva::tests::viva(
-    {"quantize", on.source, "-m", "nf4", "-o", on.out("out"), "--nodes", "127.0.0.1:4242"});
-  CHECK(apart.code == 2);
-  CHECK(apart.err.find("--shared-fs") != std::string::npos);
   const auto job = viva::tests::viva(on.quantize("out", "10.255.255.1:4242"));
   CHECK(job.code == 2);
   CHECK(job.out.find("--insecure") != std::string::npos);

@@ -5,6 +5,7 @@
 #include "tests/actors/node_processes.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 namespace viva::tests {
@@ -64,7 +65,9 @@ inline std::size_t durable(const std::string& output) {
 /// the test has done its worst; then its lane is killed for standing still.
 class held_job {
 public:
-  held_job(const ground& on, const std::string& nodes, words more = {})
+  /// `as` turns the command into another one.
+  held_job(const ground& on, const std::string& nodes, words more = {},
+           const std::function<words(words)>& as = [](words same) { return same; })
     : x_output(on.out("out")) {
     words faults{"--allow-faults", "--fault", "hang-at=20"};
     faults.insert(faults.end(), more.begin(), more.end());
@@ -72,7 +75,7 @@ public:
       return ::open((x_folder / name).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     };
     const int out = file("out"), err = file("err");
-    x_pid = start_viva(on.quantize("out", nodes, faults), out, err);
+    x_pid = start_viva(as(on.quantize("out", nodes, faults)), out, err);
     ::close(out);
     ::close(err);
   }

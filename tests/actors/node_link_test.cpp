@@ -51,7 +51,8 @@ struct ground {
     const node::link_options options{node::parse_address(there.address()).value(),
                                      site_of(folder), [this] { return lanes; },
                                      std::make_shared<node::board>(),
-                                     std::make_shared<meter_board>()};
+                                     std::make_shared<meter_board>(),
+                                     std::make_shared<node::liveness_watch>()};
     link = system->spawn<caf::detached>(node::link, options);
   }
   ~ground() {

@@ -106,24 +106,30 @@ TEST_CASE("node wire: a refusal keeps its code, and its text is fit for a termin
   CHECK_FALSE(round({errc::ok, "fine"})); // a refusal that refuses nothing
 }
 
-TEST_CASE("node wire: a set of ranges agrees with a list of bytes", "[node]") {
+TEST_CASE("node wire: a set of ranges agrees with a list of how many mean each byte", "[node]") {
   std::mt19937 random(7);
   range_set set;
-  std::vector<bool> bytes(64);
+  std::vector<int> depth(64);
   for (int step = 0; step < 20'000; ++step) {
     const auto begin = random() % 64;
     const auto count = random() % (64 - begin + 1);
     const bool adds = random() % 2 == 0;
     adds ? set.add(begin, count) : set.remove(begin, count);
     for (auto at = begin; at < begin + count; ++at)
-      bytes[at] = adds;
+      depth[at] = std::max(depth[at] + (adds ? 1 : -1), 0);
     const auto from = random() % 64;
     const auto asked = random() % (64 - from + 1);
-    bool all = true;
+    std::vector<bool> gaps(64), seen(64);
     for (auto at = from; at < from + asked; ++at)
-      all = all && bytes[at];
-    REQUIRE(set.holds(from, asked) == all);
+      gaps[at] = depth[at] == 0;
+    set.each_gap(from, asked, [&](std::uint64_t at, std::uint64_t bytes) {
+      std::fill_n(seen.begin() + static_cast<std::ptrdiff_t>(at), bytes, true);
+    });
+    REQUIRE(seen == gaps);
+    REQUIRE(set.holds(from, asked) == (std::ranges::count(gaps, true) == 0));
   }
-  set.remove(0, 64);
+  CHECK_FALSE(set.holds(8, ~0ull)); // whose end would be before its beginning
+  for (int most = *std::ranges::max_element(depth); most > 0; --most)
+    set.remove(0, 64);
   CHECK(set.empty());
 }

@@ -1,0 +1,61 @@
+#pragma once
+
+// Errands: the batches that one node has whose files it does not see, from the order to receipts
+// whose bytes are here (letters.hpp has the steps). Of one link, on its thread.
+
+#include "actors/lane_frames.hpp"
+#include "actors/node/courier.hpp"
+#include "actors/node/letters.hpp"
+
+#include <functional>
+#include <map>
+
+namespace viva::actors::node {
+
+class errands {
+public:
+  struct hooks {
+    std::function<void(word, std::string)> tell; ///< The node.
+    /// Receipts, to who speaks for that life of a lane.
+    std::function<void(std::uint32_t lane, std::uint32_t life, std::string)> deliver;
+  };
+
+  errands(site_ptr site, std::shared_ptr<const freight> goods, std::unique_ptr<courier> by,
+          hooks say);
+
+  // Each returns code ok, or why the node is of no use any more.
+  [[nodiscard]] error take(const parcel& order);
+  [[nodiscard]] error ready(const turn& what);
+  [[nodiscard]] error receipts(const parcel& what);
+  [[nodiscard]] error arrived(const arrival& what);
+
+  /// True while the end of that lane may not be told: what it did is being fetched.
+  bool fetches(std::uint32_t lane, std::uint32_t life) const;
+  /// Nobody wants any more what it had.
+  void drop(std::uint32_t lane, std::uint32_t life);
+
+private:
+  enum class stage : std::uint8_t { asked, bringing, there, fetching };
+  struct errand {
+    std::uint32_t lane = 0, life = 0;
+    work_order order;
+    stage is = stage::asked;
+    bool dropped = false;
+    work_receipts done;
+  };
+  using all = std::map<std::uint64_t, errand>; ///< By the number of the batch.
+
+  error end_bringing(all::iterator at, const arrival& what);
+  error end_fetching(all::iterator at, const arrival& what);
+  void hand_in(all::iterator at);
+  void let_go(all::iterator at);
+  error check(const work_receipts& done) const;
+
+  site_ptr x_site;
+  std::shared_ptr<const freight> x_goods;
+  hooks x_say;
+  all x_all;
+  std::unique_ptr<courier> x_by; // goes first: it calls back
+};
+
+} // namespace viva::actors::node

@@ -1,0 +1,143 @@
+#include "actors/node/link_parts.hpp"
+#include "supervision/spawn.hpp"
+#include "supervision/supervisor.hpp"
+
+#include <caf/all.hpp>
+
+#include <utility>
+
+namespace viva::actors::node {
+namespace {
+
+using self_ptr = link_ptr;
+using supervision::fault;
+
+void start_lane(self_ptr self, std::uint32_t lane) {
+  auto& state = self->state;
+  const auto join = state.now.join;
+  const auto life = state.seats[lane].life;
+  remote_lane_options options{state.name_of_node + "/lane-" + std::to_string(lane),
+                              caf::actor_cast<caf::actor>(self), lane, life, join, {}};
+  supervision::child_spec spec;
+  spec.id = options.id;
+  spec.restart = supervision::temporary;
+  spec.start = [options, meters = state.options.meters](caf::event_based_actor* sup) mutable {
+    options.meter = meters->hang(options.id);
+    options.meter->begin_life();
+    return supervision::spawn(sup, remote_lane, options);
+  };
+  const auto is_current = [self, lane, life, join] {
+    const auto seat = self->state.seats.find(lane);
+    return self->state.now.join == join && seat != self->state.seats.end()
+           && seat->second.life == life;
+  };
+  self->request(state.options.lanes(), caf::infinite, supervision::start_child{std::move(spec)})
+    .then(
+      [self, lane, is_current](const supervision::started& up) {
+        if (is_current()) {
+          self->state.seats[lane].who = up.who;
+          self->monitor(up.who);
+          if (self->state.drains)
+            self->send(up.who, lane_drains{});
+        } else
+          self->send(up.who, lane_lost{supervision::make_error(fault::node_lost), no_shard});
+      },
+      [self, lane, join, is_current](const caf::error&) { // the life before is not buried yet
+        if (is_current())
+          self->delayed_send(self, again_min, start_again{join, lane});
+      });
+}
+
+caf::error reason_from(const lane_news& news) {
+  if (news.fault == 0 || news.fault > static_cast<std::uint8_t>(fault::node_lost))
+    return supervision::make_error(fault::killed, news.text);
+  return supervision::make_error(static_cast<fault>(news.fault), news.text);
+}
+
+} // namespace
+
+void lose_seats(self_ptr self, const std::string& why) {
+  for (auto& [lane, seat] : std::exchange(self->state.seats, {}))
+    if (seat.who)
+      self->send<caf::message_priority::high>(
+        seat.who, lane_lost{supervision::make_error(fault::node_lost, why), no_shard});
+}
+
+void part_if_drained(self_ptr self) {
+  if (self->state.drains && self->state.seats.empty())
+    lose_node(self, "it was told to leave, and has done what it had");
+}
+
+void lane_came(self_ptr self, const lane_news& news) {
+  auto& state = self->state;
+  if (const auto before = state.gone.find(news.lane); before != state.gone.end()) {
+    before->second.up = news;
+    return;
+  }
+  if (state.drains)
+    return;
+  state.seats[news.lane] = {news.life, nullptr};
+  start_lane(self, news.lane);
+}
+
+void lane_went(self_ptr self, const lane_news& news) {
+  auto& state = self->state;
+  if (const auto before = state.gone.find(news.lane);
+      before != state.gone.end() && before->second.down.life != news.life)
+    return before->second.up.reset();
+  const auto seat = state.seats.find(news.lane);
+  if (seat == state.seats.end() || seat->second.life != news.life)
+    return;
+  if (state.carries && state.carries->fetches(news.lane, news.life)) {
+    state.gone[news.lane].down = news;
+    return;
+  }
+  const auto next = std::exchange(state.gone[news.lane], {}).up;
+  state.gone.erase(news.lane);
+  if (state.carries)
+    state.carries->drop(news.lane, news.life);
+  if (seat->second.who)
+    self->send(seat->second.who, lane_lost{reason_from(news), news.mark});
+  state.seats.erase(seat);
+  if (next)
+    lane_came(self, *next);
+  part_if_drained(self);
+}
+
+void deliver(self_ptr self, std::uint32_t lane, std::uint32_t life, std::string receipts) {
+  const auto seat = self->state.seats.find(lane);
+  if (seat != self->state.seats.end() && seat->second.life == life && seat->second.who)
+    self->send(seat->second.who, lane_heard{std::move(receipts)});
+}
+
+void pass_on(self_ptr self, const lane_says& what) {
+  auto& state = self->state;
+  const auto seat = state.seats.find(what.lane);
+  if (!state.session || what.join != state.now.join || seat == state.seats.end()
+      || seat->second.life != what.life)
+    return; // it has been told, or will be, that it is lost
+  // The conductor may be quicker than the supervisor with its word that the lane is started.
+  seat->second.who = caf::actor_cast<caf::actor>(self->current_sender());
+  const parcel order{what.lane, what.life, what.order};
+  if (state.carries)
+    mind(self, state.carries->take(order));
+  else
+    tell(self, word::work, encode(order));
+}
+
+void lane_left_us(self_ptr self, const lane_left& what) {
+  const auto seat = self->state.seats.find(what.lane);
+  if (what.join != self->state.now.join || seat == self->state.seats.end()
+      || seat->second.life != what.life)
+    return;
+  self->state.seats.erase(seat);
+  part_if_drained(self);
+}
+
+void start_again_lane(self_ptr self, const start_again& what) {
+  const auto seat = self->state.seats.find(what.lane);
+  if (self->state.now.join == what.join && seat != self->state.seats.end() && !seat->second.who)
+    start_lane(self, what.lane);
+}
+
+} // namespace viva::actors::node

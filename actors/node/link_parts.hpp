@@ -1,0 +1,49 @@
+#pragma once
+
+// What the two halves of a link are to each other: its connection (link.cpp), its lanes
+// (link_lanes.cpp).
+
+#include "actors/node/link.hpp"
+#include "actors/node/remote_lane.hpp"
+
+#include <caf/event_based_actor.hpp>
+
+namespace viva::actors::node {
+
+using link_ptr = caf::stateful_actor<link_state>*;
+
+/// The supervisor had the life before not buried yet.
+struct start_again {
+  std::uint64_t join = 0;
+  std::uint32_t lane = 0;
+};
+inline constexpr std::chrono::milliseconds again_min{100};
+
+// link.cpp
+void tell(link_ptr self, word what, std::string body);
+/// Lets the node go, whatever it had, and looks for it again soon.
+void lose_node(link_ptr self, const std::string& why);
+/// The same where the problem may be over soon: a node that leaves, or is full just now, need not
+/// end the job. Else it counts as one that refuses.
+void heed(link_ptr self, const error& problem);
+/// Goes on unless it brought a problem; then the node is let go.
+inline void mind(link_ptr self, const error& problem) {
+  if (problem.code != errc::ok)
+    heed(self, problem);
+}
+
+// link_lanes.cpp
+void lane_came(link_ptr self, const lane_news& news);
+void lane_went(link_ptr self, const lane_news& news);
+void lane_left_us(link_ptr self, const lane_left& what);
+void start_again_lane(link_ptr self, const start_again& what);
+/// Receipts to who speaks for that life of a lane.
+void deliver(link_ptr self, std::uint32_t lane, std::uint32_t life, std::string receipts);
+void pass_on(link_ptr self, const lane_says& what);
+void lose_seats(link_ptr self, const std::string& why);
+/// The node goes once its last session has.
+void part_if_drained(link_ptr self);
+
+} // namespace viva::actors::node
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::start_again)

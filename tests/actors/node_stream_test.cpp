@@ -1,0 +1,276 @@
+// Nodes that do not see the job's files: bytes are brought and fetched, and come out the same.
+
+#include "actors/node/certificates.hpp"
+#include "kernels/registry.hpp"
+#include "tests/actors/node_jobs.hpp"
+#include "tests/actors/statistics_made.hpp"
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <iterator>
+#include <sstream>
+#include <thread>
+
+using namespace viva;
+using namespace viva::tests;
+
+namespace {
+
+words apart(words command) {
+  std::erase(command, "--shared-fs");
+  return command;
+}
+
+/// What lies below a folder: bytes of disk, and the names of jobs.
+struct found_in {
+  std::uint64_t disk = 0;
+  std::size_t jobs = 0;
+
+  explicit found_in(const fs::path& folder) {
+    std::error_code gone; // files come and go meanwhile
+    for (fs::recursive_directory_iterator at(folder, gone), end; !gone && at != end;
+         at.increment(gone)) {
+      struct stat info {};
+      if (::lstat(at->path().c_str(), &info) == 0 && S_ISREG(info.st_mode))
+        disk += static_cast<std::uint64_t>(info.st_blocks) * 512;
+      jobs += at->path().filename().string().starts_with("job-") ? 1 : 0;
+    }
+  }
+};
+
+/// A node that may read nothing of this machine's.
+class far_node {
+public:
+  explicit far_node(words more = {}, const std::string& listen = "127.0.0.1:0",
+                    const std::string& scratch = {})
+    : x_node(x_empty.path(), with(scratch.empty() ? x_scratch.path().string() : scratch,
+                                  std::move(more)),
+             listen) {
+  }
+  node_process* operator->() {
+    return &x_node;
+  }
+  const fs::path& scratch() const {
+    return x_scratch.path();
+  }
+
+private:
+  static words with(const std::string& scratch, words more) {
+    more.insert(more.end(), {"--scratch", scratch});
+    return more;
+  }
+  temporary_folder x_empty, x_scratch;
+  node_process x_node;
+};
+
+/// A session ends a moment after its job.
+bool gets_empty(const fs::path& scratch) {
+  return comes_true([&] { return found_in(scratch).jobs == 0; });
+}
+
+words words_of(std::string_view text) {
+  std::istringstream in{std::string(text)};
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
+} // namespace
+
+TEST_CASE("nodes without the files: one, two, three and five give the bytes of one lane") {
+  const ground on;
+  far_node nodes[5];
+  std::string list;
+  std::size_t count = 0;
+  for (auto& each : nodes) {
+    list += (list.empty() ? "" : ",") + each->address();
+    if (++count == 4)
+      continue;
+    CAPTURE(list);
+    const auto report = report_of(viva::tests::viva(apart(on.quantize("out", list))));
+    CHECK(files_in(on.out("out")) == on.truth);
+    for (const auto& lane : report["lanes"])
+      CHECK(lane["id"].get<std::string>().find('/') != std::string::npos);
+    fs::remove_all(on.out("out"));
+  }
+  for (auto& each : nodes) {
+    CHECK(gets_empty(each.scratch()));
+    CHECK(each->end(SIGTERM) == 0);
+    CHECK(fs::directory_iterator(each.scratch())->path().filename() == "lock"); // and nothing else
+  }
+}
+
+TEST_CASE("nodes without the files: every method there, back and compared") {
+  const temporary_folder folder;
+  const auto source = (folder / "source").string();
+  REQUIRE(viva::tests::viva({"synth", source, "--size", "4MiB"}).code == 0);
+  far_node a, b;
+  const words nodes{"--nodes", a->address() + "," + b->address()};
+  const auto run = [&](words command, bool there) {
+    const auto more = there ? nodes : words{"--isolation", "thread"};
+    command.insert(command.end(), {"--shard-bytes", "256KiB", "--json"});
+    command.insert(command.end(), more.begin(), more.end());
+    return report_of(viva::tests::viva(command));
+  };
+  for (const auto& method : kernels::methods())
+    for (const auto& layout : words_of(method.layouts)) {
+      // As in jobs.hpp: what the synthetic model's columns allow.
+      const std::string name = method.name == "awq" ? "awq:group=64:rtn" : std::string(method.name);
+      CAPTURE(name, layout);
+      const auto here = (folder / "here").string(), there = (folder / "there").string();
+      for (const auto* out : {&here, &there}) {
+        // Its 704 columns are no whole blocks of some methods.
+        run({"quantize", source, "-m", name, "--layout", layout, "-o", *out, "--exclude",
+             "down_proj"},
+            out == &there);
+      }
+      CHECK(files_in(here) == files_in(there));
+      const auto errors = run({"compare", source, here}, false);
+      CHECK(run({"compare", source, here}, true)["tensors"] == errors["tensors"]);
+      run({"dequantize", here, "-o", here + "-back"}, false);
+      run({"dequantize", here, "-o", there + "-back"}, true);
+      CHECK(files_in(here + "-back") == files_in(there + "-back"));
+      for (const auto& each : {here, there, here + "-back", there + "-back"})
+        fs::remove_all(each);
+    }
+}
+
+TEST_CASE("nodes without the files: statistics beside the source, a single file, tensors kept") {
+  const temporary_folder folder;
+  const auto source = (folder / "source").string();
+  REQUIRE(viva::tests::viva({"synth", source, "--size", "2MiB"}).code == 0);
+  make_statistics(source, fs::path(source) / "inputs.statistics");
+  far_node a, b;
+  const auto nodes = a->address() + "," + b->address();
+  const words jobs[] = {
+    {"quantize", source, "-m", "awq:group=64", "--stats", source + "/inputs.statistics"},
+    {"quantize", source + "/model.safetensors", "-m", "int8"},
+    {"quantize", source + "/", "-m", "nvfp4", "--on-nan", "keep"},
+    {"prune", source, "--compressed"}};
+  for (const auto& job : jobs) {
+    CAPTURE(job);
+    std::map<std::string, std::string> made[2];
+    for (int there = 0; there < 2; ++there) {
+      const auto out = (folder / "out").string();
+      auto command = job;
+      command.insert(command.end(), {"-o", out, "--shard-bytes", "64KiB", "--json"});
+      if (there == 1)
+        command.insert(command.end(), {"--nodes", nodes});
+      report_of(viva::tests::viva(command));
+      if (fs::is_directory(out))
+        made[there] = files_in(out);
+      else
+        made[there][""] = text_in(out);
+      fs::remove_all(out);
+    }
+    CHECK(made[0] == made[1]);
+  }
+}
+
+TEST_CASE("nodes without the files: one that is killed costs its tickets, and what it kept goes") {
+  const ground on;
+  const temporary_folder kept;
+  far_node a(may_hang);
+  auto b = std::make_unique<far_node>(may_hang, "127.0.0.1:0", kept.path().string());
+  held_job job(on, a->address() + "," + (*b)->address(), {}, apart);
+  REQUIRE(job.is_held());
+  const auto address = (*b)->address();
+  CHECK((*b)->end(SIGKILL) == 128 + SIGKILL);
+  CHECK(found_in(kept.path()).jobs == 1); // nobody was there to remove it
+  CHECK(comes_true([&] { return job.err().find(address + ": lost") != std::string::npos; }));
+  b = std::make_unique<far_node>(may_hang, address, kept.path().string());
+  CHECK(found_in(kept.path()).jobs <= 1); // the next node did; it may have the job again
+  report_of(job.wait());
+  CHECK(files_in(on.out("out")) == on.truth);
+  CHECK(gets_empty(kept.path()));
+}
+
+TEST_CASE("nodes without the files: a killed coordinator leaves nothing there, and is resumed") {
+  const ground on;
+  far_node a(may_hang), b(may_hang);
+  const auto nodes = a->address() + "," + b->address();
+  held_job job(on, nodes, {}, apart);
+  REQUIRE(job.is_held());
+  ::kill(job.pid(), SIGKILL);
+  CHECK(job.wait().code == 128 + SIGKILL);
+  CHECK(gets_empty(a.scratch()));
+  CHECK(gets_empty(b.scratch()));
+  const auto done_before = durable(on.out("out"));
+  const auto report = report_of(viva::tests::viva(apart(on.quantize("out", nodes))));
+  CHECK(report["totals"]["shards_resumed"].get<std::size_t>() == done_before);
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
+TEST_CASE("nodes without the files: disk there is bounded by what is in flight") {
+  const ground on("nf4", "64MiB");
+  far_node a;
+  std::atomic<bool> over{false};
+  std::uint64_t peak = 0;
+  std::thread watcher([&] {
+    while (!over) {
+      peak = std::max(peak, found_in(a.scratch()).disk);
+      ::poll(nullptr, 0, 2);
+    }
+  });
+  report_of(viva::tests::viva(apart(on.quantize("out", a->address()))));
+  over = true;
+  watcher.join();
+  CHECK(files_in(on.out("out")) == on.truth);
+  // Two lanes with two batches of up to 256 KiB each, what they write, the headers, and blocks of
+  // 64 KiB at every end of a range.
+  CHECK(peak > 0);
+  CHECK(peak < (4u << 20));
+}
+
+TEST_CASE("nodes without the files: with certificates all is encrypted, bulk bytes, too") {
+  const ground on;
+  const auto ours = on.folder / "ours";
+  REQUIRE(actors::node::make_certificates(ours, {.names = {"node", "coordinator"}}));
+  far_node a({"--tls", (ours / "node").string()}), b({"--tls", (ours / "node").string()});
+  const auto nodes = a->address() + "," + b->address();
+  report_of(viva::tests::viva(
+    apart(on.quantize("out", nodes, {"--tls", (ours / "coordinator").string()}))));
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
+TEST_CASE("nodes without the files: a source that is cut short ends the job, with its name") {
+  const ground on;
+  far_node a(may_hang);
+  held_job job(on, a->address(), {}, apart);
+  REQUIRE(job.is_held(1));
+  const auto file = fs::path(on.source) / "model.safetensors";
+  fs::resize_file(file, fs::file_size(file) / 4);
+  const auto done = job.wait();
+  INFO(done.out << done.err);
+  CHECK(done.code == 3);
+  CHECK(done.out.find("model.safetensors") != std::string::npos);
+}
+
+TEST_CASE("nodes without the files: a full scratch disk is said, and other nodes take over") {
+  const temporary_folder small;
+  if (::mount("tmpfs", small.path().c_str(), "tmpfs", 0, "size=128k") != 0) {
+    WARN("skipped: needs the right to mount a small disk");
+    return;
+  }
+  const ground on;
+  {
+    far_node full({}, "127.0.0.1:0", small.path().string()), good;
+    const auto alone = viva::tests::viva(apart(on.quantize("out", full->address())));
+    INFO(alone.out);
+    CHECK(alone.code == 1);
+    CHECK(alone.out.find("No space left on device") != std::string::npos);
+    CHECK(alone.out.find(full->address()) != std::string::npos);
+    report_of(viva::tests::viva(
+      apart(on.quantize("out", full->address() + "," + good->address()))));
+    CHECK(files_in(on.out("out")) == on.truth);
+  }
+  ::umount(small.path().c_str());
+}
+
+TEST_CASE("nodes without the files: a scratch folder that is none is refused at the start") {
+  const auto node = viva::tests::viva(
+    {"node", "--listen", "127.0.0.1:0", "--scratch", "/proc/no/such/folder"});
+  CHECK(node.code == 2);
+  CHECK(node.err.find("--scratch") != std::string::npos);
+}

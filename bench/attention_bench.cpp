@@ -143,9 +143,10 @@ double read_seconds(const attention_case& one, std::uint64_t& sum) {
   return processor_seconds() - began;
 }
 
-/// What one thread multiplies of this type: bf16 is widened to f32 where that is faster.
+/// What one thread multiplies of this type, by its fastest unit.
 double peak_of(dtype type) {
-  return std::max(type == dtype::bf16 ? pair_flops_per_s() : 0, fma_flops_per_s());
+  const double f32 = fma_flops_per_s();
+  return type == dtype::bf16 ? std::max({f32, pair_flops_per_s(), tile_flops_per_s()}) : f32;
 }
 
 attention_line measure(const attention_case& one, unsigned threads, unsigned repetitions) {

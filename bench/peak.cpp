@@ -1,6 +1,10 @@
 #include "bench/peak.hpp"
 
 #include "bench/processor_time.hpp"
+#include "kernels/bf16_unit.hpp"
+
+#include <algorithm>
+#include <cstdint>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "bench/peak.cpp"
@@ -47,6 +51,31 @@ double fma_rounds(unsigned steps, float factor, float* result) {
   return rounds(steps, result, [&](auto& sum) HWY_ATTR { sum = hn::MulAdd(sum, a, b); });
 }
 
+/// Four independent sums of tiles that stay where they are, and their operations.
+double tile_rounds(unsigned steps) {
+#if HWY_TARGET == HWY_AVX3_DL && defined(__GNUC__)
+  if (kernels::bf16_units().front() != kernels::bf16_unit::tiles)
+    return 0;
+  struct alignas(64) {
+    std::uint8_t palette = 1, start_row = 0, reserved[14]{};
+    std::uint16_t row_bytes[16]{64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16]{16, 16, 16, 16, 16, 16};
+  } shape;
+  asm volatile("ldtilecfg %0\n tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3\n"
+               "tilezero %%tmm4\n tilezero %%tmm5"
+               :
+               : "m"(shape));
+  for (unsigned i = 0; i < steps; ++i)
+    asm volatile("tdpbf16ps %tmm5, %tmm4, %tmm0\n tdpbf16ps %tmm5, %tmm4, %tmm1\n"
+                 "tdpbf16ps %tmm5, %tmm4, %tmm2\n tdpbf16ps %tmm5, %tmm4, %tmm3");
+  asm volatile("tilerelease");
+  return 4.0 * 2 * 16 * 16 * 32;
+#else
+  static_cast<void>(steps);
+  return 0;
+#endif
+}
+
 /// The same of vdpbf16ps, two products a lane; 0 where the target or the processor lacks it.
 double pair_rounds(unsigned steps, float factor, float* result) {
 #if HWY_TARGET == HWY_AVX3_DL && defined(__GNUC__)
@@ -71,6 +100,7 @@ namespace viva::bench {
 
 HWY_EXPORT(fma_rounds);
 HWY_EXPORT(pair_rounds);
+HWY_EXPORT(tile_rounds);
 
 namespace {
 
@@ -94,6 +124,12 @@ double fma_flops_per_s() {
 
 double pair_flops_per_s() {
   return flops_per_s(HWY_DYNAMIC_DISPATCH(pair_rounds));
+}
+
+double tile_flops_per_s() {
+  return flops_per_s([](unsigned steps, float, float*) {
+    return HWY_DYNAMIC_DISPATCH(tile_rounds)(steps / 10); // each takes 64 cycles, not 6
+  }) / 10;
 }
 
 } // namespace viva::bench

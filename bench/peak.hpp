@@ -11,4 +11,7 @@ double fma_flops_per_s();
 /// The same of bf16's dot products of pairs (four operations); 0 where the processor has none.
 double pair_flops_per_s();
 
+/// The same of bf16's products of matrix tiles (AMX); 0 where they are not to be had.
+double tile_flops_per_s();
+
 } // namespace viva::bench

@@ -85,7 +85,9 @@ struct key_tile {
   std::size_t head_size;
   float* weights; ///< (tile_keys, rows): bias in, weights out.
   bool biased;
-  float* paired; ///< (tile_keys / 2, rows) pairs of bf16, or null: v is (pairs, head_size), too.
+  /// (tile_keys / 2, rows) pairs of bf16, or null. v is pairs, too: (pairs, head_size), or turned for
+  /// tiles, (head_size, pairs).
+  float* paired;
 };
 
 /// out, sum and the tile's earlier weights times `factor`, (rows).
@@ -107,10 +109,9 @@ struct score_block {
   vf32 of[Keys][group_vectors];
 };
 
-/// Raises m where a block's scores `top` need it, and takes the difference from the scores.
-template <std::size_t Keys>
-HWY_INLINE void raise_max(query_group& g, const key_tile& tile, std::size_t at,
-                          const vf32 (&top)[group_vectors], score_block<Keys>& s) {
+/// Raises m by `delta` where scores up to `top` above it need that; what was summed is rescaled.
+HWY_INLINE void raise(query_group& g, const key_tile& tile, std::size_t keys_done,
+                      const vf32 (&top)[group_vectors], vf32 (&delta)[group_vectors]) {
   const df32 d;
   HWY_ALIGN float factor[group_rows()];
   bool moved = false;
@@ -121,21 +122,31 @@ HWY_INLINE void raise_max(query_group& g, const key_tile& tile, std::size_t at,
     const auto hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
     const auto unseen = hn::Eq(hn::Load(d, g.sum + lane), hn::Zero(d));
     const auto still = hn::And(unseen, hn::Eq(top[c], hidden));
-    auto delta = hn::IfThenElse(unseen, top[c], hn::Max(top[c], hn::Zero(d)));
-    delta = hn::IfThenElse(still, hn::Zero(d), delta);
-    const auto shrink = exp2(hn::Neg(delta));
+    const auto above = hn::IfThenElse(unseen, top[c], hn::Max(top[c], hn::Zero(d)));
+    delta[c] = hn::IfThenElse(still, hn::Zero(d), above);
+    const auto shrink = exp2(hn::Neg(delta[c]));
     hn::Store(hn::IfThenElse(unseen, hn::Set(d, 1.0f), shrink), d, factor + lane);
-    hn::Store(hn::Add(hn::Load(d, g.max + lane), delta), d, g.max + lane);
-    moved = moved || !hn::AllTrue(d, hn::Or(unseen, hn::Eq(delta, hn::Zero(d))));
+    hn::Store(hn::Add(hn::Load(d, g.max + lane), delta[c]), d, g.max + lane);
+    moved = moved || !hn::AllTrue(d, hn::Or(unseen, hn::Eq(delta[c], hn::Zero(d))));
     const auto some = hn::RebindMask(
         d, hn::Lt(hn::Load(di32(), g.first + lane), hn::Load(di32(), g.last + lane)));
     g.unseen = g.unseen || !hn::AllFalse(d, hn::And(still, some));
-    VIVA_UNROLL(8)
-    for (std::size_t r = 0; r < Keys; ++r)
-      s.of[r][c] = hn::Sub(s.of[r][c], delta);
   }
   if (moved)
-    rescale(g, tile, at, factor);
+    rescale(g, tile, keys_done, factor);
+}
+
+/// The same of a block's scores, from which the difference is taken.
+template <std::size_t Keys>
+HWY_INLINE void raise_max(query_group& g, const key_tile& tile, std::size_t at,
+                          const vf32 (&top)[group_vectors], score_block<Keys>& s) {
+  vf32 delta[group_vectors];
+  raise(g, tile, at, top, delta);
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c)
+    VIVA_UNROLL(8)
+  for (std::size_t r = 0; r < Keys; ++r)
+    s.of[r][c] = hn::Sub(s.of[r][c], delta[c]);
 }
 
 /// How scores and sums are multiplied: f32 values of K and V where they lie, queries scaled before.

@@ -7,6 +7,7 @@
 
 #include "kernels/attention-inl.hpp"
 #include "kernels/attention_piece.hpp"
+#include "kernels/bf16_unit.hpp"
 
 #if defined(VIVA_KERNELS_ATTENTION_BF16_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_ATTENTION_BF16_INL
@@ -33,19 +34,16 @@ struct side {
   status done{};
 };
 
-/// Whether a piece is computed by pairs: all of it is bf16, and the processor has the instruction
-/// and gains by it. Intel's does half of what f32's multiply-adds do (measured on Emerald Rapids):
-/// tiles widened to f32 are faster there.
-HWY_INLINE bool takes_pairs(const attention::piece& of) {
-#if VIVA_BF16_PRODUCTS
-  return __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel")
-         && of.in->q.type == dtype::bf16
-         && of.in->k.type == dtype::bf16 && of.in->v.type == dtype::bf16
-         && of.in->k.encoded == nullptr && of.in->v.encoded == nullptr;
-#else
-  static_cast<void>(of);
-  return false;
-#endif
+/// What multiplies a piece: another unit than f32's where all of it is bf16, and tiles where their
+/// steps of 32 columns are whole.
+HWY_INLINE bf16_unit unit_of(const attention::piece& of) {
+  const auto plain = [](const attention::source_rows& rows) {
+    return rows.type == dtype::bf16 && rows.encoded == nullptr;
+  };
+  if (!VIVA_BF16_PRODUCTS || !plain(of.in->q) || !plain(of.in->k) || !plain(of.in->v))
+    return bf16_unit::widened;
+  const auto unit = bf16_unit_in_use();
+  return unit == bf16_unit::tiles && of.of->head_size % 32 != 0 ? bf16_unit::widened : unit;
 }
 
 /// Values of keys [first, first + count) into `to` as (pairs, head_size), a zero row behind an odd
@@ -88,25 +86,37 @@ struct bf16_products {
   }
 };
 
+using pair_halves = hn::Vec<hn::Repartition<std::uint16_t, df32>>;
+
+/// Of the halves that the conversion leaves apart.
+HWY_INLINE pair_halves pair_order() {
+  const hn::Repartition<std::uint16_t, df32> d16;
+  HWY_ALIGN std::uint16_t order[2 * lanes()];
+  for (std::size_t i = 0; i < 2 * lanes(); ++i)
+    order[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * lanes());
+  return hn::Load(d16, order);
+}
+
+/// Each lane's two values, rounded to bf16, `low` in the lower half.
+HWY_INLINE vf32 pair_of(vf32 low, vf32 high, pair_halves mixed) {
+  auto pair = low;
+  asm("vcvtne2ps2bf16 %[low], %[high], %[pair]"
+      : [pair] "=v"(pair.raw)
+      : [low] "v"(low.raw), [high] "v"(high.raw));
+  asm("vpermw %[pair], %[mixed], %[pair]" : [pair] "+v"(pair.raw) : [mixed] "v"(mixed.raw));
+  return pair;
+}
+
 /// The tile's weights as pairs of neighbouring keys, (pairs, rows); a zero behind an odd last one.
 inline void pair_weights(const key_tile& tile) {
   const df32 d;
-  const hn::Repartition<std::uint16_t, df32> d16;
-  HWY_ALIGN std::uint16_t order[2 * lanes()]; // of the halves that the conversion leaves apart
-  for (std::size_t i = 0; i < 2 * lanes(); ++i)
-    order[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * lanes());
-  const auto mixed = hn::Load(d16, order);
+  const auto mixed = pair_order();
   for (std::size_t key = 0; key < tile.keys; key += 2)
     for (std::size_t c = 0; c < group_rows(); c += lanes()) {
       const float* at = tile.weights + key * group_rows() + c;
       const auto low = hn::Load(d, at);
       const auto high = key + 1 < tile.keys ? hn::Load(d, at + group_rows()) : hn::Zero(d);
-      auto pair = low;
-      asm("vcvtne2ps2bf16 %[low], %[high], %[pair]"
-          : [pair] "=v"(pair.raw)
-          : [low] "v"(low.raw), [high] "v"(high.raw));
-      asm("vpermw %[pair], %[mixed], %[pair]" : [pair] "+v"(pair.raw) : [mixed] "v"(mixed.raw));
-      hn::Store(pair, d, tile.paired + key / 2 * group_rows() + c);
+      hn::Store(pair_of(low, high, mixed), d, tile.paired + key / 2 * group_rows() + c);
     }
 }
 

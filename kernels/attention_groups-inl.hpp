@@ -3,8 +3,10 @@
 #include "kernels/attention-inl.hpp"
 #include "kernels/attention_bf16-inl.hpp"
 #include "kernels/attention_piece.hpp"
+#include "kernels/attention_tiles-inl.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #if defined(VIVA_KERNELS_ATTENTION_GROUPS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_ATTENTION_GROUPS_INL
@@ -41,6 +43,7 @@ HWY_INLINE std::size_t groups_bytes(std::size_t head_size) {
   const std::size_t group =
       2 * array_bytes(head_size * group_rows()) + 4 * array_bytes(group_rows());
   return piece_groups * group + 2 * array_bytes(tile_keys * group_rows())
+         + array_bytes(tile_scores())
          + 2 * array_bytes(attention::decoded_rows_max(tile_keys) * head_size);
 }
 
@@ -175,22 +178,29 @@ inline void load_bias(const piece& of, std::size_t first_row, const key_tile& ti
   }
 }
 
-/// The tile, cut to what the group sees, through the group.
-inline void meet(const piece& of, std::size_t first_row, query_group& g, key_tile tile) {
+/// The tile, cut to what the group sees, through the group. `scores`: where tiles are multiplied.
+inline void meet(const piece& of, std::size_t first_row, query_group& g, key_tile tile,
+                 float* scores) {
   const auto end = std::min(tile.key + static_cast<std::int32_t>(tile.keys), g.last_max);
   const auto begin = std::max(tile.key, g.first_min);
   if (begin >= end)
     return;
   auto skip = static_cast<std::size_t>(begin - tile.key);
-  if (tile.paired != nullptr)
-    skip = skip / 2 * 2; // pairs stay whole; the mask hides the key in front
+  // Pairs and steps stay whole; the mask hides the keys in front.
+  const std::size_t whole = scores != nullptr ? tile_step : tile.paired != nullptr ? 2 : 1;
+  skip = skip / whole * whole;
   tile.k += skip * tile.k_pitch;
-  tile.v += (tile.paired != nullptr ? skip / 2 : skip) * tile.v_pitch;
+  if (scores != nullptr)
+    tile.v += skip / 2 * sizeof(float);
+  else
+    tile.v += (tile.paired != nullptr ? skip / 2 : skip) * tile.v_pitch;
   tile.key += static_cast<std::int32_t>(skip);
   tile.keys = static_cast<std::size_t>(end - tile.key);
   if (tile.biased)
     load_bias(of, first_row, tile);
 #if VIVA_BF16_PRODUCTS
+  if (scores != nullptr)
+    return meet_tiles(g, tile, scores);
   if (tile.paired != nullptr) {
     weigh_tile<bf16_products>(g, tile);
     pair_weights(tile);
@@ -201,10 +211,27 @@ inline void meet(const piece& of, std::size_t first_row, query_group& g, key_til
   add_values<f32_products>(g, tile, tile.weights, tile.keys);
 }
 
+/// Pairs of `count` keys' values, made in `pairs` and turned into `to`: (head_size, tile_keys / 2),
+/// zeros past the last key.
+inline side turn_values(const piece& of, std::size_t first, std::size_t count, float* pairs,
+                        float* to) {
+  const std::size_t cols = of.of->head_size, steps = tile_keys / 2, made = (count + 1) / 2;
+  pair_values(of, first, count, pairs);
+  std::fill(pairs + made * cols, pairs + steps * cols, 0.0f);
+  turn_all(pairs, cols, steps, cols, to, steps);
+  return {reinterpret_cast<const std::byte*>(to), steps * sizeof(float)};
+}
+
 /// `memory` holds groups_bytes(head_size), aligned.
 inline status attend_groups(const piece& of, std::byte* memory) {
   const std::size_t cols = of.of->head_size;
-  const bool paired = takes_pairs(of);
+  const auto unit = unit_of(of);
+  const bool paired = unit != bf16_unit::widened, tiled = unit == bf16_unit::tiles;
+#if VIVA_BF16_PRODUCTS
+  std::optional<tile_registers> registers;
+  if (tiled)
+    registers.emplace();
+#endif
   carver carve{memory};
   query_group groups[piece_groups];
   const std::size_t count = (of.rows + group_rows() - 1) / group_rows();
@@ -227,6 +254,8 @@ inline status attend_groups(const piece& of, std::byte* memory) {
   tile.biased = of.in->bias.data != nullptr;
   float* pairs = carve.take<float>(tile_keys / 2 * group_rows());
   tile.paired = paired ? pairs : nullptr;
+  float* const room = carve.take<float>(tile_scores());
+  float* const scores = tiled ? room : nullptr;
   float* k = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
   float* v = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
   for (tile.key = first; tile.key < last; tile.key += tile_keys) {
@@ -234,8 +263,9 @@ inline status attend_groups(const piece& of, std::byte* memory) {
     tile.keys = std::min<std::size_t>(tile_keys, static_cast<std::size_t>(last - tile.key));
     const auto keys = paired ? side{of.key(at), of.in->k.bytes.row}
                              : tile_side(of, of.in->k, at, tile.keys, k);
-    const auto values = paired ? pair_values(of, at, tile.keys, v)
-                               : tile_side(of, of.in->v, at, tile.keys, v);
+    const auto values = tiled    ? turn_values(of, at, tile.keys, v, k)
+                        : paired ? pair_values(of, at, tile.keys, v)
+                                 : tile_side(of, of.in->v, at, tile.keys, v);
     for (const auto& each : {keys.done, values.done})
       if (!each)
         return each;
@@ -244,7 +274,7 @@ inline status attend_groups(const piece& of, std::byte* memory) {
     tile.v = values.data;
     tile.v_pitch = values.pitch;
     for (std::size_t i = 0; i < count; ++i)
-      meet(of, i * group_rows(), groups[i], tile);
+      meet(of, i * group_rows(), groups[i], tile, scores);
   }
   for (std::size_t i = 0; i < count; ++i)
     close_group(of, i * group_rows(), groups[i]);

@@ -3,8 +3,7 @@
 #
 #   bench/peers/quantizers/compare.sh [--viva PATH] [--values N] [--rounds N]
 #
-# Builds ggml, natively optimized, from the source that the llama-cpp-python package carries, and a virtual
-# environment with bitsandbytes (5 GiB, shared with tests/engines). Prints the median over the rounds in 1e9
+# Builds ggml (ggml.sh) and takes bitsandbytes from the virtual environment of tests/engines. Prints the median over the rounds in 1e9
 # values/s and how many times as fast viva is, then one JSON line a row.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,22 +20,11 @@ while [[ $# -gt 0 ]]; do
   shift 2
 done
 
-work=$root/build/peers
+source "$root/bench/peers/ggml.sh"
+build_ggml "$root"
 venv=$root/build/engines/venv
-mkdir -p "$work"
-[[ -f $venv/complete ]] || { echo "compare.sh: run tests/engines/run.sh once, it makes the environment" >&2; exit 2; }
-if [[ ! -x $work/ggml_bench ]]; then
-  "$venv/bin/pip" install --quiet scikit-build-core==1.1.2
-  "$venv/bin/pip" download --quiet --no-deps --no-binary :all: --no-build-isolation -d "$work" llama-cpp-python==0.3.36
-  tar xzf "$work/llama_cpp_python-0.3.36.tar.gz" -C "$work"
-  source=$work/llama_cpp_python-0.3.36/vendor/llama.cpp
-  cmake -S "$source" -B "$work/ggml" -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_OPENMP=OFF \
-    -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF >"$work/configure.log" 2>&1
-  cmake --build "$work/ggml" --target ggml-cpu >"$work/build.log"
-  libraries=$(dirname "$(find "$work/ggml" -name libggml-cpu.so | head -n 1)")
-  cc -O2 -std=c11 -D_POSIX_C_SOURCE=200809L -I"$source/ggml/include" "$here/ggml_bench.c" -o "$work/ggml_bench" \
-    -L"$libraries" -Wl,-rpath,"$libraries" -lggml-cpu -lggml-base -lm
-fi
+ggml_bench=$root/build/peers/ggml_bench
+compile_with_ggml "$here/ggml_bench.c" "$ggml_bench"
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
@@ -45,7 +33,7 @@ for ((round = 0; round < rounds; ++round)); do
     "$viva" bench kernels -m "$method" --values "$values" --repetitions 5 --json "$out/lines" >/dev/null
     cat "$out/lines" >>"$out/viva"
   done
-  taskset -c 0 "$work/ggml_bench" "$values" 5 >>"$out/peers"
+  taskset -c 0 "$ggml_bench" "$values" 5 >>"$out/peers"
   taskset -c 0 "$venv/bin/python" "$here/bitsandbytes_bench.py" "$values" 5 >>"$out/peers"
 done
 

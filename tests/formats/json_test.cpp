@@ -1,4 +1,5 @@
 #include "tests/support/catch.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include "formats/json.hpp"
 
@@ -63,13 +64,14 @@ TEST_CASE("json: doubled keys, deep nesting and what is no object are refused") 
 }
 
 TEST_CASE("json: an object of very many members takes time in proportion") {
+  const std::size_t count = tests::sized(200'000, 50'000);
   std::string text = "{";
-  for (int i = 0; i < 200'000; ++i)
+  for (std::size_t i = 0; i < count; ++i)
     text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":{\"shape\":[1,2],\"dtype\":\"F32\"}";
   text += "}";
   // Below a second of this process; a walk of all siblings at each member would take minutes.
   const auto began = std::clock();
-  CHECK(parsed<nlohmann::json>(text).size() == 200'000);
-  CHECK(parsed<nlohmann::ordered_json>(text).size() == 200'000);
+  CHECK(parsed<nlohmann::json>(text).size() == count);
+  CHECK(parsed<nlohmann::ordered_json>(text).size() == count);
   CHECK((std::clock() - began) / CLOCKS_PER_SEC < 20);
 }

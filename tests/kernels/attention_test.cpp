@@ -56,7 +56,7 @@ TEST_CASE("attention: 16-bit inputs are within their rounding of double", "[atte
 
 TEST_CASE("attention: each unit that multiplies bf16 is within its rounding of double",
           "[attention]") {
-  auto all = shapes();
+  auto all = attention_shapes();
   for (const std::size_t keys : {31, 32, 33, 127, 128, 129, 159, 160, 161, 300})
     for (const std::size_t head_size : {32, 96, 256})
       all.push_back({.queries = 60, .keys = keys, .head_size = head_size, .causal = keys % 2 == 0});

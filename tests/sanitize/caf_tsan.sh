@@ -4,7 +4,7 @@
 #   tests/sanitize/caf_tsan.sh [TEST FILTER]
 #
 # Debian's libcaf is not instrumented: the sanitizer cannot see its synchronization and reports races that are
-# none, hundreds in a run. So this fetches Debian's own source package, builds core and io with the sanitizer
+# none, hundreds in a run. So this fetches Debian's own source package, builds it with the sanitizer
 # (four minutes on two cores, once), then this project against them, and runs both test programs. The last line
 # is "N passed, N failed"; a report fails its program.
 set -euo pipefail
@@ -37,7 +37,7 @@ build_caf() {
   cmake -S "$work/source" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     -DCMAKE_CXX_FLAGS='-std=c++17 -fsanitize=thread -g1 -include limits -include cstdint -w' \
     -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_INSTALL_PREFIX="$work/prefix" -DCAF_BUILD_STATIC_ONLY=ON \
-    -DCAF_NO_OPENSSL=ON -DCAF_NO_TOOLS=ON -DCAF_NO_EXAMPLES=ON -DCAF_NO_UNIT_TESTS=ON -DCAF_NO_PYTHON=ON \
+    -DCAF_NO_TOOLS=ON -DCAF_NO_EXAMPLES=ON -DCAF_NO_UNIT_TESTS=ON -DCAF_NO_PYTHON=ON \
     >"$work/configure.log"
   cmake --build "$work/build" -j "$jobs" >"$work/build.log"
   cmake --install "$work/build" >"$work/install.log"

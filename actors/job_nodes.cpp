@@ -12,7 +12,7 @@ expected<job_nodes> job_nodes::of(const job_limits& limits) {
     return tl::unexpected(all.error());
   made.x_all = std::move(*all);
   made.x_timeout = std::chrono::seconds{limits.node_timeout_seconds};
-  made.x_alone = limits.lanes == 0;
+  made.x_alone = limits.lanes == 0 && limits.devices.empty();
   if (made.x_all.empty())
     return made;
   made.x_same_files = limits.shared_fs;

@@ -61,8 +61,8 @@ double tile_rounds(unsigned steps) {
     std::uint16_t row_bytes[16]{64, 64, 64, 64, 64, 64};
     std::uint8_t rows[16]{16, 16, 16, 16, 16, 16};
   } shape;
-  asm volatile("ldtilecfg %0\n tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n tilezero %%tmm3\n"
-               "tilezero %%tmm4\n tilezero %%tmm5"
+  asm volatile("ldtilecfg %0\n tilezero %%tmm0\n tilezero %%tmm1\n tilezero %%tmm2\n"
+               "tilezero %%tmm3\n tilezero %%tmm4\n tilezero %%tmm5"
                :
                : "m"(shape));
   for (unsigned i = 0; i < steps; ++i)

@@ -85,8 +85,8 @@ struct key_tile {
   std::size_t head_size;
   float* weights; ///< (tile_keys, rows): bias in, weights out.
   bool biased;
-  /// (tile_keys / 2, rows) pairs of bf16, or null. v is pairs, too: (pairs, head_size), or turned for
-  /// tiles, (head_size, pairs).
+  /// (tile_keys / 2, rows) pairs of bf16, or null. v is pairs, too: (pairs, head_size), or turned
+  /// for tiles, (head_size, pairs).
   float* paired;
 };
 

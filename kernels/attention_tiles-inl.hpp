@@ -1,14 +1,14 @@
 // Attention of bf16 by the processor's matrix tiles (AMX), where it has them.
 //
-// A tile register holds 16 rows of 64 bytes. tdpbf16ps takes 16 keys x 32 columns and 32 columns x 16
-// queries, adds their products to 16 x 16 f32 scores and is ready for the next after 16 cycles: 1024
-// operations a cycle, 16 times f32's multiply-adds. Keys are read where they lie; queries and weights
-// are pairs of neighbours, as for vdpbf16ps, and values such pairs turned: (head_size, pairs). So
-// S^T = K Q^T and O^T += V^T P^T, as for f32.
+// A tile register holds 16 rows of 64 bytes. tdpbf16ps takes 16 keys x 32 columns and 32 columns x
+// 16 queries, adds their products to 16 x 16 f32 scores and is ready for the next after 16 cycles:
+// 1024 operations a cycle, 16 times f32's multiply-adds. Keys are read where they lie; queries and
+// weights are pairs of neighbours, as for vdpbf16ps, and values such pairs turned: (head_size,
+// pairs). So S^T = K Q^T and O^T += V^T P^T, as for f32.
 //
 // A group's scores of a whole tile are known before the first weight, so maxima are raised once a
-// tile and weights go to bf16 at once. Of a piece (128 queries, 128 keys, head size 128) products take
-// 8200 cycles, 16,400 weights by 19 instructions of 16 lanes some 10,000, turning values 3000.
+// tile and weights go to bf16 at once. Of a piece (128 queries, 128 keys, head size 128) products
+// take 8200 cycles, 16,400 weights by 19 instructions of 16 lanes some 10,000, turning values 3000.
 
 #include "kernels/attention-inl.hpp"
 #include "kernels/attention_bf16-inl.hpp"
@@ -71,7 +71,8 @@ HWY_INLINE void multiply_tiles() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(Sum), "i"(A), "i"(B));
 }
 
-/// Tiles 0 to 3 += two tiles of rows at `a` times a group's 32 queries at `b`, `steps` times 32 deep.
+/// Tiles 0 to 3 += two tiles of rows at `a` times a group's 32 queries at `b`, `steps` times 32
+/// deep.
 HWY_INLINE void add_products(const std::byte* a, std::size_t a_pitch, const float* b,
                              std::size_t steps) {
   constexpr std::size_t b_pitch = group_rows() * sizeof(float);
@@ -98,7 +99,7 @@ HWY_NOINLINE void score_tiles(const query_group& g, const key_tile& tile, float*
   for (std::size_t key = 0; key < tile.keys; key += tile_step) {
     const std::byte* k = tile.k + key * tile.k_pitch;
     std::size_t k_pitch = tile.k_pitch;
-    if (const auto left = tile.keys - key; left < tile_step) { // rows past the last may not be memory
+    if (const auto left = tile.keys - key; left < tile_step) { // what follows may be no memory
       std::fill_n(rest, tile_step * row, std::byte{0});
       for (std::size_t r = 0; r < left; ++r)
         std::copy_n(k + r * k_pitch, row, rest + r * row);
@@ -121,8 +122,9 @@ HWY_NOINLINE void score_tiles(const query_group& g, const key_tile& tile, float*
 /// The highest score above m of each row. Where `Finished`, scores become bits with their bias, and
 /// those of keys that a row may not see -inf.
 template <bool Finished>
-HWY_INLINE void finish_scores(const query_group& g, const key_tile& tile, float* HWY_RESTRICT scores,
-                              bool masked, vf32 (&top)[group_vectors]) {
+HWY_INLINE void finish_scores(const query_group& g, const key_tile& tile,
+                              float* HWY_RESTRICT scores, bool masked,
+                              vf32 (&top)[group_vectors]) {
   const df32 d;
   const auto scale = hn::Set(d, g.scale);
   const auto hidden = hn::Set(d, -std::numeric_limits<float>::infinity());

@@ -19,7 +19,8 @@ struct unit_list {
   unit_list() {
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
     const bool pairs = __builtin_cpu_supports("avx512bf16") != 0;
-    if (__builtin_cpu_supports("amx-bf16") && tiles_granted())
+    // Weights go to tiles by AVX-512's conversion.
+    if (pairs && __builtin_cpu_supports("amx-bf16") && tiles_granted())
       add(bf16_unit::tiles);
     // Intel's do half of what f32's multiply-adds do (measured on Emerald Rapids), AMD's twice.
     if (pairs && !__builtin_cpu_is("intel"))

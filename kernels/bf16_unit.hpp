@@ -19,8 +19,8 @@ std::span<const bf16_unit> bf16_units() noexcept;
 
 bf16_unit bf16_unit_in_use() noexcept;
 
-/// Makes attention use this unit, for a test or a benchmark; false where the processor lacks it. Not
-/// while attention runs on other threads.
+/// Makes attention use this unit, for a test or a benchmark; false where the processor lacks it.
+/// Not while attention runs on other threads.
 bool use_bf16_unit(bf16_unit) noexcept;
 
 } // namespace viva::kernels

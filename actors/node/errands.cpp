@@ -125,25 +125,28 @@ error errands::end_bringing(all::iterator at, const arrival& what) {
 error errands::end_fetching(all::iterator at, const arrival& what) {
   if (what.problem.code != errc::ok && !what.ours)
     return what.problem;
-  if (what.problem.code != errc::ok)
+  if (what.problem.code != errc::ok) {
     at->second.done = failed(at->second.order, what.problem);
-  else if (const auto bad = check(at->second.done); bad.code != errc::ok)
-    return bad;
+  } else if (const auto same = check(at->second.done); !same) {
+    at->second.done = failed(at->second.order, same.error()); // not read back: our disk, not theirs
+  } else if (same->code != errc::ok) {
+    return *same;
+  }
   hand_in(at);
   return {};
 }
 
 /// What was fetched must be what the lane wrote, read back from where it lies now.
-error errands::check(const work_receipts& done) const {
+expected<error> errands::check(const work_receipts& done) const {
   for (const auto& [receipt, took] : done.shards) {
     if (receipt.problem.code != errc::ok)
       continue;
     const auto is = output_checksum(x_site->work, x_site->place,
                                     x_site->work.shards[receipt.id.shard]);
     if (!is)
-      return is.error();
+      return tl::unexpected(is.error());
     if (*is != receipt.checksum)
-      return {errc::fault, "the bytes of shard " + std::to_string(receipt.id.shard)
+      return error{errc::fault, "the bytes of shard " + std::to_string(receipt.id.shard)
                              + " came other than its lane wrote them; check that machine's disk "
                                "and memory"};
   }

@@ -49,7 +49,7 @@ private:
   error end_fetching(all::iterator at, const arrival& what);
   void hand_in(all::iterator at);
   void let_go(all::iterator at);
-  error check(const work_receipts& done) const;
+  expected<error> check(const work_receipts& done) const;
 
   site_ptr x_site;
   std::shared_ptr<const freight> x_goods;

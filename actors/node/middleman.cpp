@@ -53,7 +53,7 @@ std::string keep(const std::filesystem::path& file, kept_files& in) {
   std::ifstream from(file, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(from), {}};
   supervision::descriptor copy{::memfd_create("viva-certificate", MFD_CLOEXEC)};
-  if (!copy
+  if (!from || bytes.empty() || !copy
       || ::write(copy.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
     return file.native();
   in.push_back(std::move(copy));

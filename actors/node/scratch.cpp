@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 using supervision::descriptor;
 
 constexpr std::uint64_t block_bytes = 64 << 10; // a multiple of every file system's
+constexpr std::uint64_t page_bytes = 4096;
 
 tl::unexpected<error> failed(const std::string& doing, const fs::path& what) {
   return tl::unexpected(system_error(doing, what, true));
@@ -58,9 +59,9 @@ expected<fs::path> default_folder() {
   return folder;
 }
 
-/// Held: its node lives.
-descriptor lock_of(const fs::path& node) {
-  descriptor lock{::open((node / "lock").c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
+/// Held: its node lives. `create` is O_CREAT where there may be none yet, else 0.
+descriptor lock_of(const fs::path& node, int create) {
+  descriptor lock{::open((node / "lock").c_str(), O_RDWR | create | O_NOFOLLOW | O_CLOEXEC, 0600)};
   if (lock && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
     return descriptor{-1};
   return lock;
@@ -74,15 +75,26 @@ std::string name_of_life() {
   return text;
 }
 
+/// node-<16 hexadecimal digits>-<digits>: the folder may hold others' things.
+bool is_of_a_node(const std::string& name) {
+  constexpr const char* hex = "0123456789abcdef";
+  constexpr const char* digits = "0123456789";
+  return name.size() > 22 && name.starts_with("node-") && name[21] == '-'
+         && name.substr(5, 16).find_first_not_of(hex) == name.npos
+         && name.substr(22).find_first_not_of(digits) == name.npos;
+}
+
 void remove_dead(const fs::path& folder) {
   std::error_code why;
   for (fs::directory_iterator at(folder, why), end; !why && at != end; at.increment(why)) {
     const auto name = at->path().filename().string();
     std::error_code ignored;
-    if (!name.starts_with("node-") || at->is_symlink(ignored))
+    if (!is_of_a_node(name) || at->is_symlink(ignored))
       continue;
-    if (const auto lock = lock_of(at->path()); lock)
+    if (const auto lock = lock_of(at->path(), 0); lock)
       fs::remove_all(at->path(), ignored);
+    else
+      ::rmdir(at->path().c_str()); // one killed before it had a lock has nothing else
   }
 }
 
@@ -117,6 +129,12 @@ expected<std::unique_ptr<scratch>> scratch::make(fs::path folder, const manifest
 
 scratch::~scratch() {
   std::error_code ignored;
+  // Lanes keep their files open until they get another job.
+  for (const auto& file : x_files) {
+    struct stat info {};
+    if (::fstat(file->get(), &info) == 0 && info.st_size > 0)
+      ::fallocate(file->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, info.st_size);
+  }
   fs::remove_all(x_folder, ignored);
 }
 
@@ -137,6 +155,8 @@ void scratch::let_go(const std::vector<byte_range>& ranges) {
   }
   for (const auto& each : merged(std::move(blocks)))
     x_held[each.file].each_gap(each.offset, each.bytes, [&](std::uint64_t at, std::uint64_t bytes) {
+      if (bytes < page_bytes)
+        return; // between rows that others hold, thousands of them; none has a page of its own
       // Where it fails, disk is taken until the job ends; nothing else is wrong.
       ::fallocate(x_files[each.file]->get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                   static_cast<off_t>(at), static_cast<off_t>(bytes));
@@ -164,7 +184,7 @@ expected<std::unique_ptr<scratch_root>> scratch_root::open(fs::path folder) {
   const auto own = folder / ("node-" + name_of_life() + "-" + std::to_string(roots++));
   if (::mkdir(own.c_str(), 0700) != 0)
     return failed("make", own);
-  auto lock = lock_of(own);
+  auto lock = lock_of(own, O_CREAT);
   if (!lock)
     return failed("lock", own);
   auto made = std::unique_ptr<scratch_root>(new scratch_root(own, std::move(lock)));

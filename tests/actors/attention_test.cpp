@@ -33,7 +33,12 @@ const std::vector<shape>& shapes() {
        .head_size = 32,
        .causal = true,
        .window = 5000},
-      {.heads = 3, .kv_heads = 3, .queries = sized(700, 200), .keys = sized(700, 200), .head_size = 64, .causal = true}};
+      {.heads = 3,
+       .kv_heads = 3,
+       .queries = sized(700, 200),
+       .keys = sized(700, 200),
+       .head_size = 64,
+       .causal = true}};
   return all;
 }
 

@@ -42,6 +42,20 @@ struct found_in {
   }
 };
 
+/// Bytes of disk behind files of the scratch folder that a process holds open under no name.
+std::uint64_t nameless_disk(pid_t pid, const fs::path& scratch) {
+  std::uint64_t disk = 0;
+  std::error_code gone;
+  for (const auto& fd : fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd", gone)) {
+    const auto name = fs::read_symlink(fd.path(), gone).string();
+    struct stat info {};
+    if (name.starts_with(scratch.string() + "/") && name.ends_with(" (deleted)")
+        && ::stat(fd.path().c_str(), &info) == 0)
+      disk += static_cast<std::uint64_t>(info.st_blocks) * 512;
+  }
+  return disk;
+}
+
 /// A node that may read nothing of this machine's.
 class far_node {
 public:
@@ -200,6 +214,8 @@ TEST_CASE("nodes without the files: a killed coordinator leaves nothing there, a
   CHECK(job.wait().code == 128 + SIGKILL);
   CHECK(gets_empty(a.scratch()));
   CHECK(gets_empty(b.scratch()));
+  for (auto* each : {&a, &b})
+    CHECK(comes_true([&] { return nameless_disk((*each)->pid(), each->scratch()) == 0; }));
   const auto done_before = durable(on.out("out"));
   const auto report = report_of(viva::tests::viva(apart(on.quantize("out", nodes))));
   CHECK(report["totals"]["shards_resumed"].get<std::size_t>() == done_before);
@@ -277,4 +293,22 @@ TEST_CASE("nodes without the files: a scratch folder that is none is refused at 
     {"node", "--listen", "127.0.0.1:0", "--scratch", "/proc/no/such/folder"});
   CHECK(node.code == 2);
   CHECK(node.err.find("--scratch") != std::string::npos);
+}
+
+TEST_CASE("nodes without the files: what others keep in the scratch folder stays there") {
+  const temporary_folder shared;
+  const auto put = [&](const std::string& name) {
+    fs::create_directories(fs::path(shared.path() / name).parent_path());
+    std::ofstream(shared.path() / name) << "x";
+  };
+  for (const auto* name : {"node-v20.11.0-linux-x64/bin", "node-/file", "node-0123456789abcdef-a/x",
+                           "node-0123456789abcdef-0/lock", "node-0123456789abcdef-0/job-1/source"})
+    put(name);
+  fs::create_directory(shared.path() / "node-0123456789abcdef-1"); // killed before it had a lock
+  far_node one({}, "127.0.0.1:0", shared.path().string());
+  for (const auto* name : {"node-v20.11.0-linux-x64/bin", "node-/file", "node-0123456789abcdef-a/x"})
+    CHECK(fs::exists(shared.path() / name));
+  CHECK_FALSE(fs::exists(shared.path() / "node-0123456789abcdef-0")); // of one that is dead
+  CHECK_FALSE(fs::exists(shared.path() / "node-0123456789abcdef-1"));
+  CHECK_FALSE(fs::exists(shared.path() / "node-v20.11.0-linux-x64/lock"));
 }

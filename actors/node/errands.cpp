@@ -112,7 +112,7 @@ error errands::end_bringing(all::iterator at, const arrival& what) {
     return what.problem;
   at->second.is = stage::there;
   if (at->second.dropped) {
-    let_go(at);
+    let_go(at); // its lane is gone, so nobody waits behind it
   } else if (what.problem.code != errc::ok) {
     at->second.done = failed(at->second.order, what.problem);
     hand_in(at);
@@ -154,8 +154,17 @@ expected<error> errands::check(const work_receipts& done) const {
 }
 
 void errands::hand_in(all::iterator at) {
-  x_say.deliver(at->second.lane, at->second.life, encode(at->second.done));
-  let_go(at);
+  at->second.is = stage::home;
+  const auto lane = at->second.lane, life = at->second.life;
+  for (auto next = x_all.begin(); next != x_all.end();) {
+    const auto each = next++;
+    if (each->second.lane != lane || each->second.life != life)
+      continue;
+    if (each->second.is != stage::home)
+      return;
+    x_say.deliver(lane, life, encode(each->second.done));
+    let_go(each);
+  }
 }
 
 void errands::let_go(all::iterator at) {

@@ -35,7 +35,7 @@ public:
   void drop(std::uint32_t lane, std::uint32_t life);
 
 private:
-  enum class stage : std::uint8_t { asked, bringing, there, fetching };
+  enum class stage : std::uint8_t { asked, bringing, there, fetching, home };
   struct errand {
     std::uint32_t lane = 0, life = 0;
     work_order order;
@@ -47,6 +47,7 @@ private:
 
   error end_bringing(all::iterator at, const arrival& what);
   error end_fetching(all::iterator at, const arrival& what);
+  /// Behind what its lane was given before: lanes answer in the order of their batches.
   void hand_in(all::iterator at);
   void let_go(all::iterator at);
   expected<error> check(const work_receipts& done) const;

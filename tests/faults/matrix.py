@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Faults of one machine, with real processes: `viva quantize` is killed, hung, filled up, and must not differ.
 
-  matrix.py VIVA CHECK_JOURNAL BAD_LUCK [--seeds N] [--seed FIRST] [--only TEXT] [--throughput] [--json FILE]
+  matrix.py VIVA CHECK_JOURNAL BAD_LUCK [--nodes] [--seeds N] [--seed FIRST] [--only TEXT] [--throughput] [--json FILE]
 
-Each seed puts in every fault of fault_rows.py (or those whose name holds TEXT), at a place or time that the seed picks.
+Each seed puts in every fault of fault_rows.py, or of node_rows.py with --nodes (or those whose name holds TEXT), at a place or time that the seed picks.
 Afterwards: the output equals that of an undisturbed job byte for byte, a journal that was left obeys the laws of the
 independent checker and its durable shards are not computed again, no lane outlives its program. Prints a table:
 
@@ -17,7 +17,7 @@ every 100 ms. The last line is "N passed, N failed". BAD_LUCK is the library tha
 """
 import argparse, json, pathlib, random, shutil, signal, statistics, subprocess, sys, tempfile
 
-from fault_rows import rows
+import fault_rows, node_rows
 from real_job import bench, broken, must, run, skipped
 
 
@@ -108,10 +108,12 @@ def main():
     ask.add_argument("--seeds", type=int, default=2)
     ask.add_argument("--seed", type=int, default=1)
     ask.add_argument("--only", default="")
+    ask.add_argument("--nodes", action="store_true")
     ask.add_argument("--throughput", action="store_true")
     ask.add_argument("--json", type=pathlib.Path)
     said = ask.parse_args()
     passed, failed, without, documents = 0, 0, set(), []
+    rows = (node_rows if said.nodes else fault_rows).rows
     build = pathlib.Path(__file__).resolve().parents[2] / "build" # some hundred MB: not where memory is the disk
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="viva-faults-", dir=build) as folder:

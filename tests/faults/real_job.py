@@ -59,9 +59,9 @@ class run:
     """One life of a job; collects its lanes, and what it said."""
 
     def __init__(self, bench, output, *more, shard="64KiB", source=None, env=None, kind="process", before=None,
-                 err=None):
-        self.command = [bench.viva, "quantize", source or bench.source, "-m", "nf4", "-o", output, "--isolation", kind,
-                        "--lanes", "2", "--shard-bytes", shard, "--json", "--log-level", "info", *map(str, more)]
+                 err=None, lanes=2, inside=()):
+        self.command = [*inside, bench.viva, "quantize", source or bench.source, "-m", "nf4", "-o", output, "--isolation", kind,
+                        "--lanes", lanes, "--shard-bytes", shard, "--json", "--log-level", "info", *map(str, more)]
         self.source, self.lanes = str(source or bench.source), set()
         self.out = tempfile.TemporaryFile("w+")
         self.err = err or tempfile.TemporaryFile("w+")
@@ -117,7 +117,7 @@ class run:
 
     def ends(self, *codes, seconds=120):
         code = self.finish(seconds)
-        must(code in codes, f"ended with {code}, not {codes}: {self.log[-600:]}")
+        must(code in codes, f"ended with {code}, not {codes}: {self.log[-600:]}{self.said[-600:]}")
         return code
 
     def report(self):
@@ -194,6 +194,13 @@ class bench:
         must(not any(each.exists() for each in left), "a job that is done left its journal or partial output")
         begun = re.search(r"^(\S+ \S+) info jobs: started", again.log, re.M)
         return max(0.0, seconds_of(begun[1]) - again.began) if begun else 0.0
+
+    def done_of(self, output):
+        """Shards that are durable."""
+        said = subprocess.run([self.viva, "status", output, "--json"], capture_output=True, text=True)
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return json.loads(said.stdout)["shards_durable"]
+        return 0
 
     def lost_in(self, output):
         said = subprocess.run([self.viva, "status", output, "--json"], capture_output=True, text=True)

@@ -306,7 +306,8 @@ TEST_CASE("nodes without the files: what others keep in the scratch folder stays
     put(name);
   fs::create_directory(shared.path() / "node-0123456789abcdef-1"); // killed before it had a lock
   far_node one({}, "127.0.0.1:0", shared.path().string());
-  for (const auto* name : {"node-v20.11.0-linux-x64/bin", "node-/file", "node-0123456789abcdef-a/x"})
+  for (const auto* name :
+       {"node-v20.11.0-linux-x64/bin", "node-/file", "node-0123456789abcdef-a/x"})
     CHECK(fs::exists(shared.path() / name));
   CHECK_FALSE(fs::exists(shared.path() / "node-0123456789abcdef-0")); // of one that is dead
   CHECK_FALSE(fs::exists(shared.path() / "node-0123456789abcdef-1"));

@@ -245,9 +245,10 @@ TEST_CASE("a child stuck in a handler is killed, then abandoned, and the others 
   release.count_down();
 }
 
-TEST_CASE("stop_supervisor past its deadline kills the whole tree and says so", "[threads]") {
-  caf::actor_system_config config;
-  caf::actor_system system{config};
+namespace {
+
+/// One that an exit does not end, and that has for ever to end by itself.
+child_spec deaf_child() {
   auto deaf = child_spec{.id = "deaf", .start = [](caf::event_based_actor* sup) {
                            return spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
                              self->set_exit_handler([](caf::exit_msg&) {});
@@ -255,7 +256,15 @@ TEST_CASE("stop_supervisor past its deadline kills the whole tree and says so", 
                            });
                          }};
   deaf.shutdown = shutdown_policy::infinity();
-  auto top = start_supervisor(system, {}, {deaf});
+  return deaf;
+}
+
+} // namespace
+
+TEST_CASE("stop_supervisor past its deadline kills the whole tree and says so", "[threads]") {
+  caf::actor_system_config config;
+  caf::actor_system system{config};
+  auto top = start_supervisor(system, {}, {deaf_child()});
   REQUIRE(top);
   CHECK(is(stop_supervisor(*top, 20ms), fault::timed_out));
 }
@@ -264,14 +273,7 @@ TEST_CASE("who waits for a supervisor that is killed is told, and nothing of it 
           "[threads]") {
   caf::actor_system_config config;
   caf::actor_system system{config};
-  auto deaf = child_spec{.id = "deaf", .start = [](caf::event_based_actor* sup) {
-                           return spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
-                             self->set_exit_handler([](caf::exit_msg&) {});
-                             return {[](int x) { return x; }};
-                           });
-                         }};
-  deaf.shutdown = shutdown_policy::infinity();
-  auto top = start_supervisor(system, {}, {deaf});
+  auto top = start_supervisor(system, {}, {deaf_child()});
   REQUIRE(top);
   caf::scoped_actor self{system};
   auto end = self->request(*top, 10s, stop{});

@@ -38,7 +38,8 @@ public:
       return;
     const auto raw = bytes(std::size_t{count} * sizeof(float));
     auto made = std::make_shared<std::vector<float>>(raw.size() / sizeof(float));
-    std::memcpy(made->data(), raw.data(), raw.size());
+    if (!raw.empty()) // memcpy takes no null
+      std::memcpy(made->data(), raw.data(), raw.size());
     numbers = std::move(made);
   }
 };

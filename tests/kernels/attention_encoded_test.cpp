@@ -5,9 +5,11 @@
 #include "tests/kernels/attention_problem.hpp"
 #include "tests/kernels/golden.hpp"
 #include "tests/kernels/targets.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 namespace viva::kernels::testing {
 
@@ -122,15 +124,9 @@ std::vector<shape> shapes_of(std::size_t head_size) {
            .window = 37}};
 }
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool instrumented = true;
-#else
-constexpr bool instrumented = false;
-#endif
-
 /// All, or where every access is checked and each costs ten seconds, one for each form of planes.
 std::vector<std::string_view> methods_walked() {
-  if (instrumented)
+  if (tests::sanitized)
     return {"q8_0", "int8", "fp8", "nf4"};
   std::vector<std::string_view> names;
   for (const auto& row : methods())
@@ -138,11 +134,17 @@ std::vector<std::string_view> methods_walked() {
   return names;
 }
 
+/// Shapes of each head size; where every access is checked, another one for each.
+constexpr std::size_t shapes_each = tests::sized(4, 1);
+
 /// Shapes that the method was taken for.
 std::size_t walk(const recipe& how, encoded_tensor (*layout)(const recipe&, const shape&)) {
-  std::size_t taken = 0;
-  for (const std::size_t head_size : {32, 40, 96, 256})
-    for (const auto& of : shapes_of(head_size)) {
+  std::size_t taken = 0, first = 0;
+  for (const std::size_t head_size : {32, 40, 96, 256}) {
+    const auto all = shapes_of(head_size);
+    const auto walked = std::span(all).subspan(first, shapes_each);
+    first += tests::sized(0, 1);
+    for (const auto& of : walked) {
       const auto lies = layout(how, of);
       if (!attention::check(of, lies))
         continue;
@@ -152,6 +154,7 @@ std::size_t walk(const recipe& how, encoded_tensor (*layout)(const recipe&, cons
       INFO(how.name() << ": " << describe(of));
       for_each_target([&] { require_decoded(made, k, v, 19); });
     }
+  }
   return taken;
 }
 
@@ -165,18 +168,18 @@ TEST_CASE("attention: over encoded k and v it has the bytes of attention over th
       taken += std::string(name) + " ";
   for (const char* name : {"q8_0 ", "int8 ", "fp8 ", "nf4 "})
     CHECK((" " + taken).find(std::string(" ") + name) != std::string::npos);
-  CHECK(walk(recipe_of("nf4", dtype::f32), packed) == 16); // blocks of 64 cross rows of 32, 40, 96
-  CHECK(walk(recipe_of("int8", dtype::f32), packed) == 16);
+  CHECK(walk(recipe_of("nf4", dtype::f32), packed) == 4 * shapes_each); // rows cut blocks
+  CHECK(walk(recipe_of("int8", dtype::f32), packed) == 4 * shapes_each);
 }
 
 TEST_CASE("attention: heads that share encoded rows are read where they lie", "[attention]") {
   std::size_t taken = 0;
   for (const auto name : methods_walked())
     taken += walk(recipe_of(name, dtype::bf16), beside) != 0 ? 1 : 0;
-  CHECK(taken >= (instrumented ? 4 : 10));
-  CHECK(walk(recipe_of("int8", dtype::f32), beside) == 16);
-  CHECK(walk(recipe_of("q8_0", dtype::f32), beside) == 12); // all but 40 columns
-  CHECK(walk(recipe_of("nf4", dtype::f32), beside) == 4); // 256 columns
+  CHECK(taken >= (tests::sized(10, 4)));
+  CHECK(walk(recipe_of("int8", dtype::f32), beside) == 4 * shapes_each);
+  CHECK(walk(recipe_of("q8_0", dtype::f32), beside) == 3 * shapes_each); // all but 40 columns
+  CHECK(walk(recipe_of("nf4", dtype::f32), beside) == shapes_each); // 256 columns
 }
 
 TEST_CASE("attention: over encoded k and v it is within the bound of their exact attention",

@@ -4,6 +4,7 @@
 #include "kernels/bf16_unit.hpp"
 #include "tests/kernels/attention_problem.hpp"
 #include "tests/kernels/targets.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include <cstring>
 #include <limits>
@@ -200,7 +201,7 @@ TEST_CASE("attention: parts over any split of the keys merge to the whole", "[at
 TEST_CASE("attention: random shapes are within the bound, whole and in two parts", "[attention]") {
   std::mt19937 random(2026);
   const auto below = [&](std::size_t limit) { return random() % limit; };
-  for (int round = 0; round < 60; ++round) {
+  for (std::size_t round = 0; round < tests::sized(60, 12); ++round) {
     const std::size_t kv_heads = 1 + below(2);
     const shape of{.batch = 1 + below(2),
                    .heads = kv_heads * (1 + below(3)),

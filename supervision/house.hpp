@@ -64,6 +64,7 @@ struct process::life : std::enable_shared_from_this<process::life> {
   process_events events{};
   channel link{};
   std::optional<pulse> heart{};
+  std::optional<pulse> unanswered{}; ///< Of a nursery: the page that it took without an answer.
   stream talk;  // readiness of link's socket, which link owns
   stream grave; // the pidfd
   boost::asio::steady_timer delay;
@@ -85,6 +86,8 @@ struct process::life : std::enable_shared_from_this<process::life> {
   /// not answer, so that they may not be given again.
   pid_t born(const gifts& with);
   pid_t bear(const gifts& with); ///< Of a nursery: as `born`.
+  void end_newborn();            ///< Of a nursery that is dead: of whom it did not tell.
+  caf::error hold(pid_t made);   ///< It is this one from now on.
   void hear();           // waits for frames
   void listen();         // takes all that are there
   void take(frame&& what);

@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace viva::supervision {
@@ -27,9 +28,17 @@ constexpr int answer_limit_ms = 100;     // it holds the guardian's thread; a fo
 // It has no heart: it sleeps until it is asked, and is found dead or deaf when it is.
 constexpr std::chrono::hours nursery_heartbeat_limit{24 * 365};
 
-/// A child of this process's parent, with all that this process has but its threads.
-pid_t fork_sibling() {
-  return static_cast<pid_t>(::syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0));
+/// A child of this process's parent, with all that this process has but its threads. Its number
+/// stands in `born` before it runs, so that its parent finds it there if this process dies first.
+pid_t fork_sibling(std::atomic<std::int32_t>& born) {
+  born.store(0); // the page is there: within a fork the system would not bring it for one who dies
+  return static_cast<pid_t>(
+    ::syscall(SYS_clone, CLONE_PARENT | CLONE_PARENT_SETTID | SIGCHLD, 0, &born, 0, 0));
+}
+
+/// The page as this process sees it.
+std::optional<pulse> look_into(const descriptor& page) {
+  return pulse::join(descriptor{::fcntl(page.get(), F_DUPFD_CLOEXEC, ward_pulse_fd + 1)});
 }
 
 /// The descriptor of a frame of this kind; nothing where another came, or none.
@@ -52,9 +61,10 @@ bool ward::nurse() {
       asked.send({frame_kind::goodbye, {}, {}});
     const auto talk = attached(first, take_channel);
     const auto page = talk ? attached(asked.receive(), take_page) : nullptr;
-    if (!page)
-      std::_Exit(0); // gone, told to leave, or spoken to in another language
-    const pid_t made = fork_sibling();
+    auto seen = page ? look_into(*page) : std::nullopt;
+    if (!seen)
+      std::_Exit(0); // gone, told to leave, spoken to in another language, or without memory
+    const pid_t made = fork_sibling(seen->page().born);
     if (made == 0) {
       ::setpgid(0, 0);
       asked.release();
@@ -84,7 +94,10 @@ pid_t process::life::born(const gifts& with) {
   }
   if (nursery->now != phase::ready || nursery->deaf || nursery->known.killed_for)
     return 0;
-  return nursery->bear(with);
+  const pid_t made = nursery->bear(with);
+  if (made < 0)
+    nursery->unanswered = std::move(heart);
+  return made;
 }
 
 /// Asks this nursery for a ward.
@@ -105,6 +118,25 @@ pid_t process::life::bear(const gifts& with) {
   }
   kill(fault::protocol, "a nursery that makes no ward");
   return given ? -1 : 0;
+}
+
+/// The one it forked and did not tell of is a child of ours: nobody knows it, and nobody else will
+/// bury it.
+void process::life::end_newborn() {
+  const pid_t left = unanswered->page().born.load();
+  siginfo_t info{};
+  const bool ours = left > 0
+                    && ::waitid(P_PID, static_cast<id_t>(left), &info, WEXITED | WNOHANG | WNOWAIT)
+                         == 0; // a host that reaps all children may have had it
+  if (!ours)
+    return;
+  auto newborn = std::make_shared<life>(home, process_options{});
+  if (newborn->hold(left))
+    return;
+  newborn->heart = std::move(unanswered);
+  newborn->kill(fault::shutdown, {});
+  home->lives.insert(newborn);
+  newborn->watch_for_end();
 }
 
 } // namespace viva::supervision

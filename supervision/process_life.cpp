@@ -95,6 +95,15 @@ caf::error process::life::spawn() {
     if (const int reason
         = spawn_plan{given.talk->get(), given.page->get()}.run(made, options.command))
       return cannot_start(options.command.front(), reason);
+  if (auto why = hold(made))
+    return why;
+  link = std::move(ends->first);
+  ::fcntl(link.native(), F_SETFL, O_NONBLOCK);
+  talk.assign(link.native());
+  return {};
+}
+
+caf::error process::life::hold(pid_t made) {
   const int pidfd = pidfd_of(made);
   if (pidfd < 0) {
     const int reason = errno;
@@ -103,9 +112,6 @@ caf::error process::life::spawn() {
     return cannot_start("no pidfd", reason);
   }
   grave.assign(pidfd);
-  link = std::move(ends->first);
-  ::fcntl(link.native(), F_SETFL, O_NONBLOCK);
-  talk.assign(link.native());
   pid = made;
   return {};
 }
@@ -268,6 +274,8 @@ void process::life::reap() {
   heart.reset();
   outbox.clear();
   finish({judge_death(status, known), mark});
+  if (unanswered)
+    end_newborn();
   home->bury(shared_from_this());
 }
 

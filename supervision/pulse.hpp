@@ -6,6 +6,7 @@
 //   beats      counted up by a thread that does nothing else: the process runs
 //   progress   counted up by the work itself: the work moves
 //   mark       what it works on at this moment, a number that its owners understand
+//   born       the number of a ward that a nursery forks, written by the system within the fork
 //   words      its last words, read after its end only
 
 #include "supervision/descriptor.hpp"
@@ -20,9 +21,11 @@ namespace viva::supervision {
 
 struct pulse_page {
   std::atomic<std::uint64_t> beats{0}, progress{0}, mark{0};
+  std::atomic<std::int32_t> born{0};
   char words[512]{};
 };
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free, "shared between processes");
+static_assert(sizeof(std::atomic<std::int32_t>) == sizeof(std::int32_t), "the system writes it");
 
 class pulse {
 public:

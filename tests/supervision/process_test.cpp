@@ -304,6 +304,28 @@ TEST_CASE("process: wards are forked from a nursery, and spawned while there is 
   CHECK(of_nursery().empty());
 }
 
+TEST_CASE("process: a nursery that dies between a fork and its answer leaves nobody behind") {
+  auto options = ward_options();
+  options.nursery = {VIVA_TEST_WARD, "nursery", "dies"};
+  if (GENERATE(false, true)) // else the newborn ends by itself, and is to be buried
+    options.nursery.push_back("deaf");
+  guardian keeper;
+  std::set<pid_t> seen;
+  for (int i = 0; i < 1000 && seen.size() < 4; ++i) {
+    witness who{keeper.start(options)};
+    REQUIRE(who.ready()); // the system made another where the nursery died
+    seen.merge(of_nursery());
+    who.order("exit 3");
+    CHECK(to_text(who.end().reason) == "exit_code: exit 3");
+  }
+  REQUIRE(seen.size() >= 4); // three died
+  const auto left = [] { return holdings::now().children; };
+  for (const auto until = std::chrono::steady_clock::now() + 10s;
+       left() > 1 && std::chrono::steady_clock::now() < until;)
+    std::this_thread::yield();
+  CHECK(left() <= 1); // the nursery that lives
+}
+
 TEST_CASE("process: where the nursery is none, wards are spawned all the same") {
   guardian keeper;
   auto options = ward_options();

@@ -1,4 +1,6 @@
 // A ward that does as a test tells it: `viva_test_ward MODE`, then one order a frame.
+// `viva_test_ward nursery dies`: a nursery that is killed behind each fork, before it can answer;
+// with `dies deaf` the one it forked never gets to know of its guardian.
 
 #include "supervision/ward.hpp"
 
@@ -9,6 +11,8 @@
 #include <stdexcept>
 
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 using namespace viva::supervision;
 
@@ -85,9 +89,24 @@ void obey(ward& me, const std::string& order) {
     throw std::bad_alloc();
 }
 
+bool dies_forking = false, deaf_when_born = false;
+
 } // namespace
 
+// The linker puts this in for `syscall`.
+extern "C" long __real_syscall(long, long, long, long, long, long, long);
+extern "C" long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
+  const long result = __real_syscall(number, a, b, c, d, e, f);
+  if (number == SYS_clone && dies_forking && result > 0)
+    ::raise(SIGKILL);
+  if (number == SYS_clone && deaf_when_born && result == 0)
+    wait_for_ever();
+  return result;
+}
+
 int main(int count, char** words) {
+  dies_forking = count > 2 && words[2] == std::string("dies");
+  deaf_when_born = count > 3 && words[3] == std::string("deaf");
   if (count > 1 && words[1] == std::string("nursery") && !ward::nurse())
     return 2;
   auto me = ward::enter();

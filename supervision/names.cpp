@@ -2,15 +2,17 @@
 
 #include <caf/actor_cast.hpp>
 
+#include <utility>
+
 namespace viva::supervision {
 
-caf::error names::put(const std::string& name, const caf::actor& who) {
+caf::error names::put(std::string name, const caf::actor& who) {
   std::lock_guard lock{x_guard};
-  auto [slot, fresh] = x_owners.try_emplace(name, who.address());
+  auto [slot, fresh] = x_owners.try_emplace(std::move(name), who.address());
   if (fresh || slot->second == who.address())
     return {};
   if (caf::actor_cast<caf::actor>(slot->second))
-    return make_error(fault::name_taken, name);
+    return make_error(fault::name_taken, slot->first);
   slot->second = who.address(); // its owner is gone without a word
   return {};
 }

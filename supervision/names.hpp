@@ -6,6 +6,7 @@
 // Here a taken name is refused, a name goes when its owner ends (before the restart that reuses
 // it), and a handle is never kept alive by its name.
 
+#include "supervision/flat_table.hpp"
 #include "supervision/reason.hpp"
 
 #include <caf/actor.hpp>
@@ -14,14 +15,13 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 namespace viva::supervision {
 
 class names {
 public:
   /// `fault::name_taken` if another living actor has it.
-  caf::error put(const std::string& name, const caf::actor& who);
+  caf::error put(std::string name, const caf::actor& who);
 
   /// Frees the name if `who` still owns it.
   void erase(const std::string& name, const caf::actor_addr& who);
@@ -33,7 +33,7 @@ public:
 
 private:
   mutable std::mutex x_guard;
-  std::unordered_map<std::string, caf::actor_addr> x_owners;
+  flat_table<std::string, caf::actor_addr> x_owners;
 };
 
 } // namespace viva::supervision

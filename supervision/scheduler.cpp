@@ -131,6 +131,13 @@ public:
     return job;
   }
 
+  // Without a logger of its own the thread tells nobody of the actors that it resumes and wakes:
+  // else the library looks each of them up, under a lock. A spawn gives the thread one.
+  template <class Worker>
+  void before_resume(Worker*, caf::resumable*) {
+    caf::logger::set_current_actor_system(nullptr);
+  }
+
   template <class Worker, class F>
   void foreach_resumable(Worker*, F) {
   }

@@ -154,7 +154,7 @@ bool supervisor_actor::stops_done() {
   }
   for (; e.stopped < e.stops.size(); ++e.stopped) {
     const auto id = e.stops[e.stopped];
-    const auto who = x_children.find(id);
+    const auto who = place_of(id);
     if (who == x_children.end())
       continue; // stopped, and temporary
     if (who->second.state() == life::stopping || begin_stop(id, who->second, true))
@@ -171,7 +171,7 @@ bool supervisor_actor::plan_starts() {
   auto& e = x_episode;
   if (!e.starts.empty())
     return true;
-  const auto culprit = x_children.find(e.culprit);
+  const auto culprit = place_of(e.culprit);
   if (e.delay.count() > 0) {
     e.what = episode::kind::none;
     enter(culprit->second, life::restarting);
@@ -194,7 +194,7 @@ supervisor_actor::step supervisor_actor::starts_done() {
   auto& e = x_episode;
   while (e.begun < e.starts.size()) {
     const auto id = e.starts[e.begun];
-    const auto who = x_children.find(id);
+    const auto who = place_of(id);
     if (who == x_children.end() || who->second.state() == life::up || who->second.dead) {
       ++e.begun;
       continue;
@@ -217,12 +217,12 @@ void supervisor_actor::finish_episode() {
       return booted({});
     case episode::kind::start_one: {
       started result;
-      if (auto who = x_children.find(e.starts.front()); who != x_children.end())
+      if (auto who = place_of(e.starts.front()); who != x_children.end())
         result = {who->second.who, std::exchange(who->second.info, {})};
       return answer.deliver(std::move(result));
     }
     case episode::kind::stop_one: {
-      auto who = x_children.find(e.stops.front());
+      auto who = place_of(e.stops.front());
       who->second.wanted = false;
       if (simple() || who->second.spec->restart == temporary)
         erase(who);
@@ -256,7 +256,7 @@ void supervisor_actor::on_down(caf::down_msg& down) {
   if (found == x_by_address.end())
     return; // not a child, or one given up earlier
   const auto id = found->second;
-  const auto place = x_children.find(id);
+  const auto place = place_of(id);
   auto& who = place->second;
   const auto state = who.state();
   const bool was_told = state == life::stopping;
@@ -290,7 +290,7 @@ void supervisor_actor::on_down(caf::down_msg& down) {
 }
 
 void supervisor_actor::decide(serial id) {
-  const auto place = x_children.find(id);
+  const auto place = place_of(id);
   if (place == x_children.end() || !std::exchange(place->second.dead, false))
     return; // a group restart or an operator was faster
   auto& who = place->second;
@@ -358,7 +358,7 @@ void supervisor_actor::begin_restart(serial culprit, milliseconds delay) {
 }
 
 void supervisor_actor::try_again(serial id) {
-  const auto who = x_children.find(id);
+  const auto who = place_of(id);
   if (who == x_children.end() || who->second.state() != life::restarting)
     return; // stopped by hand meanwhile
   if (x_episode.starts_first()) // it goes on where it waits

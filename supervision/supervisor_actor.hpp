@@ -16,7 +16,6 @@
 #include <map>
 #include <optional>
 #include <random>
-#include <unordered_map>
 
 namespace viva::supervision {
 
@@ -62,6 +61,7 @@ private:
   void drop_or_keep(table::iterator who);
 
   // supervisor_children.cpp: one child
+  table::iterator place_of(serial id); ///< The end where it is gone.
   child& insert(std::shared_ptr<const child_spec> spec, caf::message args, serial& id);
   table::iterator erase(table::iterator who);
   void enter(child& who, life state);
@@ -128,8 +128,8 @@ private:
   std::minstd_rand x_random;
   table x_children;
   serial x_last_serial = 0;
-  std::unordered_map<std::string, serial> x_ids;                             // not under simple
-  std::unordered_map<const caf::actor_control_block*, serial> x_by_address; // those with a handle
+  flat_table<std::string_view, serial> x_ids; // keys are in the specs; not under simple
+  flat_table<const caf::actor_control_block*, serial> x_by_address; // those with a handle
   std::shared_ptr<const child_spec> x_template;                              // simple only
   std::size_t x_supervisors = 0; // children of type supervisor
   std::size_t x_stopping = 0;    // children told to stop and not down yet

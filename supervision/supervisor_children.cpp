@@ -12,10 +12,18 @@ child& supervisor_actor::insert(std::shared_ptr<const child_spec> spec, caf::mes
   else
     x_ids.emplace(spec->id, id);
   who.entry = &x_page->insert(id, std::move(entry));
-  who.spec = std::move(spec);
+  who.spec = std::move(spec); // with the key
   who.args = std::move(args);
   x_supervisors += who.spec->type == child_type::supervisor;
   return who;
+}
+
+// Most often the newest, which needs no walk down a tree of 100,000.
+supervisor_actor::table::iterator supervisor_actor::place_of(serial id) {
+  if (x_children.empty())
+    return x_children.end();
+  const auto newest = std::prev(x_children.end());
+  return newest->first == id ? newest : x_children.find(id);
 }
 
 supervisor_actor::table::iterator supervisor_actor::erase(table::iterator who) {
@@ -82,7 +90,7 @@ supervisor_actor::step supervisor_actor::adopt(serial id, child& who, caf::actor
     set_deadline(id, who, alarm::start_timeout, who.spec->start_timeout);
   // An answer may come late, after a refusal or another start: then its generation is an old one.
   const auto current = [this, id, generation = who.generation]() -> child* {
-    const auto found = x_children.find(id);
+    const auto found = place_of(id);
     const bool same = found != x_children.end() && found->second.generation == generation
                       && found->second.state() == life::starting && !found->second.start_error;
     return same ? &found->second : nullptr;
@@ -153,7 +161,7 @@ void supervisor_actor::refused(serial id, child& who, caf::error why) {
 
 void supervisor_actor::ignored(serial id) {
   ++x_episode.begun;
-  const auto who = x_children.find(id);
+  const auto who = place_of(id);
   if (simple() || who->second.spec->restart == temporary)
     erase(who);
   else
@@ -161,7 +169,7 @@ void supervisor_actor::ignored(serial id) {
 }
 
 void supervisor_actor::start_failed(serial id, caf::error why) {
-  const auto place = x_children.find(id);
+  const auto place = place_of(id);
   auto& who = place->second;
   who.start_error = {};
   if (is(why, fault::ignored))
@@ -266,7 +274,7 @@ void supervisor_actor::abandon(serial id, child& who) {
     return start_failed(id, std::move(who.start_error));
   --x_stopping;
   if (x_episode.what == episode::kind::restart && who.spec->restart == temporary)
-    erase(x_children.find(id));
+    erase(place_of(id));
 }
 
 void supervisor_actor::forget_handle(child& who) {
@@ -317,7 +325,7 @@ void supervisor_actor::on_timer() {
   const auto now = clock().now();
   while (!x_deadlines.empty() && x_deadlines.begin()->first <= now) {
     const auto due = x_deadlines.begin()->second;
-    if (const auto who = x_children.find(due.whose); who != x_children.end())
+    if (const auto who = place_of(due.whose); who != x_children.end())
       clear_deadline(who->second);
     else
       x_deadlines.erase(x_deadlines.begin());

@@ -28,7 +28,7 @@ caf::behavior supervisor_actor::orders() {
     [this](delete_child& order) { return accept(std::move(order)); },
     [this](change& order) { return accept(std::move(order)); },
     [this](retry_now again) {
-      const auto who = x_children.find(again.whose);
+      const auto who = place_of(again.whose);
       if (who != x_children.end() && who->second.generation == again.generation)
         try_again(again.whose);
       proceed();
@@ -186,7 +186,7 @@ void supervisor_actor::execute(terminate_instance& order, caf::response_promise 
 
 void supervisor_actor::execute(delete_child& order, caf::response_promise answer) {
   if (const auto id = find_stopped(order.id, answer)) {
-    erase(x_children.find(*id));
+    erase(place_of(*id));
     answer.deliver(caf::unit);
   }
 }
@@ -221,7 +221,9 @@ void supervisor_actor::execute(change& order, caf::response_promise answer) {
     } else if (auto* known = find(shared->id, id)) {
       x_supervisors -= known->spec->type == child_type::supervisor;
       x_supervisors += shared->type == child_type::supervisor;
+      x_ids.erase(known->spec->id);
       known->spec = std::move(shared);
+      x_ids.emplace(known->spec->id, id); // the key of the old spec goes with it
     } else {
       insert(std::move(shared), {}, id).wanted = false;
     }

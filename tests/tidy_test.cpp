@@ -79,6 +79,7 @@ constexpr file_law exceptions[] = {
     {"supervision/policy", "caf", false}, {"supervision/policy", "spdlog", false},
     {"actors/plan", "caf", false},        {"actors/ledger", "caf", false},
     {"actors/job.hpp", "caf", false},     {"supervision/house", "boost", true},
+    {"supervision/flat_table", "boost", true},
     {"actors/job_policy", "caf", false},  {"actors/findings", "caf", false},
     {"actors/journal_", "caf", false},    {"actors/disk", "caf", false},
     {"actors/node/bulk", "boost", true},  {"actors/http", "boost", true},

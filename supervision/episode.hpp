@@ -64,6 +64,10 @@ struct episode {
   bool starts_first() const noexcept {
     return what == kind::boot || what == kind::start_one;
   }
+  /// Whether it waits for the next attempt of that child, whose first start failed.
+  bool awaits(serial id) const noexcept {
+    return starts_first() && begun < starts.size() && starts[begun] == id;
+  }
 };
 
 struct retry_now {

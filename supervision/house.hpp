@@ -30,7 +30,8 @@ struct guardian::house {
   std::set<std::shared_ptr<process::life>> lives; // from spawn to burial
   std::map<std::vector<std::string>, std::shared_ptr<process::life>> nurseries; // by command
   time_point last_tick{};
-  std::uint64_t oom_kills_seen = 0;
+  time_point oom_counted{};
+  std::uint64_t oom_kills_before = 0, oom_kills_lately = 0; // one and two looks ago
   bool ticking = false, closing = false;
   std::atomic<bool> shut{false}; // nobody runs what is posted any more
   std::thread thread;
@@ -42,6 +43,7 @@ struct guardian::house {
   }
 
   void tick();
+  void count_oom_kills(time_point at);
   void close();
   void bury(const std::shared_ptr<process::life>& who);
 };

@@ -12,6 +12,7 @@ namespace {
 constexpr milliseconds tick_every{50};
 // A clock this late was stopped with us: what wards did meanwhile nobody saw.
 constexpr milliseconds tick_late{1'000};
+constexpr milliseconds oom_look_every{1'000};
 constexpr milliseconds close_limit{10'000};
 // A spawn holds the guardian's thread for a millisecond: first the one that was taken gets to work.
 constexpr milliseconds spare_delay{5};
@@ -30,6 +31,8 @@ void guardian::house::tick() {
     return;
   const auto at = now_is();
   const bool slept = last_tick != time_point{} && at - last_tick > tick_late;
+  if (at - oom_counted > oom_look_every)
+    count_oom_kills(at);
   last_tick = at;
   for (const auto& each : std::set{lives})
     slept ? each->forgive(at) : each->check(at);
@@ -38,6 +41,14 @@ void guardian::house::tick() {
     if (!stopped)
       tick();
   });
+}
+
+// A death is laid to a kill for memory of the last two looks' time, not to any before.
+void guardian::house::count_oom_kills(time_point at) {
+  const bool first = last_tick == time_point{};
+  oom_counted = at;
+  oom_kills_before = first ? oom_kills() : oom_kills_lately;
+  oom_kills_lately = first ? oom_kills_before : oom_kills();
 }
 
 void guardian::house::close() {
@@ -64,7 +75,6 @@ void guardian::house::bury(const std::shared_ptr<process::life>& who) {
 }
 
 guardian::guardian() : x_house(std::make_shared<house>()) {
-  x_house->oom_kills_seen = oom_kills();
   // Signals are for the threads of whoever embeds us.
   sigset_t all, before;
   sigfillset(&all);
@@ -77,6 +87,8 @@ guardian::~guardian() {
   x_house->run([keep = x_house.get()] { keep->close(); });
   x_house->thread.join();
   x_house->shut = true;
+  for (const auto& each : x_house->lives) // their sockets belong to `link`
+    each->talk.release();
   x_house->lives.clear();
   x_house->nurseries.clear();
 }

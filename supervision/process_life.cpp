@@ -261,11 +261,8 @@ void process::life::reap() {
   // A host that reaps all children took the status; what is left to know is that it ended.
   const exit_status status = mine ? exit_status{info.si_code == CLD_EXITED, info.si_status}
                                   : exit_status{false, SIGKILL};
-  if (!status.exited && status.number == SIGKILL) {
-    const auto kills = oom_kills();
-    known.memory_was_short = kills > home->oom_kills_seen;
-    home->oom_kills_seen = kills;
-  }
+  if (!status.exited && status.number == SIGKILL)
+    known.memory_was_short = oom_kills() > home->oom_kills_before;
   const auto mark = heart->page().mark.load();
   boost::system::error_code ignored;
   talk.release();

@@ -126,17 +126,27 @@ report_counts reporter::counts() const {
   return x_counts;
 }
 
+void reporter::tell_kept() {
+  const auto all = std::exchange(x_burst, 0);
+  if (all > x_options.burst_max)
+    x_options.log->warn("{} reports kept from the log within one second",
+                        all - x_options.burst_max);
+}
+
+void reporter::tell_dropped(const report_counts& counts, std::uint64_t& told) {
+  const auto dropped = counts.dropped - std::exchange(told, counts.dropped);
+  if (dropped > 0)
+    x_options.log->warn("{} reports dropped: who reads the log is too slow", dropped);
+}
+
 void reporter::write(const report& what, report_counts& counts) {
   const auto level = level_of(what);
   if (!x_options.log->should_log(level))
     return;
   const auto now = std::chrono::steady_clock::now();
   if (now - x_burst_began >= std::chrono::seconds{1}) {
-    if (x_burst > x_options.burst_max)
-      x_options.log->warn("{} reports kept from the log within one second",
-                          x_burst - x_options.burst_max);
+    tell_kept();
     x_burst_began = now;
-    x_burst = 0;
   }
   if (++x_burst > x_options.burst_max) {
     ++counts.suppressed;
@@ -161,10 +171,9 @@ void reporter::run() {
     }
     batch.swap(x_waiting);
     const auto listeners = x_listeners;
-    const auto dropped = x_counts.dropped - std::exchange(dropped_told, x_counts.dropped);
+    const auto counts = x_counts;
     lock.unlock();
-    if (dropped > 0)
-      x_options.log->warn("{} reports dropped: who reads the log is too slow", dropped);
+    tell_dropped(counts, dropped_told);
     report_counts written;
     for (const auto& what : batch) {
       write(what, written);
@@ -181,6 +190,8 @@ void reporter::run() {
     if (!x_closing && x_hurry == 0)
       x_wake.wait_for(lock, rest_between_batches, [this] { return x_closing || x_hurry > 0; });
   }
+  tell_kept();
+  tell_dropped(x_counts, dropped_told);
 }
 
 } // namespace viva::supervision

@@ -90,6 +90,8 @@ public:
 private:
   void run();
   void write(const report& what, report_counts& counts);
+  void tell_kept(); ///< How many of the last second's are not in the log.
+  void tell_dropped(const report_counts& counts, std::uint64_t& told);
 
   reporter_options x_options;
   mutable std::mutex x_guard;

@@ -25,7 +25,9 @@ class mailbox_gauge {
 public:
   virtual ~mailbox_gauge() = default;
   std::uint64_t depth() const noexcept {
-    return x_in.load(std::memory_order_relaxed) - x_out.load(std::memory_order_relaxed);
+    const auto out = x_out.load(std::memory_order_acquire); // first: what is in then is more
+    const auto in = x_in.load(std::memory_order_relaxed);
+    return in > out ? in - out : 0;
   }
 
 protected:
@@ -48,7 +50,7 @@ public:
   caf::invoke_message_result consume(caf::mailbox_element& what) override {
     const auto result = Base::consume(what);
     if (result != caf::invoke_message_result::skipped)
-      x_out.store(x_out.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      x_out.store(x_out.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     return result;
   }
 };

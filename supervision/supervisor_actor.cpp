@@ -294,13 +294,9 @@ void supervisor_actor::decide(serial id) {
   if (place == x_children.end() || !std::exchange(place->second.dead, false))
     return; // a group restart or an operator was faster
   auto& who = place->second;
-  const auto& reason = who.entry->last_reason;
-  const auto how = ending_of(reason);
-  if (who.spec->restart == permanent || how == ending::abnormal) {
-    if (is(reason, fault::exception))
-      post(report_kind::crash, report_context::child_terminated, &who, reason);
-    post(report_kind::supervisor, report_context::child_terminated, &who, reason);
-  }
+  const auto how = ending_of(who.entry->last_reason);
+  if (who.spec->restart == permanent || how == ending::abnormal)
+    tell_end(who, report_context::child_terminated);
   if (judge(who.spec->restart, how) == verdict::restart)
     restart(id, who);
   else
@@ -361,7 +357,7 @@ void supervisor_actor::try_again(serial id) {
   const auto who = place_of(id);
   if (who == x_children.end() || who->second.state() != life::restarting)
     return; // stopped by hand meanwhile
-  if (x_episode.starts_first()) // it goes on where it waits
+  if (x_episode.awaits(id)) // it goes on where it waits
     return enter(who->second, life::down);
   if (idle())
     begin_restart(id, milliseconds{0});

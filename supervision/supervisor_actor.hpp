@@ -69,6 +69,7 @@ private:
   step adopt(serial id, child& who, caf::actor handle, bool is_up);
   void now_up(child& who);
   void tell_down(child& who, const caf::error& reason);
+  void tell_end(const child& who, report_context context) const;
   void ignored(serial id);
   void refused(serial id, child& who, caf::error why);
   void start_failed(serial id, caf::error why);

@@ -153,6 +153,13 @@ void supervisor_actor::tell_down(child& who, const caf::error& reason) {
   }
 }
 
+void supervisor_actor::tell_end(const child& who, report_context context) const {
+  const auto& reason = who.entry->last_reason;
+  if (is(reason, fault::exception))
+    post(report_kind::crash, context, &who, reason);
+  post(report_kind::supervisor, context, &who, reason);
+}
+
 // A child whose start came to nothing is killed; its down message then fails the start.
 void supervisor_actor::refused(serial id, child& who, caf::error why) {
   who.start_error = std::move(why);
@@ -230,7 +237,12 @@ bool supervisor_actor::starts_again(serial id, child& who, const caf::error& why
 // False: there is nothing to wait for.
 bool supervisor_actor::begin_stop(serial id, child& who, bool own_deadline) {
   if (!who.who) {
-    who.dead = false;
+    if (std::exchange(who.dead, false)) { // it ended by itself, and nobody had decided yet
+      const auto how = ending_of(who.entry->last_reason);
+      if (how == ending::abnormal)
+        tell_end(who, report_context::shutdown_error);
+      who.wanted = judge(who.spec->restart, how) == verdict::restart;
+    }
     if (who.state() == life::restarting) {
       clear_deadline(who);
       enter(who, life::down);

@@ -1,5 +1,6 @@
 #include "supervision/supervisor_actor.hpp"
 
+#include <algorithm>
 #include <ranges>
 
 namespace viva::supervision {
@@ -177,6 +178,12 @@ void supervisor_actor::execute(terminate_instance& order, caf::response_promise 
   const auto known = x_by_address.find(caf::actor_cast<caf::actor_control_block*>(order.who));
   if (known != x_by_address.end())
     return begin_stop_one(known->second, std::move(answer));
+  // One that waits for its next attempt has no handle: it is known by its last one's number.
+  const auto waits = std::ranges::find_if(x_children, [&](const auto& each) {
+    return each.second.state() == life::restarting && each.second.last_pid == order.who->id();
+  });
+  if (waits != x_children.end())
+    return begin_stop_one(waits->first, std::move(answer));
   const bool gone = caf::actor_cast<caf::abstract_actor*>(order.who)->getf(
     caf::abstract_actor::is_terminated_flag);
   if (gone)
@@ -216,6 +223,7 @@ void supervisor_actor::execute(change& order, caf::response_promise answer) {
     serial id = 0;
     if (simple()) {
       x_template = shared;
+      x_supervisors = shared->type == child_type::supervisor ? x_children.size() : 0;
       for (auto& [number, who] : x_children)
         who.spec = shared;
     } else if (auto* known = find(shared->id, id)) {

@@ -222,6 +222,53 @@ TEST_CASE("S-33: while a child waits for its next attempt the orders know it", "
   CHECK(w.ask(delete_child{"x"}));
 }
 
+TEST_CASE("S-33: an instance that waits for its next attempt can be terminated", "[intensity]") {
+  world w;
+  auto attempts = std::make_shared<int>(0);
+  w.rise({.how = strategy::simple_one_for_one, .intensity = 1000, .backoff = {10s, 10s, 60s}},
+         {once("x", w, attempts)});
+  const auto x = w.ask<started>(start_instance{});
+  REQUIRE(x);
+  caf::anon_send(x->who, throw_now{"boom"});
+  w.settle();
+  REQUIRE(w.count().specs == 1);
+  const auto before = *attempts;
+  CHECK(w.ask(terminate_instance{x->who})); // cancels
+  w.pass(1h);
+  CHECK(*attempts == before);
+  CHECK(w.all().empty());
+}
+
+TEST_CASE("S-31: a child whose time comes while another one is being started comes back",
+          "[intensity]") {
+  world w;
+  auto handle = std::make_shared<caf::actor>();
+  const child_spec late{.id = "late", .start = [=](auto* sup) -> start_result {
+                          *handle = spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
+                            auto answer = std::make_shared<caf::response_promise>();
+                            return {[=](await_up) { return *answer = self->make_response_promise(); },
+                                    [=](bool) { answer->deliver(caf::unit); }};
+                          });
+                          return starting(*handle);
+                        }};
+  auto attempts = std::make_shared<int>(0);
+  auto x = once("x", w, attempts);
+  x.start = [=, again = once("x", w, std::make_shared<int>(0)).start, fails = x.start](
+              auto* sup, const caf::message& args) {
+    return *attempts < 2 ? fails(sup, args) : again(sup, args); // the second attempt fails
+  };
+  w.rise({.intensity = 1000, .backoff = {10s, 10s, 60s}}, {x});
+  w.crash("x");
+  REQUIRE(w.state("x") == life::restarting);
+  caf::anon_send(w.top, start_child{late});
+  w.settle();
+  w.pass(20s); // x's time came, and late is not up yet
+  caf::anon_send(*handle, true);
+  w.settle();
+  CHECK(w.state("late") == life::up);
+  CHECK(w.state("x") == life::up);
+}
+
 TEST_CASE("S-34: count_children leaves out those being retried", "[intensity]") {
   world w;
   auto attempts = std::make_shared<int>(0);

@@ -210,6 +210,23 @@ TEST_CASE("S-24: a group restart leaves alone who had ended as allowed or was st
   CHECK(w.state("stopped") == life::down);
 }
 
+TEST_CASE("S-24: so it does with one that ends as allowed while the group restarts", "[restart]") {
+  world w;
+  auto slow = member("slow", w.book);
+  slow.shutdown = shutdown_policy::after(100ms);
+  w.rise({.how = strategy::one_for_all},
+         {member("a", w.book), member("ends", w.book, transient), slow});
+  const auto ends = w.child("ends");
+  caf::anon_send(w.child("slow"), be_deaf{});
+  w.crash("a"); // waits for slow, which is stopped first
+  w.end(ends, {});
+  w.told();
+  w.pass(100ms);
+  CHECK(w.state("a") == life::up);
+  CHECK(w.state("slow") == life::up);
+  CHECK(w.state("ends") == life::down);
+}
+
 TEST_CASE("S-24: under otp_compat a group restart revives them", "[restart]") {
   world w;
   w.rise(otp_compat({.how = strategy::one_for_all}),

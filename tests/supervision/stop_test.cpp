@@ -165,6 +165,38 @@ TEST_CASE("S-42: a child that answers shutdown with another reason is reported",
   }
 }
 
+TEST_CASE("S-42: a child that crashes while others are stopped is reported with its words",
+          "[stop]") {
+  for (const bool ends : {true, false}) {
+    auto reports = std::make_shared<reporter>(
+      reporter_options{.log = std::make_shared<spdlog::logger>("quiet")});
+    std::vector<report> heard;
+    reports->subscribe([&](const report& what) { heard.push_back(what); });
+    world w;
+    auto deaf = member("deaf", w.book);
+    deaf.shutdown = shutdown_policy::after(100ms);
+    w.rise({.how = strategy::one_for_all, .reports = reports},
+           {member("a", w.book), member("b", w.book), deaf});
+    const auto b = w.child("b");
+    caf::anon_send(w.child("deaf"), be_deaf{});
+    if (ends)
+      caf::anon_send(w.top, stop{});
+    else
+      caf::anon_send(w.child("a"), throw_now{"first"});
+    w.settle(); // deaf is being stopped, b is not yet told
+    caf::anon_send(b, throw_now{"odd"});
+    w.settle();
+    w.pass(100ms);
+    CHECK(w.ended.has_value() == ends);
+    reports->flush();
+    const auto told = std::ranges::count_if(heard, [](const report& what) {
+      return what.context == report_context::shutdown_error && to_text(what.reason).find("odd")
+             != std::string::npos;
+    });
+    CHECK(told == 2); // the crash, and what the supervisor says of it
+  }
+}
+
 TEST_CASE("S-43: a child cannot hang its supervisor by cutting links: there are none", "[stop]") {
   world w;
   w.rise({}, {member("a", w.book)});

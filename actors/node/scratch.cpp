@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <thread>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -82,6 +85,39 @@ bool is_of_a_node(const std::string& name) {
   return name.size() > 22 && name.starts_with("node-") && name[21] == '-'
          && name.substr(5, 16).find_first_not_of(hex) == name.npos
          && name.substr(22).find_first_not_of(digits) == name.npos;
+}
+
+/// Who wrote its number into a lock's file, in words.
+std::string holder_of(const descriptor& lock) {
+  char text[16] = {};
+  const auto bytes = ::pread(lock.get(), text, sizeof text - 1, 0);
+  const auto digits = std::string_view(text, bytes > 0 ? static_cast<std::size_t>(bytes) : 0)
+                        .find_first_not_of("0123456789");
+  return digits == 0 || digits == std::string_view::npos ? "another process"
+                                                          : "process " + std::string(text, digits);
+}
+
+/// Held while a node begins: one at a time, or who begins would be taken for dead between its
+/// folder and its lock. It takes as long as the folders of the dead take to be removed.
+expected<descriptor> begin_alone(const fs::path& folder, std::chrono::milliseconds patience) {
+  const auto name = folder / "lock";
+  descriptor alone{::open(name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  if (!alone)
+    return failed("open", name);
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (::flock(alone.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR)
+      return failed("lock", name);
+    if (std::chrono::steady_clock::now() > until)
+      return fail(errc::cannot_write, name.string() + ": " + holder_of(alone)
+                                        + " begins in this folder for more than "
+                                        + std::to_string(patience.count())
+                                        + " ms; end it, or name another folder with --scratch");
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+  }
+  if (::ftruncate(alone.get(), 0) == 0) // for whoever waits in vain; nothing else is read there
+    ::dprintf(alone.get(), "%d\n", ::getpid());
+  return alone;
 }
 
 void remove_dead(const fs::path& folder) {
@@ -163,7 +199,8 @@ void scratch::let_go(const std::vector<byte_range>& ranges) {
     });
 }
 
-expected<std::unique_ptr<scratch_root>> scratch_root::open(fs::path folder) {
+expected<std::unique_ptr<scratch_root>> scratch_root::open(fs::path folder,
+                                                           std::chrono::milliseconds patience) {
   if (folder.empty()) {
     auto own = default_folder();
     if (!own)
@@ -175,10 +212,9 @@ expected<std::unique_ptr<scratch_root>> scratch_root::open(fs::path folder) {
   if (!fs::is_directory(folder, why))
     return fail(errc::bad_option, folder.string() + ": is no folder; make it, or name another one "
                                                     "with --scratch");
-  // One at a time, or who begins would be taken for dead between its folder and its lock.
-  const descriptor alone{::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
-  if (!alone || ::flock(alone.get(), LOCK_EX) != 0)
-    return failed("lock", folder / "lock");
+  const auto alone = begin_alone(folder, patience);
+  if (!alone)
+    return tl::unexpected(alone.error());
   remove_dead(folder);
   static std::atomic<unsigned> roots{0}; // of this process
   const auto own = folder / ("node-" + name_of_life() + "-" + std::to_string(roots++));

@@ -14,6 +14,7 @@
 #include "actors/node/range_set.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <vector>
@@ -52,8 +53,10 @@ private:
 class scratch_root {
 public:
   /// Removes what nodes left that are gone. `folder` empty: one of this user's in the system's
-  /// folder for temporary files. Fails where files there can have no holes.
-  static expected<std::unique_ptr<scratch_root>> open(std::filesystem::path folder);
+  /// folder for temporary files. Fails where files there can have no holes, and where another node
+  /// has begun there for longer than `patience`.
+  static expected<std::unique_ptr<scratch_root>>
+  open(std::filesystem::path folder, std::chrono::milliseconds patience = std::chrono::seconds{10});
   ~scratch_root();
   scratch_root(const scratch_root&) = delete;
   scratch_root& operator=(const scratch_root&) = delete;

@@ -1,13 +1,17 @@
 // Nodes that do not see the job's files: bytes are brought and fetched, and come out the same.
 
 #include "actors/node/certificates.hpp"
+#include "actors/node/scratch.hpp"
 #include "kernels/registry.hpp"
 #include "tests/actors/node_jobs.hpp"
 #include "tests/actors/statistics_made.hpp"
 #include "tests/support/sanitized.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -293,6 +297,27 @@ TEST_CASE("nodes without the files: a scratch folder that is none is refused at 
     {"node", "--listen", "127.0.0.1:0", "--scratch", "/proc/no/such/folder"});
   CHECK(node.code == 2);
   CHECK(node.err.find("--scratch") != std::string::npos);
+}
+
+TEST_CASE("nodes without the files: who begins in scratch for ever is named, not awaited") {
+  using actors::node::scratch_root;
+  const temporary_folder shared;
+  REQUIRE(scratch_root::open(shared.path()));
+  const auto name = shared.path() / "lock";
+  const supervision::descriptor other{::open(name.c_str(), O_RDWR | O_CLOEXEC)};
+  REQUIRE(::flock(other.get(), LOCK_EX | LOCK_NB) == 0);
+  const auto refused = scratch_root::open(shared.path(), std::chrono::milliseconds{50});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::cannot_write);
+  CHECK(refused.error().text.find(name.string() + ": process " + std::to_string(::getpid()) + " ")
+        == 0);
+  CHECK(refused.error().text.find("--scratch") != std::string::npos);
+  std::ofstream(name) << "scribbled";
+  CHECK(scratch_root::open(shared.path(), std::chrono::milliseconds{50}).error().text.find(
+          name.string() + ": another process ")
+        == 0);
+  REQUIRE(::flock(other.get(), LOCK_UN) == 0);
+  CHECK(scratch_root::open(shared.path(), std::chrono::milliseconds{50}));
 }
 
 TEST_CASE("nodes without the files: what others keep in the scratch folder stays there") {

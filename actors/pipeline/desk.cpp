@@ -10,6 +10,14 @@ void lane_floor::die() {
   throw std::runtime_error("killed on purpose");
 }
 
+void finish_all(std::span<const unit_ptr> units) noexcept {
+  for (const auto& each : units)
+    if (each)
+      each->begun.store(false, std::memory_order_relaxed);
+  while (!units.empty())
+    units = units.subspan(units.front() ? units.front()->finish_first_of(units) : 1);
+}
+
 // Under the lock, as all that follow.
 void desk::put(unit_ptr what, bool first) {
   auto& to = what->only_lane == unit::any_lane
@@ -84,6 +92,7 @@ bool desk::turn(std::size_t lane, std::uint64_t life, handful& next, std::size_t
   }
   at.current = next;
   at.idle = next.empty();
+  x_counts.hands += next.empty() ? 0 : 1;
   x_counts.in_vain += !mine && next.empty() ? 1 : 0;
   return mine;
 }

@@ -51,6 +51,7 @@ public:
 
   struct counts {
     std::uint64_t waiting = 0, running = 0, units = 0, lost = 0, lives = 0;
+    std::uint64_t hands = 0;   ///< Turns that gave out any, of light ones several.
     std::uint64_t in_vain = 0; ///< Turns of a woken lane that found nothing left.
     std::uint32_t lanes_up = 0;
   };

@@ -46,7 +46,6 @@ std::size_t lane_index(const std::string& id) {
 /// What every start of lane i begins with.
 void begin_life(pipeline_floor& floor, std::size_t i) {
   floor.condemned[i]->store(false);
-  floor.executed[i]->store(0);
   floor.meters[i]->begin_life();
 }
 
@@ -67,7 +66,7 @@ supervision::start_function process_lane(const std::shared_ptr<pipeline_floor>& 
   return [floor, i, source](caf::event_based_actor* sup) {
     begin_life(*floor, i);
     tensor_port_place place{i, floor->lanes, {}, floor->work, floor->meters[i],
-                            floor->condemned[i], floor->executed[i], source};
+                            floor->condemned[i], source};
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
       place.lives.push_back(floor->work->begin_life(i + seat * floor->lanes));
     return supervision::start_result{
@@ -107,10 +106,8 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
                        && (floor->shares == nullptr
                            || supervision::blame_of(down.reason) == supervision::blame::work);
     floor->board->note_death(supervision::to_text(down.reason));
-    const auto executed = floor->executed[lane]->load();
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
-      floor->work->lane_down(lane + seat * floor->lanes,
-                             blame && (floor->shares == nullptr || executed == seat + 1));
+      floor->work->lane_down(lane + seat * floor->lanes, blame);
   };
   return clerk;
 }
@@ -152,7 +149,6 @@ pipeline_floor::pipeline_floor(const pipeline_options& options)
   for (std::uint32_t i = 0; i < lanes; ++i) {
     meters.push_back(board->hang(lane_id(i)));
     condemned.push_back(std::make_shared<std::atomic<bool>>(false));
-    executed.push_back(std::make_shared<std::atomic<std::size_t>>(0));
   }
 }
 
@@ -167,7 +163,8 @@ queue_report read_queue(const pipeline_floor& floor) {
   queue_report result;
   const auto work = floor.work->count();
   result.tickets = work.units;
-  result.messages = work.units + work.in_vain;
+  // A lane that is a thread sends itself a message for each unit; a process gets a frame a hand.
+  result.messages = (floor.shares == nullptr ? work.units : work.hands) + work.in_vain;
   result.tickets_lost = work.lost;
   result.waiting = work.waiting;
   result.running = work.running;

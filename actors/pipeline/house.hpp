@@ -57,8 +57,6 @@ struct pipeline_floor {
   std::vector<std::shared_ptr<std::atomic<bool>>> condemned;    // one a lane
   std::shared_ptr<shared_table> shares; // where lanes are processes, else null
   const std::filesystem::path lane_program;
-  /// Seat of a lane and 1, which its process was at when it died; one a lane.
-  std::vector<std::shared_ptr<std::atomic<std::size_t>>> executed;
 };
 
 class pipeline_house {

@@ -30,8 +30,8 @@ namespace {
 constexpr std::uint32_t tensors_under_way = 16 << 10, tensors_under_order = 64 << 10,
                         window_max = 4096;
 // A process is told of a batch and tells of it through two other threads, 30 us of processor; and
-// each batch in memory that it maps has a descriptor.
-constexpr std::uint32_t tensors_a_message = 256, tensors_an_order = 2048, window_shared_max = 64;
+// each batch with memory of its own, which the process maps, has a descriptor.
+constexpr std::uint32_t tensors_a_message = 256, tensors_an_order = 2048, regions_max = 64;
 constexpr std::uint64_t bytes_a_message = 256 << 10, bytes_an_order = 2 << 20;
 constexpr std::uint64_t light_bytes = 4 << 10; // of results: some 4096 values
 constexpr std::uint32_t views_a_pull = 64; // at least
@@ -46,7 +46,7 @@ std::uint32_t batch_of(const stream_options& options, bool shared) {
 
 std::uint32_t window_of(const stream_options& options, const pipeline_floor& floor) {
   const bool shared = floor.shares != nullptr;
-  const auto most = shared ? window_shared_max : window_max;
+  const auto most = shared && options.into.empty() ? regions_max : window_max;
   if (options.window != 0)
     return std::min(options.window, shared ? most : options.window);
   const auto batch = batch_of(options, shared);
@@ -187,7 +187,7 @@ bool stream_core::send_more() {
     batch.out = x_options.into.empty() ? shared_table::place{batch.bytes.region(), 0} : x_into_at;
   }
   batch.sequence = x_sequence++;
-  batch.light = x_shares == nullptr && batch.bytes_used <= light_bytes;
+  batch.light = batch.bytes_used <= light_bytes;
   ++x_out;
   if (broken.code != errc::ok) {
     batch.lost = broken;
@@ -215,23 +215,28 @@ void stream_core::flush() {
   x_unsent.clear();
 }
 
-/// Slabs together keep to the lease: those of free batches are dropped first. Where the system has
-/// no room the batch is lost, and only that one.
+/// Slabs together keep to the lease, and to so many regions: those of free batches are dropped
+/// first. Where the system has no room the batch is lost, and only that one.
 bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
   if (bytes <= batch.bytes.size())
     return true;
   auto drop = [this](stream_batch& each) {
     x_bytes -= each.bytes.size();
+    x_regions -= each.bytes.region() != nullptr ? 1 : 0;
     each.bytes.drop();
   };
+  const auto crowded = [&] {
+    return x_bytes + bytes > x_bytes_max || x_regions >= regions_max;
+  };
   drop(batch);
-  for (std::size_t i = 0; i < x_free.size() && x_bytes + bytes > x_bytes_max; ++i)
+  for (std::size_t i = 0; i < x_free.size() && crowded(); ++i)
     drop(*x_free[i]);
-  if (x_bytes + bytes > x_bytes_max)
+  if (crowded())
     return false;
   if (auto made = batch.bytes.make_room(bytes, x_shares); !made)
     batch.lost = made.error();
   x_bytes += batch.bytes.size();
+  x_regions += batch.bytes.region() != nullptr ? 1 : 0;
   return true;
 }
 

@@ -10,6 +10,15 @@ namespace viva::actors {
 
 namespace {
 constexpr std::align_val_t slab_alignment{64};
+
+/// Under its lock. Wakes the one who iterates while lanes still have work for the time that takes,
+/// not for each batch: a wake costs as much as a batch of small tensors.
+void tell(stream_hub& hub) {
+  if (hub.waiting && hub.under_way.load(std::memory_order_relaxed) <= hub.wake_at) {
+    hub.waiting = false;
+    hub.come.notify_one();
+  }
+}
 } // namespace
 
 void slab::drop() noexcept {
@@ -63,17 +72,11 @@ const error* stream_batch::problem(std::uint32_t slot) const {
   return lost.code != errc::ok ? &lost : nullptr;
 }
 
-// Under the hub's lock. Wakes the one who iterates while lanes still have work for the time that
-// takes, not for each batch: a wake costs as much as a batch of small tensors.
-void stream_batch::come_home(std::unique_lock<std::mutex>& lock) {
+// Under the hub's lock.
+void stream_batch::come_home() {
   hub->done.push_back(this);
-  const auto left = hub->under_way.load(std::memory_order_relaxed) - 1;
-  hub->under_way.store(left, std::memory_order_relaxed);
-  if (hub->waiting && left <= hub->wake_at) {
-    hub->waiting = false;
-    hub->come.notify_one();
-  }
-  lock.unlock();
+  hub->under_way.store(hub->under_way.load(std::memory_order_relaxed) - 1,
+                       std::memory_order_relaxed);
 }
 
 bool stream_batch::begin() noexcept {
@@ -82,8 +85,7 @@ bool stream_batch::begin() noexcept {
     return true;
   lost = late ? error{errc::timed_out, "the stream's deadline passed before a lane was free"}
               : error{errc::interrupted, "the stream was cancelled"};
-  std::unique_lock lock{hub->guard};
-  come_home(lock);
+  finish();
   return false;
 }
 
@@ -195,18 +197,31 @@ void stream_batch::encode(const run_of_tensors run, const lane_floor& floor) {
   }
 }
 
+const void* stream_batch::home() const noexcept {
+  return hub.get();
+}
+
 void stream_batch::finish() noexcept {
-  std::unique_lock lock{hub->guard};
-  come_home(lock);
+  const std::lock_guard lock{hub->guard};
+  come_home();
+  tell(*hub);
+}
+
+std::size_t stream_batch::finish_first_of(std::span<const unit_ptr> run) noexcept {
+  std::size_t count = 0;
+  const std::lock_guard lock{hub->guard};
+  for (; count < run.size() && run[count] && run[count]->home() == hub.get(); ++count)
+    static_cast<stream_batch&>(*run[count]).come_home();
+  tell(*hub);
+  return count;
 }
 
 void stream_batch::lose() noexcept {
 }
 
 void stream_batch::fail(const error& why, bool) noexcept {
-  std::unique_lock lock{hub->guard};
   lost = why;
-  come_home(lock);
+  finish();
 }
 
 } // namespace viva::actors

@@ -81,10 +81,7 @@ public:
       return result;
     }
   };
-  struct complaint {
-    std::uint32_t slot = 0;
-    error why;
-  };
+  struct complaint { std::uint32_t slot = 0; error why; };
 
   stream_batch(std::shared_ptr<stream_hub> to, const kernels::recipe& with)
       : hub(std::move(to)), how(with) {
@@ -96,6 +93,8 @@ public:
   bool begin() noexcept override;
   unit_tally run(const lane_floor&) override;
   void finish() noexcept override;
+  std::size_t finish_first_of(std::span<const unit_ptr> run) noexcept override;
+  const void* home() const noexcept override;
   void lose() noexcept override;
   void fail(const error&, bool was_begun) noexcept override;
 
@@ -140,7 +139,7 @@ private:
     return results_elsewhere ? 0 : (bytes_used + 63) / 64 * 64;
   }
   void encode(run_of_tensors, const lane_floor&);
-  void come_home(std::unique_lock<std::mutex>&);
+  void come_home();
 
   const std::shared_ptr<stream_hub> hub;
   const kernels::recipe how; // not the stream's, which lies beside what the stream writes

@@ -59,6 +59,7 @@ private:
   std::shared_ptr<stream_hub> x_hub;
   budget::lease x_lease;
   std::uint64_t x_bytes_max = 0, x_bytes = 0; // of slabs
+  std::uint32_t x_regions = 0;                // slabs that lane processes map
   std::uint64_t x_batch_bytes = 0, x_into = 0;
   std::uint32_t x_batch_tensors = 1;
   shared_table* const x_shares; // null: lanes are threads

@@ -34,8 +34,9 @@ std::optional<region_note> decode_region(std::string_view bytes) {
   return in.whole() ? std::optional(what) : std::nullopt;
 }
 
-std::string encode(const tensor_order& order) {
-  frame_writer out;
+namespace {
+
+void put(frame_writer& out, const tensor_order& order) {
   out.put(order.number);
   out.put(order.method);
   out.put(static_cast<std::uint8_t>(order.type));
@@ -56,12 +57,9 @@ std::string encode(const tensor_order& order) {
   out.put(static_cast<std::uint32_t>(order.attends.size()));
   for (const auto& step : order.attends)
     put(out, step);
-  return out.done();
 }
 
-std::optional<tensor_order> decode_tensors(std::string_view bytes) {
-  frame_reader in{bytes};
-  tensor_order order;
+void take(frame_reader& in, tensor_order& order) {
   in.take(order.number);
   in.take(order.method);
   std::uint8_t type = 0;
@@ -88,11 +86,9 @@ std::optional<tensor_order> decode_tensors(std::string_view bytes) {
   for (auto left = in.count(457); left > 0 && in.good(); --left)
     take(in, order.attends.emplace_back());
   in.require(order.steps_count() == 0 || order.runs.empty());
-  return in.whole() ? std::optional(std::move(order)) : std::nullopt;
 }
 
-std::string encode(const tensor_receipt& all) {
-  frame_writer out;
+void put(frame_writer& out, const tensor_receipt& all) {
   out.put(all.number);
   out.put(all.took_ns);
   out.put(all.peak_rss);
@@ -114,12 +110,9 @@ std::string encode(const tensor_receipt& all) {
   out.put(static_cast<std::uint32_t>(all.seen.size()));
   for (const auto& each : all.seen)
     put(out, each);
-  return out.done();
 }
 
-std::optional<tensor_receipt> decode_encoded(std::string_view bytes) {
-  frame_reader in{bytes};
-  tensor_receipt all;
+void take(frame_reader& in, tensor_receipt& all) {
   in.take(all.number);
   in.take(all.took_ns);
   in.require(all.took_ns <= std::uint64_t{1} << 60);
@@ -149,7 +142,41 @@ std::optional<tensor_receipt> decode_encoded(std::string_view bytes) {
   }
   for (auto left = in.count(180); left > 0 && in.good(); --left)
     take(in, all.seen.emplace_back());
+}
+
+template <class T>
+std::string encode_all(const std::vector<T>& what) {
+  frame_writer out;
+  out.put(static_cast<std::uint32_t>(what.size()));
+  for (const auto& each : what)
+    put(out, each);
+  return out.done();
+}
+
+/// Each takes at least `bytes_min`.
+template <class T>
+std::optional<std::vector<T>> decode_all(std::string_view bytes, std::size_t bytes_min) {
+  frame_reader in{bytes};
+  std::vector<T> all;
+  for (auto left = in.count(bytes_min); left > 0 && in.good(); --left)
+    take(in, all.emplace_back());
+  in.require(!all.empty());
   return in.whole() ? std::optional(std::move(all)) : std::nullopt;
+}
+
+} // namespace
+
+std::string encode(const std::vector<tensor_order>& orders) {
+  return encode_all(orders);
+}
+std::string encode(const std::vector<tensor_receipt>& receipts) {
+  return encode_all(receipts);
+}
+std::optional<std::vector<tensor_order>> decode_tensors(std::string_view bytes) {
+  return decode_all<tensor_order>(bytes, 34);
+}
+std::optional<std::vector<tensor_receipt>> decode_encoded(std::string_view bytes) {
+  return decode_all<tensor_receipt>(bytes, 40);
 }
 
 } // namespace viva::actors

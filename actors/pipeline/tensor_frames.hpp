@@ -5,9 +5,10 @@
 //
 //   port → lane   share     a region: its number and size, its memfd attached
 //   port → lane   forget    a region's number
-//   port → lane   tensors   one order: runs of tensors, where they lie, where their planes go; or
-//                           steps on rows of a large one
-//   lane → port   encoded   what came of one order
+//   port → lane   tensors   orders: runs of tensors, where they lie, where their planes go; or
+//                           steps on rows of a large one. Small ones go together: each frame costs
+//                           two wakes
+//   lane → port   encoded   what came of all orders of a frame, in their turn
 //
 // Orders say regions and offsets. A tensor's bytes go through no frame.
 
@@ -79,11 +80,11 @@ struct tensor_receipt {
 std::optional<status> problem_of(const tensor_receipt&, std::size_t steps);
 
 std::string encode(const region_note&);
-std::string encode(const tensor_order&);
-std::string encode(const tensor_receipt&);
-/// Nothing where the bytes are not exactly one.
+std::string encode(const std::vector<tensor_order>&);
+std::string encode(const std::vector<tensor_receipt>&);
+/// Nothing where the bytes are not exactly one, or one after the other, at least one.
 std::optional<region_note> decode_region(std::string_view bytes);
-std::optional<tensor_order> decode_tensors(std::string_view bytes);
-std::optional<tensor_receipt> decode_encoded(std::string_view bytes);
+std::optional<std::vector<tensor_order>> decode_tensors(std::string_view bytes);
+std::optional<std::vector<tensor_receipt>> decode_encoded(std::string_view bytes);
 
 } // namespace viva::actors

@@ -50,11 +50,8 @@ void turn(const tensor_lane_place& place, lane_hand& hand) {
                                      hand.took < light_limit ? light_max : 1);
   if (hand.next.empty())
     place.meter->tell(); // before anybody can know that it is done
-  for (const auto& each : hand.units)
-    if (each && mine) {
-      each->begun.store(false, std::memory_order_relaxed);
-      each->finish();
-    }
+  if (mine)
+    finish_all(hand.units);
   hand.units.swap(hand.next);
   hand.next.clear();
   hand.at = 0;

@@ -60,98 +60,128 @@ void forget_gone(tensor_port_state& state) {
   });
 }
 
-struct handed {
-  bool mine; ///< What the seat had is its own to finish.
-  unit_ptr next;
-};
-handed turn(tensor_port_state& state, std::size_t seat) {
+/// Light units that a seat takes at a time; one where the last took longer than an order takes on
+/// its way, so that no sibling is idle beside them.
+constexpr std::size_t light_max = 32;
+constexpr std::chrono::microseconds light_limit{20};
+
+/// What the seat had is done; false where it is not its own to finish.
+bool turn(tensor_port_state& state, std::size_t seat, handful& next) {
   const auto& place = state.place;
-  handful next;
-  const bool mine
-    = place.work->turn(place.first_seat + seat * place.lanes, place.lives[seat], next);
-  return {mine, next.empty() ? nullptr : std::move(next.front())};
+  next.clear();
+  return place.work->turn(place.first_seat + seat * place.lanes, place.lives[seat], next,
+                          state.took < light_limit ? light_max : 1);
 }
 
-void send_order(tensor_port_state& state, std::size_t seat, remote_order& what) {
-  auto& at = state.seats[seat];
-  for (const auto& region : what.regions)
-    share(state, region);
-  auto& order = what.order;
-  order.number = at.order = ++state.orders;
-  if (const auto limit = patience_with(order); state.out.empty() || limit > state.patience) {
-    state.patience = limit;
-    state.whom->expect_progress(limit);
-  }
+void let_go(tensor_port_state& state, std::size_t seat, const unit& gone) {
+  const auto& place = state.place;
+  place.work->let_go(place.first_seat + seat * place.lanes, place.lives[seat], gone);
+}
+
+void send_orders(tensor_port_state& state, std::size_t seat,
+                 const std::vector<tensor_order>& orders) {
+  for (const auto& order : orders)
+    if (const auto limit = patience_with(order); state.out.empty() || limit > state.patience) {
+      state.patience = limit;
+      state.whom->expect_progress(limit);
+    }
   state.out.push_back(seat);
-  say(state, lane_kind::tensors, encode(order));
+  say(state, lane_kind::tensors, encode(orders));
   if (state.place.condemned->load())
     end_life(state, fault::killed, "on purpose");
 }
 
+/// One that was handed to the seat goes with its frame, where there is something to do for it.
+void take_up(tensor_port_state& state, std::size_t seat, const unit_ptr& work,
+             std::vector<tensor_order>& orders) {
+  if (!work->begin()) // it has answered
+    return let_go(state, seat, *work);
+  work->begun.store(true, std::memory_order_relaxed);
+  auto* const remote = work->remote();
+  if (remote == nullptr)
+    throw std::logic_error("a lane process was given what only threads can do");
+  auto& job = state.seats[seat].emplace_back(work);
+  const auto made = remote->order(state.place.lives.front());
+  if (made == nullptr)
+    return;
+  for (const auto& region : made->regions)
+    share(state, region);
+  made->order.number = job.order = ++state.orders;
+  orders.push_back(std::move(made->order));
+}
+
+/// Of a seat that gave its units back.
+void finish_seat(tensor_port_state& state, std::size_t seat, bool mine) {
+  handful done;
+  for (auto& job : state.seats[seat])
+    done.push_back(std::move(job.work));
+  state.seats[seat].clear();
+  if (mine)
+    finish_all(done);
+}
+
 /// Puts the seat to work on `next`, or whatever is wanted after it.
-void occupy(tensor_port_state& state, std::size_t seat, unit_ptr next) {
-  const auto life = state.place.lives.front();
-  while (next) {
-    if (!next->begin()) {
-      next = turn(state, seat).next;
-      continue;
-    }
-    next->begun.store(true, std::memory_order_relaxed);
-    next->at_work.store(true, std::memory_order_relaxed);
-    auto* const remote = next->remote();
-    if (remote == nullptr)
-      throw std::logic_error("a lane process was given what only threads can do");
-    state.seats[seat].work = next;
-    if (const auto order = remote->order(life))
-      return send_order(state, seat, *order);
-    next->begun.store(false, std::memory_order_relaxed);
-    next->at_work.store(false, std::memory_order_relaxed);
-    auto [mine, after] = turn(state, seat);
-    if (mine)
-      next->finish();
-    next = std::move(after);
+void occupy(tensor_port_state& state, std::size_t seat, handful next) {
+  while (!next.empty()) {
+    std::vector<tensor_order> orders;
+    for (const auto& each : next)
+      take_up(state, seat, each, orders);
+    if (!orders.empty())
+      return send_orders(state, seat, orders);
+    const bool mine = turn(state, seat, next);
+    finish_seat(state, seat, mine);
   }
-  state.seats[seat].work = nullptr;
   forget_gone(state);
 }
 
 void wake(tensor_port_state& state, std::size_t seat) {
   if (state.leaving)
     return;
-  if (state.seats[seat].work)
+  if (!state.seats[seat].empty())
     return forget_gone(state); // nudged, not woken
-  occupy(state, seat, turn(state, seat).next);
+  handful next;
+  turn(state, seat, next);
+  occupy(state, seat, std::move(next));
 }
 
-void take_receipt(self_ptr self, const supervision::frame& what) {
+/// What came of a seat's orders, in their turn. False where it cannot be that.
+bool settle(tensor_port_state& state, const tensor_port_state::seat& jobs,
+            const std::vector<tensor_receipt>& all) {
+  auto& meter = *state.place.meter;
+  auto got = all.begin();
+  for (const auto& job : jobs) {
+    if (job.order == 0)
+      continue;
+    auto& remote = *job.work->remote();
+    if (got == all.end() || got->number != job.order || !remote.settle(*got))
+      return false;
+    const auto did = remote.tally();
+    state.took = std::chrono::nanoseconds{got->took_ns};
+    meter.add({did.method, did.tensors, did.values, did.bytes, state.took});
+    meter.saw_memory(got->peak_rss);
+    ++got;
+  }
+  return got == all.end();
+}
+
+void take_receipts(self_ptr self, const supervision::frame& what) {
   auto& state = self->state;
   const auto bytes = unpack(what);
-  const auto got = bytes && what.kind == lane_kind::encoded ? decode_encoded(*bytes)
+  const auto all = bytes && what.kind == lane_kind::encoded ? decode_encoded(*bytes)
                                                             : std::nullopt;
-  if (!got || state.out.empty() || got->number != state.seats[state.out.front()].order)
-    return end_life(state, fault::protocol, "not what came of an order");
+  if (!all || state.out.empty() || !settle(state, state.seats[state.out.front()], *all))
+    return end_life(state, fault::protocol, "not what came of its orders");
   const auto seat = state.out.front();
-  const auto work = state.seats[seat].work;
-  auto& remote = *work->remote();
-  if (!remote.settle(*got))
-    return end_life(state, fault::protocol, "results of tensors that it was not given");
-  work->begun.store(false, std::memory_order_relaxed);
-  work->at_work.store(false, std::memory_order_relaxed);
   state.out.pop_front();
   if (state.out.empty())
     state.whom->expect_progress(milliseconds{0});
-  const auto did = remote.tally();
-  const std::chrono::nanoseconds took{got->took_ns};
-  auto& meter = *state.place.meter;
-  meter.add({did.method, did.tensors, did.values, did.bytes, took});
-  meter.saw_memory(got->peak_rss);
-  auto [mine, next] = turn(state, seat);
-  if (next)
-    meter.tell_in_time(std::chrono::steady_clock::now());
+  handful next;
+  const bool mine = turn(state, seat, next);
+  if (next.empty())
+    state.place.meter->tell(); // before anybody can know that it is done
   else
-    meter.tell(); // before anybody can know that it is done
-  if (mine)
-    work->finish();
+    state.place.meter->tell_in_time(std::chrono::steady_clock::now());
+  finish_seat(state, seat, mine);
   occupy(state, seat, std::move(next));
 }
 
@@ -159,8 +189,9 @@ void take_end(self_ptr self, const supervision::process_end& how) {
   auto& state = self->state;
   // Only what is out can have been executed, whatever a dying process left in its page.
   for (const auto seat : state.out)
-    if (how.mark != 0 && how.mark == state.seats[seat].order)
-      state.place.executed->store(seat + 1);
+    for (const auto& job : state.seats[seat])
+      if (how.mark != 0 && how.mark == job.order)
+        job.work->at_work.store(true, std::memory_order_relaxed);
   auto reason = state.leaving ? state.leaving
                 : how.reason  ? how.reason
                               : supervision::make_error(fault::early_exit, "it left unasked");
@@ -211,7 +242,7 @@ caf::behavior tensor_port(self_ptr self, tensor_port_place place) {
     [self](seat_wake what) { wake(self->state, what.seat); },
     [self](const ward_heard& heard) {
       if (!self->state.over)
-        take_receipt(self, heard.what);
+        take_receipts(self, heard.what);
     },
     [self](const ward_ended& ended) { take_end(self, ended.how); },
   };

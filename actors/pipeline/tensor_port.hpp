@@ -1,7 +1,8 @@
 #pragma once
 
 // Tensor port: a lane of a pipeline that is a process. It takes units from the desk as a
-// tensor_lane does, several at a time, so that one waits in the process while another runs.
+// tensor_lane does, several at a time, so that one waits in the process while another runs. Light
+// ones go there together, in one frame.
 //
 //   hears   await_up     answered once the process is ready and its known answer is right
 //           seat_wake    there may be work for this seat
@@ -17,6 +18,7 @@
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/stateful_actor.hpp>
 
+#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
@@ -24,8 +26,8 @@
 
 namespace viva::actors {
 
-/// Orders in a lane process at a time: one runs, three wait. With one waiting, a quarter of the
-/// time went by while the threads that pass orders on waited for a processor.
+/// Frames of orders in a lane process at a time: one runs, three wait. With one waiting, a quarter
+/// of the time went by while the threads that pass orders on waited for a processor.
 constexpr std::size_t seats_a_process = 4;
 
 struct seat_wake {
@@ -40,16 +42,15 @@ struct tensor_port_place {
   std::shared_ptr<desk> work;
   std::shared_ptr<lane_meter> meter;
   std::shared_ptr<std::atomic<bool>> condemned; ///< Set by whoever wants this life to end.
-  /// What its process was executing when it died: a seat of this lane and 1, or 0.
-  std::shared_ptr<std::atomic<std::size_t>> executed;
   std::shared_ptr<supervision::standby> source; ///< Where its process comes from.
 };
 
 struct tensor_port_state {
-  struct seat {
+  struct job {
     unit_ptr work;
-    std::uint64_t order = 0;
+    std::uint64_t order = 0; ///< 0: nothing had to be done for it.
   };
+  using seat = std::vector<job>; ///< In one frame.
   tensor_port_place place;
   std::unique_ptr<supervision::process> whom;
   std::vector<seat> seats;
@@ -57,6 +58,7 @@ struct tensor_port_state {
   std::map<std::uint32_t, std::weak_ptr<shared_region>> known; ///< Regions its process has.
   std::uint64_t orders = 0;
   supervision::milliseconds patience{0}; ///< With the orders that are out.
+  std::chrono::nanoseconds took{0};      ///< The last one.
   std::deque<caf::response_promise> await_up;
   bool ready = false;
   bool over = false; ///< Its process is as good as dead.

@@ -128,25 +128,39 @@ const kernels::recipe* tensor_ward::method_of(const std::string& method, dtype t
 
 bool tensor_ward::run(const supervision::frame& what) {
   const auto bytes = unpack(what);
-  const auto order = bytes ? decode_tensors(*bytes) : std::nullopt;
-  const bool of_steps = order && order->steps_count() != 0;
-  const auto* how = order && !of_steps ? method_of(order->method, order->type) : nullptr;
+  const auto orders = bytes ? decode_tensors(*bytes) : std::nullopt;
+  if (!orders)
+    return false;
+  std::vector<tensor_receipt> all(orders->size());
+  for (std::size_t i = 0; i < orders->size(); ++i)
+    if (!run((*orders)[i], all[i]))
+      return false;
+  auto receipts = pack(lane_kind::encoded, encode(all));
+  if (!receipts)
+    throw std::runtime_error(receipts.error().text);
+  if (!x_me.send(std::move(*receipts)))
+    throw std::runtime_error("what came of an order could not be sent");
+  return true;
+}
+
+bool tensor_ward::run(const tensor_order& order, tensor_receipt& done) {
+  const bool of_steps = order.steps_count() != 0;
+  const auto* how = of_steps ? nullptr : method_of(order.method, order.type);
   if (how == nullptr && !of_steps)
     return false;
-  x_me.mark(order->number);
-  tensor_receipt done;
-  done.number = order->number;
+  x_me.mark(order.number);
+  done.number = order.number;
   const auto began = std::chrono::steady_clock::now();
-  for (std::uint32_t i = 0; i < order->steps.size() && done.problems.empty(); ++i)
-    if (!run(order->steps[i], i, done))
+  for (std::uint32_t i = 0; i < order.steps.size() && done.problems.empty(); ++i)
+    if (!run(order.steps[i], i, done))
       return false;
-  if (done.problems.empty() && !attend(*order, done))
+  if (done.problems.empty() && !attend(order, done))
     return false;
   if (how != nullptr && how->row->survey_run != nullptr)
-    done.numbers.resize(order->slots);
-  done.errors.resize(order->measure ? order->slots : 0);
-  for (const auto& each : order->runs)
-    if (!run(*order, each, done))
+    done.numbers.resize(order.slots);
+  done.errors.resize(order.measure ? order.slots : 0);
+  for (const auto& each : order.runs)
+    if (!run(order, each, done))
       return false;
   const auto ended = std::chrono::steady_clock::now();
   if (ended - x_weighed > weigh_every) {
@@ -156,11 +170,6 @@ bool tensor_ward::run(const supervision::frame& what) {
   done.took_ns = static_cast<std::uint64_t>((ended - began).count());
   done.peak_rss = x_peak_rss;
   x_me.mark(0);
-  auto receipt = pack(lane_kind::encoded, encode(done));
-  if (!receipt)
-    throw std::runtime_error(receipt.error().text);
-  if (!x_me.send(std::move(*receipt)))
-    throw std::runtime_error("what came of an order could not be sent");
   return true;
 }
 

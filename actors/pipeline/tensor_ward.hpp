@@ -27,6 +27,7 @@ private:
 
   bool share(const supervision::frame&);
   bool run(const supervision::frame&);
+  bool run(const tensor_order&, tensor_receipt&);
   bool run(const tensor_order&, const tensor_run&, tensor_receipt&);
   bool run(const shard_step&, std::uint32_t index, tensor_receipt&);
   bool attend(const tensor_order&, tensor_receipt&);

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -64,6 +65,10 @@ public:
   virtual unit_tally tally() const = 0; ///< Of what was settled.
 };
 
+class unit;
+using unit_ptr = std::shared_ptr<unit>;
+using handful = std::vector<unit_ptr>;
+
 class unit {
 public:
   virtual ~unit() = default;
@@ -77,6 +82,16 @@ public:
   /// An exception ends the lane.
   virtual unit_tally run(const lane_floor&) = 0;
   virtual void finish() noexcept = 0;
+  /// Finishes this, the first of `run`, and those behind it that go home to the same place; how
+  /// many. A place that is locked is locked once for them.
+  virtual std::size_t finish_first_of(std::span<const unit_ptr> run) noexcept {
+    static_cast<void>(run);
+    finish();
+    return 1;
+  }
+  virtual const void* home() const noexcept { ///< Null: a place of its own.
+    return nullptr;
+  }
   /// Its lane died after `begin`, and it goes back into line.
   virtual void lose() noexcept = 0;
   /// It will not run: too many lanes died of it, or the pipeline is closed.
@@ -90,7 +105,8 @@ public:
   /// The lane's; read by the desk once the lane is dead: `begin` said so, and it is in `run`.
   std::atomic<bool> begun{false}, at_work{false};
 };
-using unit_ptr = std::shared_ptr<unit>;
-using handful = std::vector<unit_ptr>;
+
+/// By the lane that they still are; those that have answered by themselves are null.
+void finish_all(std::span<const unit_ptr> units) noexcept;
 
 } // namespace viva::actors

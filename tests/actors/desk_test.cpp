@@ -193,6 +193,7 @@ TEST_CASE("desk: light units are handed out together, up to one that is not or i
   CHECK(o.work.count().units == 4); // e is still the lane's
   CHECK(o.turn(0, 8) == "F");
   CHECK(o.turn(0, 8) == "g");
+  CHECK(o.work.count().hands == 6);
 }
 
 TEST_CASE("desk: of what a dead lane had together only what it was at is blamed, and all go back") {

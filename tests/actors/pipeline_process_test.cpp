@@ -131,6 +131,45 @@ TEST_CASE("process lanes: sources and results in shared memory stay where they a
   CHECK(refused == count);
 }
 
+TEST_CASE("process lanes: tensors of a ticket each go there several at a time, whatever dies") {
+  const std::size_t count = 4000, values = 256, bad = 1234, outside = 2222;
+  pipeline pipe{processes(2)};
+  const auto each = map_planes(kernels::parse_recipe("nf4", dtype::f32).value(), 1, values).total;
+  auto source = pipe.share(count * values * sizeof(float)).value();
+  auto results = pipe.share(count * ((each + 63) / 64 * 64)).value();
+  auto numbers = normal_values(count * values, 1);
+  numbers[bad * values + 3] = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(source.bytes().data(), numbers.data(), source.bytes().size());
+  std::vector<tensor_view> views;
+  for (std::size_t i = 0; i < count; ++i) { // of some the bytes are to be copied
+    const auto* floats = i < outside ? reinterpret_cast<const float*>(source.bytes().data())
+                                     : numbers.data();
+    views.push_back(view_of(std::span(floats + i * values, values)));
+  }
+  std::uint32_t lane = 0;
+  for (const bool killed : {false, true}) {
+    CAPTURE(killed);
+    const auto before = *pipe.metrics().queue;
+    std::size_t good = 0, refused = 0;
+    for (auto&& [index, result] :
+         pipe.stream(views, nf4{}, {.batch_tensors = 1, .into = results.bytes()})) {
+      if (killed && index % 500 == 0)
+        pipe.kill_lane(lane++);
+      refused += !result && index == bad && result.error().code == errc::not_finite;
+      const auto* from = numbers.data() + index * values;
+      good += result
+              && same_bytes(*result, by_reference("nf4", {from, from + values}).view());
+    }
+    CHECK(good == count - 1);
+    CHECK(refused == 1);
+    const auto after = *pipe.metrics().queue;
+    CHECK(after.tickets - before.tickets == count);
+    if (!killed)
+      CHECK(after.messages - before.messages < count);
+    CHECK((after.tickets_lost > before.tickets_lost) == killed);
+  }
+}
+
 TEST_CASE("process lanes: rows apart, other shapes and bad tensors among good ones") {
   auto block = normal_values(64 * 400, 1);
   block[128 * 3 + 5] = std::numeric_limits<float>::quiet_NaN();
@@ -253,17 +292,17 @@ TEST_CASE("tensor frames: what is cut short or changed in a count is refused") {
   order.method = "nf4";
   order.slots = 9;
   order.runs = {{1, 64, 1, 128, 0, 0, 0, 4}, {2, 0, 2, 64, 512, 256, 4, 5}};
-  const auto bytes = actors::encode(order);
+  const auto bytes = actors::encode(std::vector{order});
   const auto whole = actors::decode_tensors(bytes);
   REQUIRE(whole.has_value());
-  CHECK(whole->runs[1].row_bytes == 512);
+  CHECK(whole->front().runs[1].row_bytes == 512);
   for (std::size_t cut = 0; cut < bytes.size(); ++cut)
     CHECK_FALSE(actors::decode_tensors(std::string_view(bytes).substr(0, cut)).has_value());
   order.runs[1].count = 6; // a slot too many
-  CHECK_FALSE(actors::decode_tensors(actors::encode(order)).has_value());
+  CHECK_FALSE(actors::decode_tensors(actors::encode(std::vector{order})).has_value());
   actors::tensor_receipt receipt;
   receipt.problems = {{3, errc::not_finite, 7}, {3, errc::not_finite, 8}}; // one tensor twice
-  CHECK_FALSE(actors::decode_encoded(actors::encode(receipt)).has_value());
+  CHECK_FALSE(actors::decode_encoded(actors::encode(std::vector{receipt})).has_value());
   receipt.problems.pop_back();
-  CHECK(actors::decode_encoded(actors::encode(receipt)).has_value());
+  CHECK(actors::decode_encoded(actors::encode(std::vector{receipt})).has_value());
 }

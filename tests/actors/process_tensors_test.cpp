@@ -163,30 +163,30 @@ TEST_CASE("tensor frames: steps that are cut short or make no sense are refused"
   step.of.causal = true;
   step.v.method = "q8_0";
   step.v.rows.row = 7;
-  const auto bytes = actors::encode(order);
+  const auto bytes = actors::encode(std::vector{order});
   const auto got = actors::decode_tensors(bytes);
   REQUIRE(got.has_value());
-  CHECK(got->steps[1].numbers == order.steps[1].numbers);
-  CHECK(got->attends[0].of.heads == 3);
-  CHECK(got->attends[0].of.causal);
-  CHECK(got->attends[0].v.method == "q8_0");
-  CHECK(got->attends[0].v.rows.row == 7);
+  CHECK(got->front().steps[1].numbers == order.steps[1].numbers);
+  CHECK(got->front().attends[0].of.heads == 3);
+  CHECK(got->front().attends[0].of.causal);
+  CHECK(got->front().attends[0].v.method == "q8_0");
+  CHECK(got->front().attends[0].v.rows.row == 7);
   for (std::size_t cut = 0; cut < bytes.size(); ++cut)
     CHECK_FALSE(actors::decode_tensors(std::string_view(bytes).substr(0, cut)).has_value());
   order.runs.resize(1); // both at once
-  CHECK_FALSE(actors::decode_tensors(actors::encode(order)).has_value());
+  CHECK_FALSE(actors::decode_tensors(actors::encode(std::vector{order})).has_value());
   order.runs.clear();
   order.steps[0].type = static_cast<dtype>(9);
-  CHECK_FALSE(actors::decode_tensors(actors::encode(order)).has_value());
+  CHECK_FALSE(actors::decode_tensors(actors::encode(std::vector{order})).has_value());
 
   actors::tensor_receipt receipt;
   receipt.seen.resize(1);
   receipt.seen[0].sum.add(0.75);
   receipt.seen[0].max = 2;
-  const auto back = actors::decode_encoded(actors::encode(receipt));
+  const auto back = actors::decode_encoded(actors::encode(std::vector{receipt}));
   REQUIRE(back.has_value());
-  CHECK(back->seen[0].sum == receipt.seen[0].sum);
-  CHECK(back->seen[0].max == 2);
+  CHECK(back->front().seen[0].sum == receipt.seen[0].sum);
+  CHECK(back->front().seen[0].max == 2);
   receipt.problems = {{4, errc::not_finite, 7}};
   CHECK_FALSE(actors::problem_of(receipt, 4).has_value()); // no step 4 among 4
   CHECK(actors::problem_of(receipt, 5)->position == 7);

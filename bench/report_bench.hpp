@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace viva::bench {
@@ -25,11 +26,12 @@ struct report_bar {
 };
 
 struct report {
+  std::vector<std::pair<std::string, std::string>> machine; ///< "cpu", "commit", … of this run.
   std::vector<report_row> rows;
   std::vector<report_bar> bars;
 };
 
-/// Takes some seconds, most of them for throughput.
+/// Takes some ten seconds, most of them for throughput. `machine` is left to the caller.
 expected<report> run_report_bench(const throughput_options&);
 
 std::string report_table(const report&);

@@ -30,14 +30,18 @@ std::string for_xml(const std::string& text) {
 std::string chart(const std::string& title, const std::vector<report_bar>& bars) {
   constexpr int left = 130, wide = 480, high = 34, top = 40;
   double most = 0;
-  for (const auto& each : bars)
+  bool claims = false;
+  for (const auto& each : bars) {
     most = std::max({most, each.ours, each.claimed.value_or(0)});
+    claims = claims || each.claimed;
+  }
   const auto width = [&](double value) { return most > 0 ? value / most * wide : 0; };
   auto out = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" "
                          "font-family=\"sans-serif\" font-size=\"12\">\n"
-                         "<text x=\"8\" y=\"22\" font-size=\"15\">{}: claims are grey</text>\n",
+                         "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+                         "<text x=\"8\" y=\"22\" font-size=\"15\">{}{}</text>\n",
                          left + wide + 120, top + high * static_cast<int>(bars.size()) + 8,
-                         for_xml(title));
+                         for_xml(title), claims ? ": claims are grey" : "");
   int y = top;
   for (const auto& each : bars) {
     out += fmt::format("<text x=\"8\" y=\"{}\">{}</text>\n", y + 15, for_xml(each.label));
@@ -62,20 +66,27 @@ std::string chart(const std::string& title, const std::vector<report_bar>& bars)
 
 std::string report_table(const report& r) {
   std::string out, section;
+  for (const auto& [name, value] : r.machine)
+    out += fmt::format("{:<10} {}\n", name, value);
+  out += r.machine.empty() ? "" : "\n";
   for (const auto& row : r.rows) {
     if (row.section != section)
       out += fmt::format("{}{}\n", section.empty() ? "" : "\n", row.section);
     section = row.section;
-    out += fmt::format("  {:<34} {}\n", row.what, row.ours);
+    out += fmt::format("  {:<36} {}\n", row.what, row.ours);
     if (!row.claimed.empty())
-      out += fmt::format("  {:<34}   claimed: {}\n", "", row.claimed);
-    out += fmt::format("  {:<34}   {}\n", "", row.how);
+      out += fmt::format("  {:<36}   claimed: {}\n", "", row.claimed);
+    out += fmt::format("  {:<36}   {}\n", "", row.how);
   }
   return out;
 }
 
 std::string report_markdown(const report& r) {
-  std::string out = "| | | claimed | ours | how |\n|---|---|---|---|---|\n";
+  std::string out;
+  for (const auto& [name, value] : r.machine)
+    out += fmt::format("{}{}: {}", out.empty() ? "" : " · ", name, for_markdown(value));
+  out += out.empty() ? "" : "\n\n";
+  out += "| | | claimed | ours | how |\n|---|---|---|---|---|\n";
   for (const auto& row : r.rows)
     out += fmt::format("| {} | {} | {} | {} | {} |\n", for_markdown(row.section),
                        for_markdown(row.what), for_markdown(row.claimed), for_markdown(row.ours),
@@ -91,7 +102,19 @@ std::string report_json(const report& r) {
                     {"claimed", row.claimed},
                     {"ours", row.ours},
                     {"how", row.how}});
-  return nlohmann::ordered_json{{"rows", rows}}.dump(2) + "\n";
+  nlohmann::ordered_json bars = nlohmann::ordered_json::array();
+  for (const auto& bar : r.bars) {
+    bars.push_back({{"plot", bar.plot}, {"unit", bar.unit}, {"label", bar.label}});
+    if (bar.claimed)
+      bars.back()["claimed"] = *bar.claimed;
+    bars.back()["ours"] = bar.ours;
+  }
+  nlohmann::ordered_json all;
+  for (const auto& [name, value] : r.machine)
+    all[name] = value;
+  all["rows"] = rows;
+  all["bars"] = bars;
+  return all.dump(2) + "\n";
 }
 
 std::vector<std::pair<std::string, std::string>> report_plots(const report& r) {

@@ -3,15 +3,19 @@
 #include "cli/invocation.hpp"
 
 #include "bench/report_bench.hpp"
+#include "cli/build_facts.hpp"
 #include "formats/shown.hpp"
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <string>
+#include <thread>
 
 namespace viva::cli {
 
@@ -21,6 +25,15 @@ struct bench_report_flags {
   bench::throughput_options options;
   std::string json, markdown, plots;
 };
+
+/// As Linux names the first processor.
+std::string cpu_name() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("model name"))
+      return line.substr(std::min(line.find(": "), line.size() - 2) + 2);
+  return "unknown";
+}
 
 expected<void> write(const std::filesystem::path& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
@@ -35,9 +48,13 @@ expected<void> write(const std::filesystem::path& path, const std::string& text)
 
 expected<exit_code> run(const bench_report_flags& flags) {
   spdlog::set_level(spdlog::level::off); // lanes are killed on purpose, and counted in the rows
-  const auto report = bench::run_report_bench(flags.options);
+  auto report = bench::run_report_bench(flags.options);
   if (!report)
     return tl::unexpected(report.error());
+  report->machine = {{"cpu", cpu_name()},
+                     {"threads", std::to_string(std::thread::hardware_concurrency())},
+                     {"compiler", build_compiler},
+                     {"commit", build_commit}};
   std::vector<std::pair<std::filesystem::path, std::string>> files;
   if (!flags.json.empty())
     files.emplace_back(flags.json, bench::report_json(*report));
@@ -74,7 +91,8 @@ void add_bench_report(CLI::App& group, invocation& call) {
   app->add_option("--json", flags->json, "also write the rows as JSON")->type_name("FILE");
   app->add_option("--markdown", flags->markdown, "also write them as a Markdown table")
       ->type_name("FILE");
-  app->add_option("--plots", flags->plots, "also draw compression, SQNR and throughput as SVG")
+  app->add_option("--plots", flags->plots,
+                  "also draw compression, SQNR, memory of attention, and rates, as SVG")
       ->type_name("FOLDER");
   app->callback([&call, flags] { call.run = [flags](const settings&) { return run(*flags); }; });
 }

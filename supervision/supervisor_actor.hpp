@@ -13,7 +13,6 @@
 
 #include <deque>
 #include <future>
-#include <map>
 #include <optional>
 #include <random>
 

@@ -246,7 +246,9 @@ TEST_CASE("S-31: a child whose time comes while another one is being started com
   const child_spec late{.id = "late", .start = [=](auto* sup) -> start_result {
                           *handle = spawn(sup, [](caf::event_based_actor* self) -> caf::behavior {
                             auto answer = std::make_shared<caf::response_promise>();
-                            return {[=](await_up) { return *answer = self->make_response_promise(); },
+                            return {[=](await_up) {
+                                      return *answer = self->make_response_promise();
+                                    },
                                     [=](bool) { answer->deliver(caf::unit); }};
                           });
                           return starting(*handle);

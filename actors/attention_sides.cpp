@@ -44,7 +44,9 @@ std::shared_ptr<encoded_tensor> planes_of(const logical_tensor& t, const attenti
   return made;
 }
 
-expected<void> cut_heads(const attention_spec& spec, std::size_t heads, attention_side& it) {
+/// `heads`: of rows that hold several; `said`: by the user, 0 where not.
+expected<void> cut_heads(const attention_spec& spec, std::size_t heads, std::size_t said,
+                         attention_side& it) {
   const auto& shape = it.shape;
   if (shape.size() < 2 || shape.size() > 4)
     return wrong(spec, it.name, errc::bad_shape,
@@ -55,6 +57,11 @@ expected<void> cut_heads(const attention_spec& spec, std::size_t heads, attentio
   if (shape.size() > 2) {
     it.heads = shape[shape.size() - 3];
     it.batch = shape.size() == 4 ? shape[0] : 1;
+    if (said != 0 && said != it.heads)
+      return wrong(spec, it.name, errc::bad_option,
+                   "has " + std::to_string(it.heads) + " heads by its shape " + spelled(shape)
+                     + ", not " + std::to_string(said)
+                     + "; --heads and --kv-heads are for tensors of two dimensions");
     return {};
   }
   if (heads == 0 || it.head_size % heads != 0)
@@ -69,7 +76,7 @@ expected<void> cut_heads(const attention_spec& spec, std::size_t heads, attentio
 expected<attention_side> side_of(const attention_spec& spec,
                                  const std::vector<logical_tensor>& tensors,
                                  std::span<const std::byte> bytes, const std::string& letter,
-                                 std::size_t heads) {
+                                 std::size_t heads, std::size_t said) {
   auto found = std::ranges::find(tensors, letter, &logical_tensor::name);
   if (found == tensors.end())
     found = std::ranges::find(tensors, letter + ".weight", &logical_tensor::name);
@@ -91,7 +98,7 @@ expected<attention_side> side_of(const attention_spec& spec,
     return wrong(spec, it.name, errc::unsupported,
                  "lies transposed or scaled in the layout " + found->layout
                    + "; run viva dequantize on the file, or encode it in another layout");
-  if (auto cut = cut_heads(spec, heads, it); !cut)
+  if (auto cut = cut_heads(spec, heads, said, it); !cut)
     return tl::unexpected(cut.error());
   if (found->recipe) {
     it.encoded = planes_of(*found, it, bytes);
@@ -161,9 +168,9 @@ expected<attention_sides> find_sides(const attention_spec& spec, const formats::
   if (!tensors)
     return tl::unexpected(tensors.error());
   const auto kv_heads = spec.kv_heads != 0 ? spec.kv_heads : spec.heads;
-  auto q = side_of(spec, *tensors, bytes, "q", spec.heads);
-  auto k = side_of(spec, *tensors, bytes, "k", kv_heads);
-  auto v = side_of(spec, *tensors, bytes, "v", kv_heads);
+  auto q = side_of(spec, *tensors, bytes, "q", spec.heads, spec.heads);
+  auto k = side_of(spec, *tensors, bytes, "k", kv_heads, spec.kv_heads);
+  auto v = side_of(spec, *tensors, bytes, "v", kv_heads, spec.kv_heads);
   for (const auto* each : {&q, &k, &v})
     if (!*each)
       return tl::unexpected(each->error());

@@ -4,6 +4,7 @@
 #include "kernels/registry.hpp"
 
 #include <array>
+#include <cmath>
 #include <random>
 #include <vector>
 
@@ -113,8 +114,9 @@ expected<quality_line> line_of(const kernels::recipe& with, const workload& plac
   if (&place == &workloads[0]) {
     if (with.name() == with.row->name)
       line.target_db = with.row->sqnr_db_normal;
-    if (with.row->sqnr_db_theory != nullptr)
-      line.theory_db = with.row->sqnr_db_theory(with, place.rows, place.cols);
+    const auto theory = with.row->sqnr_db_theory;
+    if (const double db = theory ? theory(with, place.rows, place.cols) : NAN; !std::isnan(db))
+      line.theory_db = db;
   }
   return line;
 }

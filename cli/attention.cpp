@@ -26,7 +26,7 @@ struct attention_flags {
 expected<exit_code> run(const invocation& call, const settings& in_force,
                         const attention_flags& flags) {
   auto spec = flags.spec;
-  if (!std::isfinite(spec.scale) || spec.scale < 0)
+  if (!std::isfinite(spec.scale))
     return fail(errc::bad_option, fmt::format("--scale {} is no positive number", spec.scale));
   auto output = output_path(flags.output);
   if (!output)
@@ -93,6 +93,7 @@ void add_attention(CLI::App& root, invocation& call) {
       ->check(CLI::Range(1, std::numeric_limits<std::int32_t>::max()))
       ->type_name("W");
   app->add_option("--scale", spec.scale, "of scores (default: 1 / sqrt(head size))")
+      ->check(CLI::PositiveNumber)
       ->type_name("X");
   app->add_flag("--overwrite", spec.overwrite, "replace an output that is there");
   add_setting_flags(*app, call, {"lanes", "on_nan"});

@@ -6,10 +6,12 @@
 #include "bench/attention_bench.hpp"
 #include "bench/sgemm.hpp"
 #include "cli/build_facts.hpp"
+#include "kernels/target.hpp"
 
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <memory>
 
 namespace viva::cli {
@@ -79,6 +81,11 @@ expected<exit_code> run(attention_flags flags) {
     if (!kernels::attention::check({.head_size = head_size}))
       return fail(errc::bad_option,
                   "-d " + std::to_string(head_size) + " is no multiple of 8 from 32 to 256");
+  const auto targets = kernels::simd_targets();
+  const auto& isa = flags.options.isa;
+  if (!isa.empty() && std::ranges::find(targets, isa) == targets.end())
+    return fail(errc::bad_option, fmt::format("--isa {} is not here; there are: {}", isa,
+                                              fmt::join(targets, ", ")));
   lines out;
   if (flags.memory_length != 0) {
     run_memory(flags, out);

@@ -17,7 +17,8 @@ namespace viva::formats {
 std::string fused_layer(std::string_view tensor_name);
 
 /// Refuses choices by which two weights of one fused layer are encoded by different methods, or one
-/// of them not at all: vLLM loads no such file. Names both.
+/// of them not at all, and blocks of rows that reach from one into the next: vLLM loads no such
+/// file. Names them.
 expected<void> check_fused(const checkpoint&, std::span<const choice>);
 
 } // namespace viva::formats

@@ -109,6 +109,17 @@ struct score_block {
   vf32 of[Keys][group_vectors];
 };
 
+/// Whether some row's scores climb so high above its m that weights could overflow. Each vector is
+/// asked: a maximum of two would forget a row where the other's row of that lane is NaN.
+HWY_INLINE bool any_climbs(const vf32 (&top)[group_vectors]) {
+  const df32 d;
+  auto climbs = hn::Gt(top[0], hn::Set(d, 8.0f));
+  VIVA_UNROLL(4)
+  for (std::size_t c = 1; c < group_vectors; ++c)
+    climbs = hn::Or(climbs, hn::Gt(top[c], hn::Set(d, 8.0f)));
+  return !hn::AllFalse(d, climbs);
+}
+
 /// Raises m by `delta` where scores up to `top` above it need that; what was summed is rescaled.
 HWY_INLINE void raise(query_group& g, const key_tile& tile, std::size_t keys_done,
                       const vf32 (&top)[group_vectors], vf32 (&delta)[group_vectors]) {
@@ -241,11 +252,7 @@ HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at)
     for (std::size_t r = 1; r < Keys; ++r)
       top[c] = hn::Max(top[c], s.of[r][c]);
   }
-  auto highest = top[0];
-  VIVA_UNROLL(4)
-  for (std::size_t c = 1; c < group_vectors; ++c)
-    highest = hn::Max(highest, top[c]);
-  if (HWY_UNLIKELY(g.unseen || !hn::AllFalse(d, hn::Gt(highest, hn::Set(d, 8.0f)))))
+  if (HWY_UNLIKELY(g.unseen || any_climbs(top)))
     raise_max<Keys>(g, tile, at, top, s);
   VIVA_UNROLL(4)
   for (std::size_t c = 0; c < group_vectors; ++c) {

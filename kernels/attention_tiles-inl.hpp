@@ -195,14 +195,9 @@ HWY_INLINE void weigh_scores(const query_group& g, const key_tile& tile,
 
 template <bool Finished>
 HWY_NOINLINE void weigh_tiles(query_group& g, const key_tile& tile, float* scores, bool masked) {
-  const df32 d;
   vf32 top[group_vectors], delta[group_vectors];
   finish_scores<Finished>(g, tile, scores, masked, top);
-  auto highest = top[0];
-  VIVA_UNROLL(4)
-  for (std::size_t c = 1; c < group_vectors; ++c)
-    highest = hn::Max(highest, top[c]);
-  if (g.unseen || !hn::AllFalse(d, hn::Gt(highest, hn::Set(d, 8.0f))))
+  if (g.unseen || any_climbs(top))
     raise(g, tile, 0, top, delta);
   weigh_scores<Finished>(g, tile, scores);
 }

@@ -13,7 +13,7 @@
 //           The rows that a last unit lacks have code and zero 0.
 // Encode    lo, hi = least and largest value of the group, widened to 0
 //           c = largest magnitude · (20 - i) / 20; lo' = max(lo, -c), hi' = min(hi, c)
-//           scale = f16(max(hi' - lo', 1e-5) / 15), at most 65504
+//           scale = f16(max(f16(hi' - lo'), 1e-5) / 15), at most 65504
 //           zero  = clamp(-rint(f16(lo' / scale)), 0, 15)
 //           code  = clamp(rint(f16(x / scale)) + zero, 0, 15); quotients beyond ±64 count as ±64
 //           for i = 0 … 9 take the one with the least sum of channel · (decoded - x)², the first
@@ -71,8 +71,9 @@ VIVA_HD inline group_code code_of(const group_range& range, int step) noexcept {
   const float c = range.magnitude * (static_cast<float>(20 - step) / 20.0f);
   const float lo = range.lo < -c ? -c : range.lo;
   const float hi = range.hi > c ? c : range.hi;
-  const float width = hi - lo < 1e-5f ? 1e-5f : hi - lo;
-  const float wanted = width / 15.0f;
+  const float apart = hi - lo;
+  const float width = apart < 65504.0f ? f32_from_f16(f16_from_f32(apart)) : apart;
+  const float wanted = (width < 1e-5f ? 1e-5f : width) / 15.0f;
   group_code result;
   result.scale = wanted >= 65504.0f ? 65504.0f : f32_from_f16(f16_from_f32(wanted));
   const float zero = -quotient_of(lo, result.scale);

@@ -1,5 +1,6 @@
 #include "kernels/normal_theory.hpp"
 
+#include "kernels/int4.hpp"
 #include "kernels/minifloat.hpp"
 #include "kernels/mxfp4.hpp"
 #include "kernels/mxfp4_ggml.hpp"
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 namespace viva::kernels {
@@ -112,7 +114,10 @@ double llm_int8(const recipe&, std::uint64_t, std::uint64_t cols) {
   return uniform_db(cols, 127, 127, 127);
 }
 double int4(const recipe& with, std::uint64_t, std::uint64_t) {
-  return uniform_db(with.block, 7.5, 8, 7);
+  if ((with.flags & (kernels::int4::asym | kernels::int4::search)) != 0)
+    return std::numeric_limits<double>::quiet_NaN();
+  return (with.flags & kernels::int4::absmax) != 0 ? uniform_db(with.block, 7, 7, 7)
+                                                   : uniform_db(with.block, 7.5, 8, 7);
 }
 double fp8(const recipe&, std::uint64_t, std::uint64_t cols) {
   return fp8_db(cols);

@@ -22,7 +22,8 @@ namespace viva::kernels {
 double normal_sqnr_db(std::uint64_t block,
                       const std::function<double(double x, double a)>& quantize);
 
-// One for each rule of the registry, for its `sqnr_db_theory`.
+// One for each rule of the registry, for its `sqnr_db_theory`: dB, or NaN where its options have no
+// such form.
 namespace normal_theory {
 
 using theory_fn = double(const recipe&, std::uint64_t rows, std::uint64_t cols);

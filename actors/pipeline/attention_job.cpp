@@ -82,6 +82,8 @@ error name_attention_problem(const status& why, const std::string& name) {
   if (why.code == errc::malformed)
     return {why.code,
             name + ": k or v has bytes that its method cannot have written; encode it again"};
+  if (why.code == errc::bad_shape)
+    return {why.code, name + ": more keys than attention counts, or a head size that is none"};
   return {why.code, name + ": no memory for a tile of attention"};
 }
 

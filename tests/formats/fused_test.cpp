@@ -46,6 +46,26 @@ TEST_CASE("fused: q, k and v are one layer, and gate and up, each within its own
     CHECK(fused_layer(alone).empty());
 }
 
+TEST_CASE("fused: fp8-block takes all members but the last in whole blocks of rows") {
+  const temporary_folder folder;
+  const auto refused = [&](std::uint64_t k_rows, std::uint64_t v_rows, const std::string& method) {
+    put(folder / "model.safetensors",
+        normal_file({tensor("l.q_proj.weight", "BF16", {256, 128}),
+                     tensor("l.k_proj.weight", "BF16", {k_rows, 128}),
+                     tensor("l.v_proj.weight", "BF16", {v_rows, 128}),
+                     tensor("l.o_proj.weight", "BF16", {200, 128})},
+                    1));
+    const auto c = open_checkpoint(folder / "model.safetensors").value();
+    const auto out = lay_out(c, choose_all(c, method), "compressed-tensors", "9.9");
+    return out ? std::string{} : out.error().text;
+  };
+  CHECK(refused(128, 192, "fp8-block").empty());
+  CHECK(refused(192, 128, "fp8").empty());
+  const auto text = refused(192, 192, "fp8-block");
+  CHECK(text.find("l.k_proj.weight") != std::string::npos);
+  CHECK(text.find("192 rows") != std::string::npos);
+}
+
 TEST_CASE("fused: weights of one layer with different methods are refused by both names") {
   const temporary_folder folder;
   const auto c = model_in(folder);

@@ -160,6 +160,27 @@ TEST_CASE("attention: NaN in a query or a visible key reaches its rows", "[atten
   });
 }
 
+TEST_CASE("attention: NaN in one query leaves the others alone, however high their scores climb",
+          "[attention]") {
+  const shape of{.queries = 64, .keys = 150, .head_size = 32};
+  for_each_product([&](dtype type) {
+    for (const std::size_t bad : {8, 16, 32}) { // beside a row of the first vector, on any target
+      problem made(of, type, false, 3);
+      made.ramp(3);
+      const auto whole = made.attend();
+      made.put(made.q, bad * of.head_size, std::nanf(""));
+      const auto got = made.attend();
+      for (std::size_t i = 0; i < of.queries; ++i) {
+        INFO("query " << i << " beside " << bad);
+        if (i == bad)
+          REQUIRE(std::isnan(got.row(of, i)[0]));
+        else
+          REQUIRE(std::equal(got.row(of, i), got.row(of, i + 1), whole.row(of, i)));
+      }
+    }
+  });
+}
+
 TEST_CASE("attention: any cut into pieces, in any order, gives the same bytes", "[attention]") {
   const shape of{
       .batch = 2, .heads = 4, .kv_heads = 2, .queries = 200, .keys = 77, .head_size = 32};

@@ -126,6 +126,15 @@ TEST_CASE("awq writes AutoAWQ's words, which a file holds transposed", "[golden]
   REQUIRE(golden_hash(transposed(made.bytes.each[2], 4, 4)) == 0x6ae491e4a1bf878eu);
 }
 
+TEST_CASE("awq rounds a group's width to f16 before it divides, as AutoAWQ's tensors of f16 do",
+          "[golden][awq]") {
+  const auto which = GENERATE(path::reference, path::simd);
+  std::vector<float> values(8 * 128);
+  values[0] = 1998 * 0x1p-13f, values[1] = -1997 * 0x1p-13f; // 3995 needs 12 bits: 3996
+  const auto made = encode("awq:rtn", make_tensor(values, dtype::f16, 8, 128), which);
+  REQUIRE(at<std::uint16_t>(made.bytes.each[1], 0) == f16_from_f32(1066 * 0x1p-15f));
+}
+
 TEST_CASE("llm-int8 writes bitsandbytes' bytes", "[golden][int8]") {
   const auto which = GENERATE(path::reference, path::simd);
   const auto made = encode("llm-int8", bf16_source(), which);

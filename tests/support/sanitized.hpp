@@ -17,4 +17,11 @@ inline constexpr std::size_t sized(std::size_t whole, std::size_t watched) {
   return sanitized ? watched : whole;
 }
 
+/// All of a list, or where builds watch themselves every fourth: body(element).
+template <class List, class Body>
+void each_or_every_fourth(const List& all, const Body& body) {
+  for (std::size_t i = 0; i < all.size(); i += sized(1, 4))
+    body(all[i]);
+}
+
 } // namespace viva::tests

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <fstream>
@@ -21,6 +22,7 @@
 #include <poll.h>
 #include <set>
 #include <string_view>
+#include <thread>
 #include <unistd.h>
 
 namespace viva {
@@ -159,7 +161,9 @@ void job_door::serve() {
     if (either[0].revents == 0)
       continue;
     const descriptor client{::accept4(x_listens.get(), nullptr, nullptr, SOCK_CLOEXEC)};
-    if (client.get() >= 0 && trusted(client.get()))
+    if (client.get() < 0) // no descriptor is left, say: the client waits on, and is asked later
+      std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    else if (trusted(client.get()))
       answer(client.get());
   }
 }

@@ -2,6 +2,7 @@
 
 #include "actors/plan_size.hpp"
 #include "tests/actors/jobs.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include <thread>
 
@@ -11,7 +12,7 @@ using namespace viva::tests;
 TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards") {
   const temporary_folder folder;
   const auto source = synthesized(folder, 2);
-  for (const auto& method : kernels::methods()) {
+  each_or_every_fourth(kernels::methods(), [&](const auto& method) {
     const auto name = words_of(method);
     CAPTURE(name);
     auto spec = spec_for(source, folder / (name + "-1"), name);
@@ -29,13 +30,13 @@ TEST_CASE("quantize: the bytes depend neither on lanes nor on the size of shards
       fs::remove_all(spec.output);
     }
     fs::remove_all(folder / (name + "-1"));
-  }
+  });
 }
 
 TEST_CASE("quantize, dequantize, compare: the errors are those the report printed, bit for bit") {
   const temporary_folder folder;
   const auto source = synthesized(folder);
-  for (const auto& method : kernels::methods()) {
+  each_or_every_fourth(kernels::methods(), [&](const auto& method) {
     const auto name = words_of(method);
     CAPTURE(name);
     const auto quantized = must(run_quantize(spec_for(source, folder / name, name)));
@@ -67,7 +68,7 @@ TEST_CASE("quantize, dequantize, compare: the errors are those the report printe
         }
       CHECK(compared == printed.size());
     }
-  }
+  });
 }
 
 TEST_CASE(

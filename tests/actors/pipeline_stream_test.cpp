@@ -1,4 +1,5 @@
 #include "tests/actors/tensors.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include <atomic>
 #include <condition_variable>
@@ -126,9 +127,9 @@ TEST_CASE("stream: a batch with bad tensors fails only those") {
 }
 
 TEST_CASE("stream: lanes that die at random moments cost time and no tensor") {
-  const auto tensors = many_tensors(20'000, 256);
+  const auto tensors = many_tensors(tests::sized(20'000, 2'000), 256);
   pipeline pipe{{.lanes = 2}};
-  const killer faults(pipe, 300us);
+  const killer faults(pipe, std::chrono::microseconds{tests::sized(300, 3'000)});
   std::vector<int> times(tensors.size());
   std::size_t wrong = 0;
   for (auto&& [index, result] : pipe.stream(tensors, nf4{}, {.batch_tensors = 32})) {

@@ -167,6 +167,8 @@ TEST_CASE("attention: NaN in one query leaves the others alone, however high the
     for (const std::size_t bad : {8, 16, 32}) { // beside a row of the first vector, on any target
       problem made(of, type, false, 3);
       made.ramp(3);
+      for (std::size_t i = 1; i < of.queries; ++i)
+        made.put(made.q, i * of.head_size, 0); // row 0 alone climbs
       const auto whole = made.attend();
       made.put(made.q, bad * of.head_size, std::nanf(""));
       const auto got = made.attend();

@@ -120,6 +120,14 @@ expected<void> check_source(const fs::path& source, const file_state& was,
   return {};
 }
 
+pipeline_options options_of(const attention_spec& spec) {
+  return {.lanes = spec.lanes,
+          .budget_bytes = ~0ull,
+          .nodes = spec.nodes,
+          .tls = spec.tls,
+          .insecure = spec.insecure};
+}
+
 } // namespace
 
 expected<attention_report> run_attention(const attention_spec& spec,
@@ -166,7 +174,7 @@ expected<attention_report> run_attention(const attention_spec& spec,
                        .causal = spec.causal,
                        .window = spec.window},
                       {q.lies, k.lies, v.lies}};
-  pipeline pipe{{.lanes = spec.lanes, .budget_bytes = ~0ull}};
+  pipeline pipe{options_of(spec)};
   const auto began = std::chrono::steady_clock::now();
   auto answer = pipe.attention(what, {.name = formats::shown(spec.source)});
   while (!answer.wait_for(std::chrono::milliseconds(50)))

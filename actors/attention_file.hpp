@@ -31,7 +31,11 @@ struct attention_spec {
   float scale = 0;        ///< 0: 1 / sqrt(head_size).
   nan_policy on_nan = nan_policy::fail; ///< keep: out has NaN where it meets one.
   bool overwrite = false;
-  std::uint32_t lanes = 0; ///< 0: one for each core.
+  std::uint32_t lanes = 0; ///< 0: one for each core; with nodes, of each of them, 0: one.
+  /// HOST:PORT of nodes that compute instead of this machine, each with its share of k and v.
+  std::vector<std::string> nodes{};
+  std::filesystem::path tls{}; ///< Folder of certificates (`viva certs`); empty: none.
+  bool insecure = false;       ///< Nodes beyond this machine without certificates.
 };
 
 struct attention_report {

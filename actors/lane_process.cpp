@@ -156,7 +156,9 @@ bool answer(const supervision::frame& order, const workbench& bench) {
 
 /// Works until it is told to leave; the exit code.
 int serve(ward& me, device_engine* device) {
-  tensor_ward tensors(me); // for pipelines
+  tensor_ward tensors({[&](supervision::frame what) { return me.send(std::move(what)); },
+                       [&](std::uint64_t order) { me.mark(order); },
+                       [&] { me.step(); }}); // for pipelines
   workbench bench{me, device};
   while (const auto order = me.next()) {
     const bool of_tensors = order->kind >= lane_kind::share && order->kind <= lane_kind::tensors;

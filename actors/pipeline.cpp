@@ -60,7 +60,7 @@ future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& o
 
 pipeline::pipeline(pipeline_options options)
     : x_floor(std::make_shared<actors::pipeline_floor>(options)) {
-  auto house = actors::pipeline_house::build(x_floor);
+  auto house = actors::pipeline_house::build(x_floor, options);
   if (house)
     x_house = std::move(*house);
   else
@@ -89,7 +89,8 @@ future<expected<attended>> pipeline::attention(const attention_view& view,
   const auto answer = std::make_shared<outcome<expected<attended>>>();
   return enter(*x_floor, options, answer,
                std::make_shared<actors::attention_job>(order_of(options), view, x_floor->work,
-                                                       x_floor->shares, answer));
+                                                       x_floor->shares, x_floor->homes(),
+                                                       answer));
 }
 
 future<expected<attended>> pipeline::attention(const resident_attention& view,

@@ -29,13 +29,19 @@
 namespace viva {
 
 struct pipeline_options {
-  std::uint32_t lanes = 0;                    ///< Threads that compute; 0: one for each core.
+  /// Threads that compute; 0: one for each core. With nodes, lanes of each of them; 0: one.
+  std::uint32_t lanes = 0;
   /// Of lanes. To processes sources are copied, where they lie in no memory of `share`.
   viva::isolation isolation = viva::isolation::thread;
   /// For processes: the program viva, which is started as `PROGRAM lane`.
   std::filesystem::path lane_program{};
   std::uint64_t budget_bytes = 256ull << 20;  ///< Of results under way or not yet taken.
   std::uint32_t budget_tickets = 4096;        ///< Submissions under way or not yet taken.
+  /// HOST:PORT of nodes (`viva node`) that compute instead of this machine: the same bytes. What
+  /// they have that dies is run again, on others while they are away.
+  std::vector<std::string> nodes{};
+  std::filesystem::path tls{}; ///< Folder of certificates (`viva certs`); empty: none.
+  bool insecure = false;       ///< Nodes beyond this machine without certificates.
 };
 
 struct submit_options {
@@ -54,7 +60,8 @@ struct pipeline_floor;
 
 class pipeline {
 public:
-  /// Starts the lanes. Where that fails (no threads, no memory), every call answers the error.
+  /// Starts the lanes. Where that fails (no threads, no memory, no node within 5 s), every call
+  /// answers the error.
   explicit pipeline(pipeline_options options = {});
   /// Work not yet begun fails with errc::interrupted; waits for what runs.
   ~pipeline();

@@ -95,9 +95,8 @@ public:
 
   throughput_result run() {
     std::vector<double> read, bare, full, ratio, single, messages;
-    const auto single_count = std::min(x_field.tensors(), x_options.lanes_are == isolation::process
-                                                            ? single_orders_max
-                                                            : single_tensors_max);
+    const auto single_count = std::min(
+      x_field.tensors(), x_options.are_apart() ? single_orders_max : single_tensors_max);
     for (std::uint32_t round = 0; round < x_options.rounds; ++round) {
       read.push_back(static_cast<double>(x_field.source_bytes()) / read_once() / 1e9);
       bare.push_back(rate_of(x_field.tensors(), bare_once()));
@@ -174,7 +173,7 @@ private:
     const auto took = seconds_since(began);
     auto spent = processor_seconds() - cpu;
     const auto after = x_pipe.metrics();
-    if (x_options.lanes_are == isolation::process) // their time is not this process's
+    if (x_options.are_apart()) // their time is not this process's
       spent += busy_seconds(after) - busy_seconds(before);
     const auto price = static_cast<double>(after.queue->messages - before.queue->messages)
                        / static_cast<double>(count);
@@ -340,7 +339,10 @@ expected<throughput_result> measure_throughput(const throughput_options& options
                                    + std::to_string(how->cols_multiple()) + " values");
   pipeline pipe{{.lanes = options.lanes,
                  .isolation = options.lanes_are,
-                 .lane_program = "/proc/self/exe"}};
+                 .lane_program = "/proc/self/exe",
+                 .nodes = options.nodes,
+                 .tls = options.tls,
+                 .insecure = options.insecure}};
   auto source = pipe.share(throughput_field::source_bytes_of(options.tensors, options.values));
   auto results
     = pipe.share(throughput_field::result_bytes_of(*how, options.tensors, options.values));

@@ -23,6 +23,7 @@
 #include "kernels/error.hpp"
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,18 @@ struct throughput_options {
   std::uint32_t lanes = 2;
   std::uint32_t batch_tensors = 0; ///< Of one message; 0: as the pipeline likes it.
   isolation lanes_are = isolation::thread;
+  /// HOST:PORT of nodes that compute instead, with so many lanes each; plain threads are of this
+  /// machine, and processor seconds those that the nodes' lanes say.
+  std::vector<std::string> nodes{};
+  std::filesystem::path tls{};
+  bool insecure = false;
   bool measure = false; ///< Each result with its error, in a run of its own.
   std::uint32_t kill_ms = 0; ///< 0: no lane is killed.
   std::uint32_t rounds = 5;
+
+  bool are_apart() const { ///< Lanes are not of this process.
+    return lanes_are == isolation::process || !nodes.empty();
+  }
 };
 
 struct throughput_result {

@@ -12,7 +12,9 @@ namespace viva::bench {
 namespace {
 
 const char* isolation_name(const throughput_options& options) {
-  return options.lanes_are == isolation::process ? "process" : "thread";
+  return !options.nodes.empty()                   ? "nodes"
+         : options.lanes_are == isolation::process ? "process"
+                                                   : "thread";
 }
 
 /// JSON has no infinity.
@@ -28,6 +30,7 @@ std::string to_json_line(const throughput_options& options, const throughput_res
     {"values", options.values},
     {"method", options.method},
     {"lanes", options.lanes},
+    {"nodes", options.nodes.size()},
     {"isolation", isolation_name(options)},
     {"batch_tensors", options.batch_tensors},
     {"wall_s", r.wall_s},

@@ -21,6 +21,7 @@ namespace {
 struct attention_flags {
   attention_spec spec;
   std::string source, output;
+  node_flags machines;
 };
 
 expected<exit_code> run(const invocation& call, const settings& in_force,
@@ -33,7 +34,12 @@ expected<exit_code> run(const invocation& call, const settings& in_force,
     return tl::make_unexpected(output.error());
   spec.source = flags.source;
   spec.output = std::move(*output);
-  spec.lanes = in_force.limits().lanes;
+  auto limits = in_force.limits();
+  flags.machines.apply(limits);
+  spec.lanes = limits.lanes;
+  spec.nodes = limits.nodes;
+  spec.tls = limits.tls;
+  spec.insecure = limits.insecure;
   spec.on_nan = in_force.on_nan();
   const auto done = run_attention(spec, &watch_signals());
   if (!done)
@@ -96,6 +102,7 @@ void add_attention(CLI::App& root, invocation& call) {
       ->check(CLI::PositiveNumber)
       ->type_name("X");
   app->add_flag("--overwrite", spec.overwrite, "replace an output that is there");
+  add_lending_flags(*app, call, flags->machines);
   add_setting_flags(*app, call, {"lanes", "on_nan"});
   add_common_flags(*app, call);
   app->callback([&call, flags] {

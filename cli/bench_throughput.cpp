@@ -17,6 +17,7 @@ namespace {
 struct throughput_flags {
   bench::throughput_options options;
   std::string faults, file;
+  node_flags machines;
 };
 
 /// "kill=100ms".
@@ -35,11 +36,16 @@ expected<std::uint32_t> kill_period(const std::string& words) {
   return ms;
 }
 
-expected<exit_code> run(throughput_flags flags) {
+expected<exit_code> run(throughput_flags flags, const settings& in_force) {
   const auto period = kill_period(flags.faults);
   if (!period)
     return tl::unexpected(period.error());
   flags.options.kill_ms = *period;
+  auto limits = in_force.limits();
+  flags.machines.apply(limits);
+  flags.options.nodes = limits.nodes;
+  flags.options.tls = limits.tls;
+  flags.options.insecure = limits.insecure;
   lines out;
   if (auto opened = out.open(flags.file); !opened)
     return tl::unexpected(opened.error());
@@ -71,7 +77,8 @@ void add_bench_throughput(CLI::App& group, invocation& call) {
       ->type_name("N");
   app->add_option("-m,--method", options.method, "with its options (default int8)")
       ->type_name("METHOD");
-  app->add_option("--lanes", options.lanes, "threads that compute (default 2)")
+  app->add_option("--lanes", options.lanes,
+                  "threads that compute, or lanes of each node (default 2)")
       ->check(CLI::Range(1, 256))
       ->type_name("N");
   app->add_option("--isolation", options.lanes_are, "what lanes are (default thread)")
@@ -91,7 +98,10 @@ void add_bench_throughput(CLI::App& group, invocation& call) {
       ->type_name("FAULTS");
   app->add_option("--json", flags->file, "also write one JSON line to this file")
       ->type_name("FILE");
-  app->callback([&call, flags] { call.run = [flags](const settings&) { return run(*flags); }; });
+  add_lending_flags(*app, call, flags->machines);
+  app->callback([&call, flags] {
+    call.run = [flags](const settings& in_force) { return run(*flags, in_force); };
+  });
 }
 
 } // namespace viva::cli

@@ -47,7 +47,7 @@ void add_setting_flags(CLI::App& app, invocation& call,
   }
 }
 
-void add_node_flags(CLI::App& app, invocation& call, node_flags& flags) {
+void add_lending_flags(CLI::App& app, invocation& call, node_flags& flags) {
   const auto option = [&](auto* made) { made->group("Nodes"); };
   option(app.add_option("--nodes", flags.nodes,
                         "machines that work on the job, with commas between")
@@ -55,11 +55,17 @@ void add_node_flags(CLI::App& app, invocation& call, node_flags& flags) {
              return given.empty() ? "names no node; leave it out to work here" : std::string();
            })
            ->type_name("HOST:PORT,…"));
-  option(app.add_flag("--shared-fs", flags.shared_fs,
-                      "nodes open source and output by the same names; no tensor byte is sent"));
   option(app.add_flag("--insecure", flags.insecure,
                       "speak to other machines without certificates"));
-  add_setting_flags(app, call, {"node_timeout", "tls"});
+  add_setting_flags(app, call, {"tls"});
+}
+
+void add_node_flags(CLI::App& app, invocation& call, node_flags& flags) {
+  add_lending_flags(app, call, flags);
+  app.add_flag("--shared-fs", flags.shared_fs,
+               "nodes open source and output by the same names; no tensor byte is sent")
+    ->group("Nodes");
+  add_setting_flags(app, call, {"node_timeout"});
 }
 
 void node_flags::apply(job_limits& limits) const {

@@ -49,6 +49,8 @@ void add_common_flags(CLI::App&, invocation&);
 void add_setting_flags(CLI::App&, invocation&, std::initializer_list<std::string_view> keys);
 /// --nodes, --shared-fs, --insecure, and the settings of nodes.
 void add_node_flags(CLI::App&, invocation&, node_flags&);
+/// Those of them that work without files has: --nodes, --insecure, --tls.
+void add_lending_flags(CLI::App&, invocation&, node_flags&);
 /// --json-progress and --no-progress.
 void add_progress_flags(CLI::App&, invocation&);
 /// --report, --metrics, --fail-if, --rows.

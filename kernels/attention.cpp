@@ -37,9 +37,14 @@ HWY_EXPORT(attention_piece);
 
 namespace {
 
+/// Rows that share a kv head in one sequence.
+std::size_t rows_of_kv_head(const shape& of) noexcept {
+  return of.heads / of.kv_heads * of.queries;
+}
+
 std::size_t pieces_of_kv_head(const shape& of) noexcept {
   const std::size_t each = HWY_DYNAMIC_DISPATCH(attention_piece_rows)();
-  return (of.heads / of.kv_heads * of.queries + each - 1) / each;
+  return (rows_of_kv_head(of) + each - 1) / each;
 }
 
 } // namespace
@@ -56,6 +61,13 @@ std::size_t pieces(const shape& of) noexcept {
   return of.queries == 0 ? 0 : of.batch * of.kv_heads * pieces_of_kv_head(of);
 }
 
+piece_rows rows_of_piece(const shape& of, std::size_t i) noexcept {
+  const std::size_t most = HWY_DYNAMIC_DISPATCH(attention_piece_rows)();
+  const std::size_t each = pieces_of_kv_head(of), all = rows_of_kv_head(of);
+  const std::size_t kv = i / each, row = i % each * most;
+  return {kv / of.kv_heads, kv % of.kv_heads, kv * all + row, std::min(most, all - row)};
+}
+
 status attend(const shape& of, const inputs& in, const outputs& to, std::size_t first,
               std::size_t count, scratch& memory) noexcept {
   if (const auto fine = check(of); !fine)
@@ -70,13 +82,11 @@ status attend(const shape& of, const inputs& in, const outputs& to, std::size_t 
   if (at == nullptr)
     return {errc::over_budget};
   at += (alignment - reinterpret_cast<std::uintptr_t>(at) % alignment) % alignment;
-  const std::size_t rows = HWY_DYNAMIC_DISPATCH(attention_piece_rows)();
-  const std::size_t each = pieces_of_kv_head(of);
   for (std::size_t i = first; i < first + count; ++i) {
-    const std::size_t kv = i / each, row = i % each * rows;
-    const std::size_t all = of.heads / of.kv_heads * of.queries;
+    const auto mine = rows_of_piece(of, i);
+    const auto row = mine.first % rows_of_kv_head(of);
     const auto done = HWY_DYNAMIC_DISPATCH(attention_piece)(
-        {&of, &in, &to, kv / of.kv_heads, kv % of.kv_heads, row, std::min(rows, all - row)}, at);
+        {&of, &in, &to, mine.sequence, mine.kv_head, row, mine.rows}, at);
     if (!done)
       return done;
   }

@@ -123,6 +123,9 @@ status check(const shape&, const encoded_tensor&) noexcept;
 
 /// Pieces into which the work falls, each a run of queries that may go to a thread of its own.
 std::size_t pieces(const shape&) noexcept;
+/// `rows` of packed (batch, heads, queries) from `first` on: what a piece computes, of one kv head.
+struct piece_rows { std::size_t sequence, kv_head, first, rows; };
+piece_rows rows_of_piece(const shape&, std::size_t i) noexcept;
 
 /// Computes pieces [first, first + count). `over_budget` where `memory` cannot grow, `malformed`
 /// where k or v has bytes that its method cannot have written; out is then of no use. q is never

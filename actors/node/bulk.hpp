@@ -42,6 +42,9 @@ using shared_file = std::shared_ptr<const supervision::descriptor>;
 
 enum class access : std::uint8_t { read, write };
 
+/// The file that a range is of which no table has, or why it may not be touched; any thread.
+using file_source = std::function<expected<shared_file>(access, const range&)>;
+
 struct bulk_options {
   tls_ptr security;                           ///< Null: plain TCP.
   std::chrono::milliseconds patience{10'000}; ///< Without a byte, with something to wait for.
@@ -72,6 +75,8 @@ public:
 
   /// Files are numbered in this order, open for what will be allowed. Nothing is allowed yet.
   void open_job(const job_key& key, std::vector<shared_file> files);
+  /// A job without a table: `any` is asked at each touch, and until close_job has returned.
+  void open_job(const job_key& key, file_source any);
   /// What was allowed twice is allowed until it was withdrawn twice.
   void allow(const job_key& key, access how, const range& what);
   /// When it returns, nothing reads or writes there any more that is not allowed.

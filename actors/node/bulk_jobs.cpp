@@ -14,9 +14,9 @@ std::string name_of(const range& where) {
 
 } // namespace
 
-bulk_job::bulk_job(const job_key& key, std::vector<shared_file> files)
+bulk_job::bulk_job(const job_key& key, std::vector<shared_file> files, file_source any)
     : x_key(key), x_files(std::move(files)), x_readable(x_files.size()),
-      x_writable(x_files.size()) {
+      x_writable(x_files.size()), x_any(std::move(any)) {
 }
 
 void bulk_job::allow(access how, const range& what) {
@@ -38,16 +38,19 @@ void bulk_job::close() {
   x_files.clear();
   x_readable.clear();
   x_writable.clear();
+  x_any = nullptr;
 }
 
-expected<const descriptor*> bulk_job::open(access how, const range& where) const {
+expected<shared_file> bulk_job::open(access how, const range& where) const {
+  if (x_any)
+    return x_any(how, where);
   const auto& ranges = how == access::read ? x_readable : x_writable;
   if (where.file >= ranges.size() || !ranges[where.file].holds(where.offset, where.bytes))
     return fail(how == access::read ? errc::unreadable : errc::cannot_write,
                 name_of(where) + ": bytes " + std::to_string(where.offset) + " to "
                   + std::to_string(where.offset + where.bytes) + " are not open for "
                   + (how == access::read ? "reading" : "writing") + " now");
-  return x_files[where.file].get();
+  return x_files[where.file];
 }
 
 expected<void> bulk_job::write(const range& where, std::span<const std::byte> bytes) {
@@ -66,8 +69,8 @@ expected<void> bulk_job::read(const range& where, std::span<std::byte> into) {
   return read_at(**file, where.offset, into, name_of(where));
 }
 
-void bulk_jobs::open(const job_key& key, std::vector<shared_file> files) {
-  auto made = std::make_shared<bulk_job>(key, std::move(files));
+void bulk_jobs::open(const job_key& key, std::vector<shared_file> files, file_source any) {
+  auto made = std::make_shared<bulk_job>(key, std::move(files), std::move(any));
   const std::lock_guard hold(x_mutex);
   x_all[key] = std::move(made);
 }

@@ -15,7 +15,7 @@ namespace viva::actors::node {
 
 class bulk_job {
 public:
-  bulk_job(const job_key& key, std::vector<shared_file> files);
+  bulk_job(const job_key& key, std::vector<shared_file> files, file_source any = nullptr);
 
   const job_key& key() const noexcept {
     return x_key;
@@ -29,7 +29,7 @@ public:
   expected<void> read(const range& where, std::span<std::byte> into);
 
 private:
-  expected<const supervision::descriptor*> open(access how, const range& where) const;
+  expected<shared_file> open(access how, const range& where) const;
   std::vector<range_set>& sets(access how) {
     return how == access::read ? x_readable : x_writable;
   }
@@ -38,11 +38,12 @@ private:
   std::shared_mutex x_mutex;
   std::vector<shared_file> x_files;
   std::vector<range_set> x_readable, x_writable; // by file
+  file_source x_any;
 };
 
 class bulk_jobs {
 public:
-  void open(const job_key& key, std::vector<shared_file> files);
+  void open(const job_key& key, std::vector<shared_file> files, file_source any = nullptr);
   std::shared_ptr<bulk_job> find(const job_key& key) const;
   /// The one that was there.
   std::shared_ptr<bulk_job> remove(const job_key& key);

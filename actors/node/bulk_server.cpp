@@ -260,6 +260,10 @@ void bulk_server::open_job(const job_key& key, std::vector<shared_file> files) {
   x_house->jobs.open(key, std::move(files));
 }
 
+void bulk_server::open_job(const job_key& key, file_source any) {
+  x_house->jobs.open(key, {}, std::move(any));
+}
+
 void bulk_server::allow(const job_key& key, access how, const range& what) {
   if (const auto job = x_house->jobs.find(key))
     job->allow(how, what);

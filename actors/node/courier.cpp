@@ -14,7 +14,7 @@ struct courier::gate {
 /// One turn: the requests that it is made of, and the first problem.
 struct courier::tally {
   std::shared_ptr<gate> with;
-  std::shared_ptr<const freight> goods;
+  std::function<std::string(std::uint32_t)> name;
   std::function<void(const arrival&)> told;
   std::size_t left;
   arrival result;
@@ -27,7 +27,7 @@ struct courier::tally {
                     ? why.code == errc::unreadable
                     : why.code == errc::disk_full || why.code == errc::cannot_write;
     if (result.ours)
-      why.text = goods->names[file].string() + ": " + why.text;
+      why.text = name(file) + ": " + why.text;
     result.problem = std::move(why);
   }
 };
@@ -70,22 +70,22 @@ bulk_client::done courier::counted(const std::shared_ptr<tally>& in, std::uint32
 void courier::bring(std::uint64_t number, const std::vector<byte_range>& ranges) {
   const arrival begun{arrival::what::brought, number, {}, false};
   const auto count = std::make_shared<tally>(
-    tally{x_gate, x_options.goods, x_told, ranges.size(), begun});
+    tally{x_gate, x_options.name, x_told, ranges.size(), begun});
   if (ranges.empty())
     return x_told(count->result);
   for (const auto& each : ranges)
-    x_there->put(x_options.goods->files[each.file], each.offset, each,
+    x_there->put(x_options.file(each.file), each.offset, each,
                  counted(count, each.file));
 }
 
 void courier::fetch(std::uint64_t number, const std::vector<byte_range>& ranges) {
   const arrival begun{arrival::what::fetched, number, {}, false};
   const auto count = std::make_shared<tally>(
-    tally{x_gate, x_options.goods, x_told, ranges.size(), begun});
+    tally{x_gate, x_options.name, x_told, ranges.size(), begun});
   if (ranges.empty())
     return x_told(count->result);
   for (const auto& each : ranges)
-    x_back->get(each, x_options.goods->files[each.file], each.offset, counted(count, each.file));
+    x_back->get(each, x_options.file(each.file), each.offset, counted(count, each.file));
 }
 
 } // namespace viva::actors::node

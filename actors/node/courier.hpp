@@ -3,10 +3,11 @@
 // Courier: brings ranges of a coordinator's sources to one node, and fetches what was written there
 // into OUT.partial, over two connections, so that neither way waits for the other.
 
-#include "actors/node/freight.hpp"
+#include "actors/node/bulk.hpp"
 
 #include <functional>
 #include <memory>
+#include <string>
 
 namespace viva::actors::node {
 
@@ -15,7 +16,9 @@ struct courier_options {
   address where; ///< The node's bulk port.
   job_key key;
   tls_ptr security;
-  std::shared_ptr<const freight> goods;
+  /// Of a range here, by its number; `name` for errors, on any thread.
+  std::function<shared_file(std::uint32_t)> file;
+  std::function<std::string(std::uint32_t)> name;
 };
 
 /// A turn over the bulk path has ended.
@@ -36,7 +39,7 @@ public:
   courier(const courier&) = delete;
   courier& operator=(const courier&) = delete;
 
-  /// Ranges by the manifest's numbers.
+  /// Each range from, or to, the same place of the file of its number here.
   void bring(std::uint64_t number, const std::vector<byte_range>& ranges);
   void fetch(std::uint64_t number, const std::vector<byte_range>& ranges);
 

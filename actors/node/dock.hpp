@@ -18,7 +18,7 @@ namespace viva::actors::node {
 
 /// What a node has for all such jobs.
 struct depot {
-  std::unique_ptr<scratch_root> root;
+  std::unique_ptr<scratch_root> root; ///< Null: there is no room for files.
   std::unique_ptr<bulk_server> server;
 };
 

@@ -5,6 +5,7 @@
 
 #include "actors/lane_frames.hpp"
 #include "actors/node/courier.hpp"
+#include "actors/node/freight.hpp"
 #include "actors/node/letters.hpp"
 
 #include <functional>

@@ -9,7 +9,7 @@ namespace viva::actors::node {
 namespace {
 
 constexpr std::uint32_t magic = 0x564E4F44; // "DONV", and so the order of bytes
-constexpr std::uint16_t letters_version = 2;
+constexpr std::uint16_t letters_version = 3;
 
 /// Those of a job's faults that its lanes have, wherever they are.
 constexpr std::uint32_t fault_plan::*lane_faults[]
@@ -76,7 +76,7 @@ std::optional<letter> decode_letter(std::string_view bytes) {
   in.take(made.of.incarnation);
   in.take(made.of.join);
   in.require(begins == magic && version == letters_version && what >= 1
-             && what <= static_cast<std::uint8_t>(word::let_go));
+             && what <= static_cast<std::uint8_t>(word::frame));
   if (!in.whole())
     return std::nullopt;
   made.what = static_cast<word>(what);
@@ -87,7 +87,7 @@ std::optional<letter> decode_letter(std::string_view bytes) {
 std::string encode(const hello& h) {
   frame_writer out;
   out.put(h.build);
-  out.put(static_cast<std::uint8_t>(h.looks));
+  out.put(static_cast<std::uint8_t>(h.wants));
   return out.done();
 }
 
@@ -95,7 +95,10 @@ std::optional<hello> decode_hello(std::string_view bytes) {
   frame_reader in{bytes};
   hello made;
   in.take(made.build);
-  made.looks = take_flag(in);
+  std::uint8_t wants = 0;
+  in.take(wants);
+  in.require(wants <= static_cast<std::uint8_t>(hello::wish::lane));
+  made.wants = static_cast<hello::wish>(wants);
   return whole(in, std::move(made));
 }
 
@@ -220,6 +223,36 @@ std::optional<turn> decode_turn(std::string_view bytes) {
   turn made;
   in.take(made.number);
   return whole(in, made);
+}
+
+std::string encode(const loan& l) {
+  frame_writer out;
+  out.put(l.attention);
+  return out.done();
+}
+
+std::optional<loan> decode_loan(std::string_view bytes) {
+  frame_reader in{bytes};
+  loan made;
+  in.take(made.attention);
+  return whole(in, std::move(made));
+}
+
+std::string encode(const passage& p) {
+  frame_writer out;
+  out.put(p.kind);
+  out.put_raw(p.bytes.data(), p.bytes.size());
+  return out.done();
+}
+
+std::optional<passage> decode_passage(std::string_view bytes) {
+  if (bytes.size() < sizeof(passage::kind))
+    return std::nullopt;
+  frame_reader in{bytes.substr(0, sizeof(passage::kind))};
+  passage made;
+  in.take(made.kind);
+  made.bytes = bytes.substr(sizeof made.kind);
+  return made;
 }
 
 std::string build_words(kernels::path by) {

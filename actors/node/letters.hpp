@@ -17,6 +17,12 @@
 //   link → session     brought    it is there: on to the lane, or to planning
 //   link → session     let_go     what it wrote was fetched, or nobody wants it any more
 //
+// A pipeline, which has no job, borrows a lane; what it says to it is what it says to a process of
+// its own (pipeline/tensor_frames.hpp), whose tensors go over the bulk path:
+//
+//   link → session     lend       answered by assigned
+//   both ways          frame      one of tensor_frames
+//
 // Every letter carries its stamp, and who reads one of another stamp drops it: it comes from an
 // earlier life of the coordinator, of the node, or of what they had with each other. Numbers are
 // little-endian, as on every machine that a build of ours runs on.
@@ -41,7 +47,7 @@ struct stamp {
 
 enum class word : std::uint8_t {
   hello = 1, welcome, assign, assigned, lane_up, lane_down, work, receipts, draining, ready,
-  brought, let_go
+  brought, let_go, lend, frame
 };
 
 struct letter {
@@ -57,7 +63,8 @@ std::optional<letter> decode_letter(std::string_view bytes);
 /// Bodies. Each has `encode` and a `decode_…` that gives nothing where bytes are missing or left.
 struct hello {
   std::string build;  ///< build_words of the coordinator.
-  bool looks = false; ///< Only wants to know how the node is: no session.
+  /// `look` only wants to know how the node is: no session.
+  enum class wish : std::uint8_t { job, look, lane } wants = wish::job;
 };
 
 struct welcome {
@@ -87,6 +94,16 @@ struct lane_news {
   std::string text;
 };
 
+/// Of lend: `attention_words` of both must be equal.
+struct loan {
+  std::string attention;
+};
+
+struct passage {
+  std::uint16_t kind = 0; ///< lane_kind.
+  std::string bytes;
+};
+
 /// A work_order or work_receipts of one life of a lane.
 struct parcel {
   std::uint32_t lane = 0, life = 0;
@@ -100,6 +117,8 @@ std::string encode(const error&); ///< The body of `assigned`.
 std::string encode(const lane_news&);
 std::string encode(const parcel&);
 std::string encode(const turn&);
+std::string encode(const loan&);
+std::string encode(const passage&);
 std::optional<hello> decode_hello(std::string_view);
 std::optional<welcome> decode_welcome(std::string_view);
 std::optional<assign> decode_assign(std::string_view);
@@ -107,6 +126,8 @@ std::optional<error> decode_error(std::string_view);
 std::optional<lane_news> decode_lane_news(std::string_view);
 std::optional<parcel> decode_parcel(std::string_view);
 std::optional<turn> decode_turn(std::string_view);
+std::optional<loan> decode_loan(std::string_view);
+std::optional<passage> decode_passage(std::string_view);
 
 /// Version, frames, letters, and what the kernels make of a fixed matrix: two programs of equal
 /// words give equal bytes. A coordinator says what its references make, a node its fast paths, as

@@ -1,5 +1,5 @@
 #include "actors/node/link_parts.hpp"
-#include "actors/node/middleman.hpp"
+#include "actors/node/meeting.hpp"
 #include "supervision/supervisor.hpp"
 
 #include <caf/all.hpp>
@@ -28,9 +28,7 @@ struct carried {
   arrival what;
 };
 
-constexpr milliseconds knock_patience{1'000}, answer_patience{5'000};
 constexpr std::chrono::seconds assign_patience{120}; // it reads the headers of the whole source
-constexpr milliseconds again_max{5'000}, again_refused{5'000};
 
 } // namespace
 } // namespace viva::actors::node
@@ -48,25 +46,6 @@ link_state::~link_state() {
 }
 
 namespace {
-
-/// The ports above the node's own (address.hpp).
-address bulk_port(address of) {
-  of.port += 1;
-  return of;
-}
-
-address liveness_port(address of) {
-  of.port += 2;
-  return of;
-}
-
-/// Full jitter, so that many who lost the same node do not come back at one moment.
-milliseconds before_next(link_state& state) {
-  const auto longest = std::min(again_max, again_min * (1 << std::min(state.failures, 6u)));
-  ++state.failures;
-  return milliseconds{std::uniform_int_distribution<long>{longest.count() / 2,
-                                                          longest.count()}(state.dice)};
-}
 
 /// Lets the node go, whatever it had, and looks for it again after `pause`.
 void part(self_ptr self, board::state how, const std::string& why, milliseconds pause) {
@@ -100,11 +79,11 @@ void tell(self_ptr self, word what, std::string body) {
 }
 
 void lose_node(self_ptr self, const std::string& why) {
-  part(self, board::state::away, why, before_next(self->state));
+  part(self, board::state::away, why, self->state.until_next.next());
 }
 
 void heed(self_ptr self, const error& problem) {
-  if (problem.code == errc::interrupted || retryable(problem.code))
+  if (may_be_over_soon(problem))
     lose_node(self, problem.text);
   else
     refuse_node(self, problem.text);
@@ -121,7 +100,7 @@ void take_arrival(self_ptr self, const arrival& what) {
 void begin_work(self_ptr self) {
   auto& state = self->state;
   state.assigned = true;
-  state.failures = 0;
+  state.until_next.joined();
   spdlog::info("node {}: up", state.name_of_node);
   state.options.nodes->note(state.name_of_node, board::state::up);
 }
@@ -186,7 +165,11 @@ void begin_errands(self_ptr self) {
   const auto me = self->address();
   auto by = std::make_unique<courier>(
     courier_options{state.options.threads, bulk_port(state.options.where),
-                    {incarnation, epoch, join}, state.options.security, state.options.goods},
+                    {incarnation, epoch, join}, state.options.security,
+                    [goods = state.options.goods](std::uint32_t n) { return goods->files[n]; },
+                    [goods = state.options.goods](std::uint32_t n) {
+                      return goods->names[n].string();
+                    }},
     [me, number = join](const arrival& what) {
       if (const auto who = caf::actor_cast<caf::actor>(me); who)
         caf::anon_send(who, carried{number, what});
@@ -199,23 +182,11 @@ void begin_errands(self_ptr self) {
                    }});
 }
 
-void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
+void begin_session(self_ptr self, const met_node& node) {
   auto& state = self->state;
-  const auto from = decode_letter(answer);
-  const auto said = from && from->what == word::welcome ? decode_welcome(from->body)
-                                                        : std::nullopt;
-  if (!said)
-    return refuse_node(self, "it answers, but not as a node of this version does");
-  if (said->build != state.build)
-    return refuse_node(self, "it is another build (" + said->build + "; this is " + state.build
-                               + "); run the same viva everywhere");
-  if (said->problem.code != errc::ok)
-    return heed(self, said->problem);
-  if (!session || from->of.incarnation == 0)
-    return lose_node(self, "it gave no session");
-  state.now.incarnation = from->of.incarnation;
-  state.session = session;
-  self->monitor<caf::message_priority::high>(session);
+  state.now = node.as;
+  state.session = node.session;
+  self->monitor<caf::message_priority::high>(state.session);
   assign what{state.options.site->assignment, state.options.site->faults};
   if (state.options.goods) {
     what.files = state.options.goods->list;
@@ -226,51 +197,13 @@ void meet(self_ptr self, const std::string& answer, const caf::actor& session) {
   watch_node(self);
 }
 
-/// An answer to what was asked when `join` was the count, and not since.
-template <class Do>
-void if_still(self_ptr self, std::uint64_t join, Do then) {
-  if (self->state.now.join == join && !self->state.session)
-    then();
-}
-
-void say_hello(self_ptr self, const caf::actor& reception) {
-  const auto join = ++self->state.now.join;
-  self->request(reception, answer_patience,
-                encode(letter{word::hello, self->state.now, encode(hello{self->state.build})}))
-    .then(
-      [self, join](const std::string& answer, const caf::actor& session) {
-        if_still(self, join, [&] { meet(self, answer, session); });
-      },
-      [self, join](const caf::error& why) {
-        if_still(self, join, [&] {
-          lose_node(self, "no answer (" + supervision::to_text(why) + ")");
-        });
-      });
-}
-
 void look_for(self_ptr self) {
-  const auto& where = self->state.options.where;
-  if (auto there = knock(where, knock_patience); !there)
-    return lose_node(self, there.error().text);
-  const auto join = self->state.now.join;
-  self
-    ->request(connector(self->system()), answer_patience, caf::connect_atom::value, where.host,
-              where.port)
-    .then(
-      [self, join](const caf::node_id&, const caf::strong_actor_ptr& who,
-                   const std::set<std::string>&) {
-        if_still(self, join, [&] {
-          if (who)
-            say_hello(self, caf::actor_cast<caf::actor>(who));
-          else
-            lose_node(self, "nobody receives there");
-        });
-      },
-      [self, join](const caf::error& why) {
-        if_still(self, join, [&] {
-          lose_node(self, "no connection (" + supervision::to_text(why) + ")");
-        });
-      });
+  meet_node(self, self->state.options.where, hello::wish::job, [self](expected<met_node> node) {
+    if (node)
+      begin_session(self, *node);
+    else
+      heed(self, node.error());
+  });
 }
 
 /// Of the session: the node is lost. Of a remote lane that was told nothing: nobody would start
@@ -292,8 +225,6 @@ caf::behavior link(self_ptr self, link_options options) {
   auto& state = self->state;
   state.options = std::move(options);
   state.name_of_node = state.options.where.text();
-  state.build = build_words(kernels::path::reference);
-  state.now.epoch = own_incarnation();
   state.options.nodes->note(state.name_of_node, board::state::away, "not reached yet");
   self->set_down_handler([self](const caf::down_msg& down) { hear_of_end(self, down); });
   self->send(self, find_node{});

@@ -23,6 +23,7 @@
 #include "actors/node/errands.hpp"
 #include "actors/node/letters.hpp"
 #include "actors/node/liveness.hpp"
+#include "actors/node/meeting.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
@@ -30,7 +31,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <random>
 
 namespace viva::actors::node {
 
@@ -58,7 +58,6 @@ struct link_state {
   };
   link_options options;
   std::string name_of_node; ///< As it was said on the command line.
-  std::string build;
   stamp now;              ///< Of the node that it has something with; incarnation 0: with none.
   caf::actor session; ///< Null where it has none.
   std::uint64_t watched = 0;     ///< By this number.
@@ -67,8 +66,7 @@ struct link_state {
   std::map<std::uint32_t, seat> seats; ///< By the node's number of the lane.
   std::unique_ptr<errands> carries;    ///< Where the node does not see the job's files.
   std::map<std::uint32_t, departure> gone; ///< By the node's number of the lane.
-  std::uint32_t failures = 0;          ///< In a row.
-  std::mt19937 dice{std::random_device{}()};
+  pauses until_next;
   static inline const char* name = "link";
 
   ~link_state();

@@ -17,7 +17,6 @@ struct start_again {
   std::uint64_t join = 0;
   std::uint32_t lane = 0;
 };
-inline constexpr std::chrono::milliseconds again_min{100};
 
 // link.cpp
 void tell(link_ptr self, word what, std::string body);

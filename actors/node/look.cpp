@@ -60,7 +60,8 @@ node_view look(caf::scoped_actor& self, const address& where, const std::string&
       failed);
   if (!reception)
     return seen;
-  const letter asks{word::hello, {own_incarnation(), 0, 0}, encode(hello{own_build, true})};
+  const letter asks{word::hello, {own_incarnation(), 0, 0},
+                    encode(hello{own_build, hello::wish::look})};
   self->request(reception, patience, encode(asks))
     .receive([&](const std::string& answer,
                  const caf::actor&) { seen = view_of(where, answer, own_build); },

@@ -1,5 +1,6 @@
 #include "actors/node/reception.hpp"
 
+#include "actors/node/lent_lane.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 
@@ -36,15 +37,17 @@ void forget(self_ptr self, const caf::actor_addr& who) {
   *self->state.options.sessions = static_cast<std::uint32_t>(self->state.sessions.size());
 }
 
-void begin_session(self_ptr self, const stamp& with, const caf::actor& link, welcome said,
-                   caf::response_promise answer) {
+void begin_session(self_ptr self, const stamp& with, const caf::actor& link, hello::wish wants,
+                   welcome said, caf::response_promise answer) {
   auto& state = self->state;
   const session_options options{state.options.facts, link, with};
   supervision::child_spec spec;
   spec.id = "session-" + std::to_string(++state.visits);
   spec.restart = supervision::temporary;
-  spec.start = [options](caf::event_based_actor* sup) {
-    return supervision::spawn<caf::detached>(sup, session, options);
+  spec.start = [options, wants](caf::event_based_actor* sup) {
+    return wants == hello::wish::lane
+             ? supervision::spawn<caf::detached>(sup, lent_lane, options)
+             : supervision::spawn<caf::detached>(sup, session, options);
   };
   ++state.starting;
   self->request(state.options.jobs, caf::infinite, supervision::start_child{std::move(spec)})
@@ -77,10 +80,10 @@ void receive(self_ptr self, const std::string& bytes, const caf::actor& link,
   }
   const stamp with{from->of.epoch, own_incarnation(), from->of.join};
   said.problem = refusal(self->state, *who);
-  if (who->looks || said.problem.code != errc::ok || !link)
+  if (who->wants == hello::wish::look || said.problem.code != errc::ok || !link)
     answer.deliver(letter_of(with, said), caf::actor{});
   else
-    begin_session(self, with, link, std::move(said), std::move(answer));
+    begin_session(self, with, link, who->wants, std::move(said), std::move(answer));
 }
 
 } // namespace

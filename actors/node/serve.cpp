@@ -133,7 +133,7 @@ expected<void> open_scratch(node_facts& facts, depot& stores, const node_spec& s
   if (root)
     stores.root = std::move(*root);
   else
-    facts.no_stores = std::move(root.error());
+    facts.no_room = std::move(root.error());
   return {};
 }
 
@@ -183,8 +183,7 @@ expected<void> run_node(const node_spec& spec, const node_observer& observer) {
   const auto stores = std::make_shared<depot>();
   if (auto room = open_scratch(*facts, *stores, spec); !room)
     return room;
-  if (stores->root)
-    facts->stores = stores;
+  facts->stores = stores;
   auto lives = tree::grow(facts->limits.lanes, nullptr, facts->limits,
                           {.on = true, .security = std::move(*files)});
   if (!lives)

@@ -50,8 +50,8 @@ void take_job(self_ptr self, assign&& what) {
   const auto& facts = *state.options.facts;
   if (!what.files)
     return answer_job(self, open_site(what, facts));
-  if (!facts.stores)
-    return answer_job(self, tl::unexpected(facts.no_stores));
+  if (!facts.stores->root)
+    return answer_job(self, tl::unexpected(facts.no_room));
   const auto& with = state.options.with;
   auto made = dock::open(facts.stores, {with.incarnation, with.epoch, with.join}, *what.files);
   if (!made)

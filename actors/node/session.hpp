@@ -20,6 +20,7 @@
 #include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -36,7 +37,10 @@ struct node_facts {
   std::function<caf::actor()> lanes; ///< The lane supervisor of now.
   bool allow_faults = false;
   std::shared_ptr<const depot> stores; ///< For jobs whose files this machine does not see.
-  error no_stores;                     ///< Why there are none.
+  error no_room;                       ///< Why it has no scratch.
+  /// Bytes of tensors that pipelines have here, all together.
+  std::shared_ptr<std::atomic<std::uint64_t>> tensor_bytes
+    = std::make_shared<std::atomic<std::uint64_t>>(0);
 };
 
 struct session_options {

@@ -87,6 +87,7 @@ expected<attend_side> bring_side(shared_table& shares, const shape& of, const so
   auto made = shares.make(packed_bytes(of, side, heads, rows));
   if (!made)
     return tl::unexpected(made.error());
+  (*made)->stays = true;
   to.region = (*made)->id;
   if (side.encoded != nullptr) {
     to.skipped = side.skipped;
@@ -176,6 +177,7 @@ expected<brought_attention> bring_over(shared_table& shares, const shape& of, co
     auto made = shares.make(floats * sizeof(float));
     if (!made)
       return tl::unexpected(made.error());
+    (*made)->stays = true;
     std::memcpy((*made)->data(), in.bias.data, floats * sizeof(float));
     all.bias = {(*made)->id, 0, in.bias.values};
     all.regions.push_back(std::move(*made));

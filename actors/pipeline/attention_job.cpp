@@ -88,10 +88,23 @@ error name_attention_problem(const status& why, const std::string& name) {
 }
 
 attention_job::attention_job(order what, const attention_view& view, std::shared_ptr<desk> work,
-                             std::shared_ptr<shared_table> shares, answer to)
+                             std::shared_ptr<shared_table> shares, lane_grid homes,
+                             answer to)
     : shard_rounds(std::move(what), shards_of(view.of), std::move(work)), x_view(view),
       x_answer(std::move(to)), x_pieces(kernels::attention::pieces(view.of)),
-      x_parts(view.of, view.in.q.type, ranges_of(view.of)), x_shares(std::move(shares)) {
+      x_parts(view.of, view.in.q.type, ranges_of(view.of)), x_shares(std::move(shares)),
+      x_homes(homes) {
+}
+
+std::size_t attention_job::lane_of(std::size_t shard) const {
+  const auto& of = x_view.of;
+  const auto slices = std::size_t{x_parts.ranges()} * of.batch * of.kv_heads;
+  if (slices < x_homes.lanes || x_pieces == 0) // some would have nothing to do
+    return unit::any_lane;
+  const auto piece = rows_of_piece(of, shard % x_pieces);
+  const auto slice
+    = (shard / x_pieces * of.batch + piece.sequence) * of.kv_heads + piece.kv_head;
+  return x_homes.place(slice, shard);
 }
 
 std::uint64_t attention_job::bytes() const {

@@ -23,7 +23,7 @@ public:
   using answer = std::shared_ptr<outcome<expected<attended>>>;
 
   attention_job(order what, const attention_view& view, std::shared_ptr<desk> work,
-                std::shared_ptr<shared_table> shares, answer to);
+                std::shared_ptr<shared_table> shares, lane_grid homes, answer to);
 
   /// Once, when the budget has room for `bytes`; an empty lease: it never will.
   void begin(budget::lease);
@@ -39,6 +39,7 @@ private:
                                              const tensor_receipt&) override;
   bool round_done(unsigned round) override;
   void deliver(std::optional<error>) override;
+  std::size_t lane_of(std::size_t shard) const override;
 
   status run_part(std::size_t shard);
   expected<unit_tally> note_part(std::size_t shard, const status&) const;
@@ -48,6 +49,7 @@ private:
   const std::size_t x_pieces;
   attention_parts x_parts;
   const std::shared_ptr<shared_table> x_shares; ///< Null: lanes are threads.
+  const lane_grid x_homes; ///< Of keys and values, where lanes are of nodes: a slice, a lane.
   expected<brought_attention> x_brought;
   budget::lease x_lease; // until the answer is taken
 };

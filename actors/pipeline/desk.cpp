@@ -20,7 +20,7 @@ void finish_all(std::span<const unit_ptr> units) noexcept {
 
 // Under the lock, as all that follow.
 void desk::put(unit_ptr what, bool first) {
-  auto& to = what->only_lane == unit::any_lane
+  auto& to = what->only_lane == unit::any_lane || (x_lends && !x_seats[what->only_lane].wake)
                  ? x_line[static_cast<std::size_t>(what->how_urgent)]
                  : x_seats[what->only_lane].own;
   first ? to.push_front(std::move(what)) : to.push_back(std::move(what));
@@ -107,7 +107,7 @@ void desk::let_go(std::size_t lane, std::uint64_t life, const unit& gone) {
 std::uint64_t desk::begin_life(std::size_t lane) {
   const std::lock_guard lock{x_guard};
   ++x_counts.lives;
-  return ++x_seats[lane].life;
+  return x_seats[lane].life = ++x_last_life;
 }
 
 void desk::lane_up(std::size_t lane, wake_function wake) {
@@ -140,7 +140,7 @@ void desk::lane_down(std::size_t lane, bool blame) {
     handle = std::exchange(at.wake, nullptr);
     orphans = std::exchange(at.current, {});
     at.idle = false;
-    ++at.life; // whatever the old one still says is stale
+    at.life = ++x_last_life; // whatever the old one still says is stale
     x_counts.lanes_up -= handle ? 1 : 0;
     for (auto& orphan : orphans | std::views::reverse) {
       ++x_counts.lost;
@@ -158,6 +158,11 @@ void desk::lane_down(std::size_t lane, bool blame) {
         orphan->lose(); // before anybody else can begin it
       put(std::move(orphan), true);
     }
+    if (x_lends)
+      for (auto& each : std::exchange(at.own, {})) {
+        --x_counts.waiting;
+        put(std::move(each), false);
+      }
     sleepers = rouse();
   }
   for (const auto& each : over)

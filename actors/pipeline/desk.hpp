@@ -24,7 +24,9 @@ class desk {
 public:
   using wake_function = std::function<void()>;
 
-  desk(std::size_t lanes, std::uint32_t lives_max) : x_seats(lanes), x_lives_max(lives_max) {
+  /// `lends`: a lane that is down may stay so, and units for it alone go to any other.
+  desk(std::size_t lanes, std::uint32_t lives_max, bool lends = false)
+      : x_seats(lanes), x_lives_max(lives_max), x_lends(lends) {
   }
 
   /// Any thread; takes them out of `units`. Where the desk is closed, each fails at once.
@@ -77,6 +79,8 @@ private:
   std::array<queue, 3> x_line; // by urgency
   std::vector<seat> x_seats;
   const std::uint32_t x_lives_max;
+  const bool x_lends;
+  std::uint64_t x_last_life = 0; // of all lanes: no two lives have one number
   error x_closed; // code ok: open
   counts x_counts;
 };

@@ -32,7 +32,16 @@ constexpr std::uint32_t lane_lives_max = 3; // that one unit may end before it f
 constexpr std::uint32_t parked_max = 64 << 10;
 
 std::uint32_t lanes_of(const pipeline_options& options) {
+  if (!options.nodes.empty())
+    return static_cast<std::uint32_t>(options.nodes.size()) * std::max(1u, options.lanes);
   return options.lanes != 0 ? options.lanes : std::max(1u, std::thread::hardware_concurrency());
+}
+
+using lane_sources = std::function<peer_source(std::size_t lane)>;
+
+/// Where tensors' bytes must be in shared memory.
+bool are_remote(const pipeline_options& options) {
+  return options.isolation == isolation::process || !options.nodes.empty();
 }
 
 std::string lane_id(std::size_t lane) {
@@ -60,28 +69,39 @@ supervision::start_function thread_lane(const std::shared_ptr<pipeline_floor>& f
   };
 }
 
-supervision::start_function process_lane(const std::shared_ptr<pipeline_floor>& floor,
-                                         std::size_t i,
-                                         std::shared_ptr<supervision::standby> source) {
+/// From now on the desk wakes it.
+void seats_up(const pipeline_floor& floor, std::size_t lane, const caf::actor& port) {
+  for (std::size_t seat = 0; seat < floor.seats; ++seat)
+    floor.work->lane_up(lane + seat * floor.lanes,
+                        [port, seat] { caf::anon_send(port, seat_wake{seat}); });
+}
+
+// A port of a node's lane is up at once, however long its node is away, and says by itself when it
+// can work.
+supervision::start_function remote_lane(const std::shared_ptr<pipeline_floor>& floor,
+                                        std::size_t i, peer_source source) {
   return [floor, i, source](caf::event_based_actor* sup) {
     begin_life(*floor, i);
     tensor_port_place place{i, floor->lanes, {}, floor->work, floor->meters[i],
-                            floor->condemned[i], source};
+                            floor->condemned[i], source, {}};
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
       place.lives.push_back(floor->work->begin_life(i + seat * floor->lanes));
-    return supervision::start_result{
-      supervision::starting(supervision::spawn(sup, tensor_port, std::move(place)))};
+    const bool far = !floor->nodes.empty();
+    if (far)
+      place.on_ready = [floor, i](const caf::actor& port) { seats_up(*floor, i, port); };
+    const auto port = supervision::spawn(sup, tensor_port, std::move(place));
+    return far ? supervision::start_result{port}
+               : supervision::start_result{supervision::starting(port)};
   };
 }
 
 std::vector<supervision::child_spec>
-lane_specs(const std::shared_ptr<pipeline_floor>& floor,
-           const std::shared_ptr<supervision::standby>& processes) {
+lane_specs(const std::shared_ptr<pipeline_floor>& floor, const lane_sources& peers) {
   std::vector<supervision::child_spec> specs;
   for (std::size_t i = 0; i < floor->lanes; ++i) {
     supervision::child_spec spec;
     spec.id = lane_id(i);
-    spec.start = processes ? process_lane(floor, i, processes) : thread_lane(floor, i);
+    spec.start = peers ? remote_lane(floor, i, peers(i)) : thread_lane(floor, i);
     specs.push_back(std::move(spec));
   }
   return specs;
@@ -96,9 +116,8 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
     if (floor->shares == nullptr)
       return floor->work->lane_up(first,
                                   [who = up.who] { caf::anon_send(who, next_unit{}); });
-    for (std::size_t seat = 0; seat < floor->seats; ++seat)
-      floor->work->lane_up(first + seat * floor->lanes,
-                           [who = up.who, seat] { caf::anon_send(who, seat_wake{seat}); });
+    if (floor->nodes.empty())
+      seats_up(*floor, first, up.who);
   };
   clerk.on_down = [floor](const supervision::child_down& down) {
     const auto lane = lane_index(down.id);
@@ -113,21 +132,20 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
 }
 
 supervision::child_spec
-lane_supervisor(const std::shared_ptr<pipeline_floor>& floor,
-                const std::shared_ptr<supervision::standby>& processes) {
+lane_supervisor(const std::shared_ptr<pipeline_floor>& floor, const lane_sources& peers) {
   supervision::child_spec spec;
   spec.id = "lanes";
   spec.type = supervision::child_type::supervisor;
-  spec.start = [floor, processes](caf::event_based_actor* sup) {
+  spec.start = [floor, peers](caf::event_based_actor* sup) {
     supervision::supervisor_options options;
     options.name = "lanes";
     options.intensity = lane_restarts_max;
     options.period = lane_period;
     options.backoff = lane_backoff;
-    options.start_retries = processes ? lane_start_retries : 0;
+    options.start_retries = peers ? lane_start_retries : 0;
     options.subscribers = {desk_clerk(floor)};
     return supervision::starting(
-      supervision::spawn_supervisor(sup, options, lane_specs(floor, processes)));
+      supervision::spawn_supervisor(sup, options, lane_specs(floor, peers)));
   };
   return spec;
 }
@@ -136,16 +154,18 @@ lane_supervisor(const std::shared_ptr<pipeline_floor>& floor,
 
 pipeline_floor::pipeline_floor(const pipeline_options& options)
     : lanes(lanes_of(options)),
-      seats(options.isolation == isolation::process ? seats_a_process : 1),
-      work(std::make_shared<desk>(lanes * seats, lane_lives_max)),
+      seats(are_remote(options) ? seats_a_process : 1),
+      work(std::make_shared<desk>(lanes * seats, lane_lives_max, !options.nodes.empty())),
       room(std::make_shared<budget>(budget::amount{options.budget_bytes, options.budget_tickets},
                                     parked_max)),
-      lane_program(options.lane_program) {
-  if (options.isolation == isolation::process)
-    shares = std::make_shared<shared_table>([desk = std::weak_ptr(work)] {
-      if (const auto still = desk.lock())
-        still->nudge(); // so that lanes let go of it, too
-    });
+      nodes(options.nodes) {
+  if (are_remote(options))
+    shares = std::make_shared<shared_table>(
+      [desk = std::weak_ptr(work)] {
+        if (const auto still = desk.lock())
+          still->nudge(); // so that lanes let go of it, too
+      },
+      nodes.empty());
   for (std::uint32_t i = 0; i < lanes; ++i) {
     meters.push_back(board->hang(lane_id(i)));
     condemned.push_back(std::make_shared<std::atomic<bool>>(false));
@@ -205,27 +225,21 @@ void pipeline_house::kill_collector() {
 }
 
 expected<std::unique_ptr<pipeline_house>>
-pipeline_house::build(std::shared_ptr<pipeline_floor> floor) {
-  if (floor->shares != nullptr && floor->lane_program.empty())
-    return fail(errc::bad_option, "lanes that are processes need a program: name viva in "
-                                  "pipeline_options::lane_program");
+pipeline_house::build(std::shared_ptr<pipeline_floor> floor, const pipeline_options& options) {
   auto house = std::unique_ptr<pipeline_house>(new pipeline_house);
   house->x_floor = floor;
   house->x_config = std::make_unique<caf::actor_system_config>();
-  house->x_config->set("scheduler.max-threads", 1); // lanes have their own
+  // Lanes have threads of their own; those that speak to nodes may wait a second to reach one.
+  house->x_config->set("scheduler.max-threads", options.nodes.empty() ? 1 : 1 + floor->lanes);
   house->x_config->set("scheduler.max-throughput", 200);
   supervision::use_fair_scheduler(*house->x_config);
+  if (auto fine = house->equip(options); !fine)
+    return tl::unexpected(fine.error());
   house->x_system = std::make_unique<caf::actor_system>(*house->x_config);
   supervision::reporter_options reporting;
   reporting.log = spdlog::default_logger()->clone("viva"); // a guest says only what goes wrong
   reporting.log->set_level(std::max(reporting.log->level(), spdlog::level::warn));
   house->x_reports = std::make_shared<supervision::reporter>(reporting);
-  std::shared_ptr<supervision::standby> processes;
-  if (floor->shares != nullptr) {
-    house->x_guardian = std::make_shared<supervision::guardian>();
-    processes = std::make_shared<supervision::standby>(
-      house->x_guardian, lane_process_options(floor->lane_program), true);
-  }
   supervision::supervisor_options root;
   root.name = "pipeline";
   root.how = supervision::strategy::rest_for_one;
@@ -233,15 +247,17 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor) {
   const auto people = house->x_roster = std::make_shared<roster>();
   auto meters = meters_child(floor->board, [floor] { return read_queue(*floor); },
                              [people](caf::actor who) { people->set(std::move(who)); });
+  auto lanes = lane_supervisor(floor, house->x_peers);
   auto up = supervision::start_supervisor(*house->x_system, root,
-                                          {lane_supervisor(floor, processes), std::move(meters)});
-  if (!up) {
-    const error why{errc::fault, "the pipeline's supervision tree did not start: "
-                                   + supervision::to_text(up.error())};
+                                          {std::move(lanes), std::move(meters)});
+  const auto refuse = [&](const error& why) {
     floor->room->close(why); // before the house goes, which closes it for another reason
     floor->work->close(why);
     return tl::unexpected(why);
-  }
+  };
+  if (!up)
+    return refuse({errc::fault, "the pipeline's supervision tree did not start: "
+                                  + supervision::to_text(up.error())});
   house->x_root = std::move(*up);
   // Gives up only after its lanes' supervisor did so twice; then nobody is left to do the work.
   house->x_root->attach_functor([work = floor->work, room = floor->room] {
@@ -249,7 +265,32 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor) {
     room->close(why);
     work->close(why);
   });
+  const auto lanes_up = [&] { return floor->work->count().lanes_up; };
+  if (house->x_far)
+    if (auto met = house->x_far->wait(lanes_up, floor->lanes * floor->seats); !met)
+      return refuse(met.error());
   return house;
+}
+
+expected<void> pipeline_house::equip(const pipeline_options& options) {
+  if (!options.nodes.empty()) {
+    auto far = far_lanes::of(options);
+    if (!far)
+      return tl::unexpected(far.error());
+    x_far = std::move(*far);
+    x_far->load(*x_config);
+    x_peers = [this](std::size_t lane) { return x_far->source_of(lane); };
+  } else if (options.isolation == isolation::process) {
+    if (options.lane_program.empty())
+      return fail(errc::bad_option, "lanes that are processes need a program: name viva in "
+                                    "pipeline_options::lane_program");
+    x_guardian = std::make_shared<supervision::guardian>();
+    x_peers = [source = peers_from(std::make_shared<supervision::standby>(
+                 x_guardian, lane_process_options(options.lane_program), true))](std::size_t) {
+      return source;
+    };
+  }
+  return {};
 }
 
 pipeline_house::~pipeline_house() {
@@ -264,6 +305,7 @@ pipeline_house::~pipeline_house() {
   x_roster->set(nullptr);
   x_reports.reset();
   x_system.reset(); // waits for every actor
+  x_peers = nullptr;
   x_guardian.reset();
 }
 

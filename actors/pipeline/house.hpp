@@ -4,6 +4,7 @@
 //
 //   root  rest_for_one
 //    ├─ lanes             one_for_one: lane-0 … lane-n, permanent; detached, or ports to processes
+//    │                    or to lanes of nodes
 //    └─ meters            one_for_one: the collector, permanent; last, so that its end ends nobody
 //
 // `floor` is what futures and streams keep; it may outlive the house, and then refuses all work.
@@ -11,9 +12,11 @@
 #include "actors/meter.hpp"
 #include "actors/snapshot.hpp"
 #include "actors/pipeline.hpp"
+#include "actors/pipeline/far_lanes.hpp"
 #include "actors/pipeline/alarm.hpp"
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/desk.hpp"
+#include "actors/pipeline/lane_peer.hpp"
 #include "actors/pipeline/resident_jobs.hpp"
 #include "actors/pipeline/shared_bytes.hpp"
 
@@ -55,14 +58,19 @@ struct pipeline_floor {
   arm_function arm() const;
   std::vector<std::shared_ptr<lane_meter>> meters;              // one a lane
   std::vector<std::shared_ptr<std::atomic<bool>>> condemned;    // one a lane
-  std::shared_ptr<shared_table> shares; // where lanes are processes, else null
-  const std::filesystem::path lane_program;
+  /// Where ranges of an attention's keys are computed, and copies of them stay.
+  lane_grid homes() const {
+    return nodes.empty() ? lane_grid{} : lane_grid{lanes, seats};
+  }
+  std::shared_ptr<shared_table> shares; // where lanes are processes or of nodes, else null
+  const std::vector<std::string> nodes;
 };
 
 class pipeline_house {
 public:
   /// Starts everything and waits until it is up.
-  static expected<std::unique_ptr<pipeline_house>> build(std::shared_ptr<pipeline_floor>);
+  static expected<std::unique_ptr<pipeline_house>> build(std::shared_ptr<pipeline_floor>,
+                                                         const pipeline_options&);
   ~pipeline_house();
 
   /// What lanes did, as the collector has it.
@@ -74,9 +82,13 @@ private:
   struct roster;
 
   pipeline_house() = default;
+  /// What lanes come from, and what they need of the system to be.
+  expected<void> equip(const pipeline_options&);
 
   std::shared_ptr<pipeline_floor> x_floor;
   std::shared_ptr<supervision::guardian> x_guardian; ///< Of lane processes; outlives all actors.
+  std::unique_ptr<far_lanes> x_far; ///< Null where lanes are of this machine.
+  std::function<peer_source(std::size_t lane)> x_peers; ///< Null where they are threads.
   std::unique_ptr<caf::actor_system_config> x_config;
   std::unique_ptr<caf::actor_system> x_system;
   std::shared_ptr<supervision::reporter> x_reports;

@@ -23,6 +23,7 @@ expected<brought_view> bring_over(shared_table& shares, const tensor_view& view)
   auto made = shares.make(view.rows * line);
   if (!made)
     return tl::unexpected(made.error());
+  (*made)->stays = true;
   auto* const to = (*made)->data();
   for (std::uint64_t r = 0; r < view.rows; ++r)
     std::memcpy(to + r * line, view.data + r * view.step(), line);

@@ -146,6 +146,7 @@ expected<void> resident_tensor::lie_in(std::shared_ptr<shared_table> shares) {
   if (!made)
     return fail(made.error().code, name + ": " + made.error().text);
   x_region = std::move(*made);
+  x_region->stays = true;
   x_held.resize(rows.size());
   return {};
 }
@@ -186,6 +187,7 @@ expected<shared_table::place> resident_tensor::need(std::size_t shard,
     auto made = x_shares->make(slot_bytes(shard));
     if (!made)
       return fail(made.error().code, name + ": " + made.error().text);
+    (*made)->stays = true;
     at = {std::move(*made), 0};
   }
   asked.what.regions.push_back(at.region);

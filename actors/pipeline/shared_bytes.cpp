@@ -63,7 +63,7 @@ file_map::~file_map() {
 }
 
 // Sealed in its size, so that no lane can cut it short under those who read it.
-expected<std::shared_ptr<shared_region>> shared_region::make(std::uint64_t bytes) {
+expected<std::shared_ptr<shared_region>> shared_region::make(std::uint64_t bytes, bool large) {
   const auto refuse = [&](const char* doing) {
     return fail(errc::over_budget, "memory to share, " + std::to_string(bytes) + " bytes: "
                                      + doing + ": " + std::strerror(errno)
@@ -80,7 +80,8 @@ expected<std::shared_ptr<shared_region>> shared_region::make(std::uint64_t bytes
   file_map map(file->get(), whole, PROT_READ | PROT_WRITE);
   if (map.data() == nullptr)
     return refuse("not mapped");
-  take_large_pages(map.data(), whole);
+  if (large)
+    take_large_pages(map.data(), whole);
   return std::shared_ptr<shared_region>(
     new shared_region(std::move(file), std::move(map), bytes));
 }
@@ -91,7 +92,7 @@ shared_region::~shared_region() {
 }
 
 expected<std::shared_ptr<shared_region>> shared_table::make(std::uint64_t bytes) {
-  auto made = shared_region::make(bytes);
+  auto made = shared_region::make(bytes, x_large);
   if (!made)
     return made;
   const std::lock_guard lock{x_guard};

@@ -65,8 +65,8 @@ inline constexpr std::uint64_t large_page_bytes = 2 << 20;
 class shared_region {
 public:
   /// Zeros. What is as large as a large page is filled up to a multiple of one, and takes its
-  /// memory now, about a second a GiB. Errors: over_budget.
-  static expected<std::shared_ptr<shared_region>> make(std::uint64_t bytes);
+  /// memory now, about a second a GiB, if `large`. Errors: over_budget.
+  static expected<std::shared_ptr<shared_region>> make(std::uint64_t bytes, bool large = true);
   shared_region(const shared_region&) = delete;
   ~shared_region();
 
@@ -82,6 +82,8 @@ public:
     return x_file;
   }
   std::uint32_t id = 0;          ///< In the table.
+  /// A byte of it, once it is written, is the same for as long as it lives.
+  bool stays = false;
   std::function<void()> on_gone; ///< Called at its end.
 
 private:
@@ -97,8 +99,10 @@ private:
 /// All regions of a pipeline, by address.
 class shared_table {
 public:
-  /// `on_gone` is called at the end of each region, on any thread.
-  explicit shared_table(std::function<void()> on_gone) : x_on_gone(std::move(on_gone)) {
+  /// `on_gone` is called at the end of each region, on any thread. `large`: pages, where processes
+  /// map regions; for nodes, whose regions are read and written as files, they only take time.
+  shared_table(std::function<void()> on_gone, bool large)
+      : x_on_gone(std::move(on_gone)), x_large(large) {
   }
   expected<std::shared_ptr<shared_region>> make(std::uint64_t bytes);
 
@@ -114,6 +118,7 @@ private:
   std::map<const std::byte*, std::weak_ptr<shared_region>> x_regions; // by first byte
   std::uint32_t x_last_id = 0;
   const std::function<void()> x_on_gone;
+  const bool x_large;
 };
 
 } // namespace actors

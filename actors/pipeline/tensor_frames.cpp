@@ -23,6 +23,7 @@ std::string encode(const region_note& what) {
   frame_writer out;
   out.put(what.id);
   out.put(what.bytes);
+  out.put(static_cast<std::uint8_t>(what.stays));
   return out.done();
 }
 
@@ -31,6 +32,10 @@ std::optional<region_note> decode_region(std::string_view bytes) {
   region_note what;
   in.take(what.id);
   in.take(what.bytes);
+  std::uint8_t stays = 0;
+  in.take(stays);
+  in.require(stays <= 1);
+  what.stays = stays == 1;
   return in.whole() ? std::optional(what) : std::nullopt;
 }
 

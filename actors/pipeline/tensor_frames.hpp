@@ -33,6 +33,7 @@ inline constexpr std::uint16_t share = receipts + 1, forget = share + 1, tensors
 struct region_note {
   std::uint32_t id = 0;
   std::uint64_t bytes = 0;
+  bool stays = false; ///< A byte of it that was read or made once never is another one later.
 };
 
 /// Tensors of one shape, one after the other in their region, as their planes are in theirs.

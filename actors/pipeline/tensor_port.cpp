@@ -45,8 +45,8 @@ void say(tensor_port_state& state, std::uint16_t kind, std::string bytes) {
 void share(tensor_port_state& state, const std::shared_ptr<shared_region>& region) {
   if (state.known.contains(region->id))
     return;
-  state.whom->send({lane_kind::share, encode(region_note{region->id, region->size()}),
-                    region->file()});
+  const region_note note{region->id, region->size(), region->stays};
+  state.whom->send({lane_kind::share, encode(note), region->file()});
   state.known[region->id] = region;
 }
 
@@ -55,7 +55,7 @@ void forget_gone(tensor_port_state& state) {
   std::erase_if(state.known, [&](const auto& each) {
     if (!each.second.expired())
       return false;
-    say(state, lane_kind::forget, encode(region_note{each.first, 0}));
+    say(state, lane_kind::forget, encode(region_note{each.first}));
     return true;
   });
 }
@@ -214,7 +214,7 @@ caf::behavior tensor_port(self_ptr self, tensor_port_place place) {
   auto& state = self->state;
   state.place = std::move(place);
   state.seats.resize(seats_a_process);
-  state.whom = state.place.source->take();
+  state.whom = state.place.source(self->system());
   const auto me = caf::actor_cast<caf::actor>(self);
   state.whom->attach(
     {.on_ready = [me] { caf::anon_send(me, ward_ready{}); },
@@ -238,6 +238,8 @@ caf::behavior tensor_port(self_ptr self, tensor_port_place place) {
       self->state.ready = true;
       for (auto& each : std::exchange(self->state.await_up, {}))
         each.deliver(caf::unit);
+      if (self->state.place.on_ready)
+        self->state.place.on_ready(caf::actor_cast<caf::actor>(self));
     },
     [self](seat_wake what) { wake(self->state, what.seat); },
     [self](const ward_heard& heard) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// Tensor port: a lane of a pipeline that is a process. It takes units from the desk as a
-// tensor_lane does, several at a time, so that one waits in the process while another runs. Light
+// Tensor port: a lane of a pipeline that is a process, or one of a node. It takes units from the
+// desk as a tensor_lane does, several at a time, so that one waits there while another runs. Light
 // ones go there together, in one frame.
 //
 //   hears   await_up     answered once the process is ready and its known answer is right
@@ -12,8 +12,8 @@
 
 #include "actors/meter.hpp"
 #include "actors/pipeline/desk.hpp"
+#include "actors/pipeline/lane_peer.hpp"
 #include "actors/pipeline/shared_bytes.hpp"
-#include "supervision/process.hpp"
 
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/stateful_actor.hpp>
@@ -42,7 +42,9 @@ struct tensor_port_place {
   std::shared_ptr<desk> work;
   std::shared_ptr<lane_meter> meter;
   std::shared_ptr<std::atomic<bool>> condemned; ///< Set by whoever wants this life to end.
-  std::shared_ptr<supervision::standby> source; ///< Where its process comes from.
+  peer_source source; ///< Where its process comes from.
+  /// Called with the port once its process is ready; may be null.
+  std::function<void(const caf::actor&)> on_ready;
 };
 
 struct tensor_port_state {
@@ -52,7 +54,7 @@ struct tensor_port_state {
   };
   using seat = std::vector<job>; ///< In one frame.
   tensor_port_place place;
-  std::unique_ptr<supervision::process> whom;
+  std::unique_ptr<lane_peer> whom;
   std::vector<seat> seats;
   std::deque<std::size_t> out; ///< Seats whose orders are in the process, in their order.
   std::map<std::uint32_t, std::weak_ptr<shared_region>> known; ///< Regions its process has.

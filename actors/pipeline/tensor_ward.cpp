@@ -93,7 +93,7 @@ private:
   const std::uint64_t x_size;
 };
 
-tensor_ward::tensor_ward(supervision::ward& me) : x_me(me) {
+tensor_ward::tensor_ward(owner me) : x_me(std::move(me)) {
 }
 tensor_ward::~tensor_ward() = default;
 

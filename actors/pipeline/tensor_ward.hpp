@@ -1,13 +1,14 @@
 #pragma once
 
-// Tensor ward: what a lane process does for a pipeline. It maps the regions it is told of, sources
-// only for reading, runs orders in them and says what came of each.
+// Tensor ward: what a lane process, or a lane of a node, does for a pipeline. It maps the regions
+// that it is told of, sources only for reading, runs orders in them and says what came of each.
 
 #include "actors/pipeline/tensor_frames.hpp"
-#include "supervision/ward.hpp"
+#include "supervision/channel.hpp"
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 
@@ -15,11 +16,17 @@ namespace viva::actors {
 
 class tensor_ward {
 public:
-  explicit tensor_ward(supervision::ward& me);
+  /// Whose work it is.
+  struct owner {
+    std::function<bool(supervision::frame)> send; ///< False: nobody hears it any more.
+    std::function<void(std::uint64_t)> mark;      ///< The order that is executed; 0: none.
+    std::function<void()> step;                   ///< The work has moved.
+  };
+  explicit tensor_ward(owner me);
   ~tensor_ward();
 
-  /// A frame of kind share, forget or tensors. False where it makes no sense, which only a defect
-  /// of the guardian's explains. An exception ends the process.
+  /// A frame of kind share, forget or tensors. False where it makes no sense. An exception ends
+  /// who owns it.
   bool take(const supervision::frame&);
 
 private:
@@ -33,7 +40,7 @@ private:
   bool attend(const tensor_order&, tensor_receipt&);
   const kernels::recipe* method_of(const std::string& method, dtype type);
 
-  supervision::ward& x_me;
+  const owner x_me;
   std::map<std::uint32_t, std::unique_ptr<region>> x_regions;
   std::map<std::pair<std::string, dtype>, kernels::recipe> x_methods;
   std::uint64_t x_peak_rss = 0;

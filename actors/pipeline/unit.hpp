@@ -49,6 +49,16 @@ private:
   lane_shelf& x_shelf;
 };
 
+/// Lanes that are not threads, and the seats of each at the desk: seat s of lane i is place
+/// s * lanes + i there.
+struct lane_grid {
+  std::size_t lanes = 0, seats = 1; ///< No lanes: any.
+
+  std::size_t place(std::size_t lane, std::size_t seat) const noexcept {
+    return lanes == 0 ? ~std::size_t{0} : lane % lanes + seat % seats * lanes;
+  }
+};
+
 struct remote_order;
 struct tensor_receipt;
 

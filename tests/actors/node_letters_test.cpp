@@ -40,12 +40,21 @@ TEST_CASE("node letters: the head comes back as it was, and of another version o
 
 TEST_CASE("node letters: bodies come back as they were; cut or longer they are nothing",
           "[node]") {
-  const hello h{"build", true};
-  CHECK(decode_hello(encode(h))->looks);
+  const hello h{"build", hello::wish::look};
+  CHECK(decode_hello(encode(h))->wants == hello::wish::look);
   check_whole(encode(h), decode_hello);
   auto flag = encode(h);
-  flag.back() = 2;
+  flag.back() = 3;
   CHECK_FALSE(decode_hello(flag));
+
+  const loan lent{"words"};
+  CHECK(decode_loan(encode(lent))->attention == "words");
+  check_whole(encode(lent), decode_loan);
+  const auto passed = decode_passage(encode(passage{20, "bytes"}));
+  REQUIRE(passed);
+  CHECK(passed->kind == 20);
+  CHECK(passed->bytes == "bytes");
+  CHECK_FALSE(decode_passage("x"));
 
   welcome w;
   w.problem = {errc::bad_option, "why"};

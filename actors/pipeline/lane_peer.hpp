@@ -1,0 +1,34 @@
+#pragma once
+
+// Lane peer: whoever computes for a tensor port, a process of this machine or a lane of a node.
+// Whoever holds it owns it: with it ends what it stands for.
+
+#include "supervision/process.hpp"
+
+#include <caf/fwd.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace viva::actors {
+
+class lane_peer {
+public:
+  virtual ~lane_peer() = default;
+
+  // As a process's (supervision/process.hpp); events come from any thread.
+  virtual void attach(supervision::process_events events) = 0;
+  virtual void send(supervision::frame what) = 0;
+  virtual void expect_progress(supervision::milliseconds limit) = 0;
+  virtual void leave() = 0;
+  virtual void kill(supervision::fault why, std::string words) = 0;
+};
+
+/// One for each life of a port.
+using peer_source = std::function<std::unique_ptr<lane_peer>(caf::actor_system&)>;
+
+/// Processes of this machine.
+peer_source peers_from(std::shared_ptr<supervision::standby> processes);
+
+} // namespace viva::actors

@@ -18,28 +18,13 @@ using supervision::fault;
 using supervision::milliseconds;
 
 struct find_lane {};
-struct far_frame {
-  supervision::frame what;
-};
-struct far_limit {
-  milliseconds limit{0};
-};
-struct far_end {
-  fault why = fault::shutdown;
-  std::string words;
-};
-struct far_life {
-  std::uint64_t join = 0;
-  life how = life::waiting;
-};
-struct far_arrival {
-  std::uint64_t join = 0;
-  arrival what;
-};
+struct far_frame { supervision::frame what; };
+struct far_limit { milliseconds limit{0}; };
+struct far_end { fault why = fault::shutdown; std::string words; };
+struct far_life { std::uint64_t join = 0; life how = life::waiting; };
+struct far_arrival { std::uint64_t join = 0; arrival what; };
 struct far_look {};
-struct loan_due {
-  std::uint64_t join = 0;
-};
+struct loan_due { std::uint64_t join = 0; };
 
 constexpr std::chrono::seconds loan_patience{10};
 constexpr milliseconds look_every{500};

@@ -217,7 +217,7 @@ TEST_CASE("node bulk: what is no frame closes its connection, is counted, and th
 
 TEST_CASE("node bulk: an oversized frame is refused before memory is taken for it", "[node]") {
   bulk_ground ground;
-  ground.server->open_job(a_job, {});
+  ground.server->open_job(a_job, std::vector<node::shared_file>());
   raw_peer peer(ground.server->port());
   peer.say(hello());
   REQUIRE(peer.hear());

@@ -99,7 +99,7 @@ void add_attention(CLI::App& root, invocation& call) {
       ->check(CLI::Range(1, std::numeric_limits<std::int32_t>::max()))
       ->type_name("W");
   app->add_option("--scale", spec.scale, "of scores (default: 1 / sqrt(head size))")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(std::numeric_limits<float>::min(), std::numeric_limits<float>::max()))
       ->type_name("X");
   app->add_flag("--overwrite", spec.overwrite, "replace an output that is there");
   add_lending_flags(*app, call, flags->machines);

@@ -11,7 +11,7 @@ namespace viva::formats {
 namespace {
 
 constexpr std::uint64_t words_min = 256, words_max = 32000;
-constexpr std::uint64_t intermediate_step = 64, vocabulary_step = 8;
+constexpr std::uint64_t intermediate_step = 128, vocabulary_step = 8;
 
 std::uint64_t layer_parameters(const model_shape& m) noexcept {
   const auto kv = m.kv_heads * m.head_values;

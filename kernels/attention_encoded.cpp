@@ -70,8 +70,9 @@ status check(const shape& of, const encoded_tensor& from) noexcept {
                         && (of.batch == 1 || from.rows.sequence % whole.rows_grain == 0);
     return {from.cols == of.head_size && starts ? errc::ok : errc::bad_shape};
   }
-  bool fits = whole.rows_grain == 1
-              && from.cols >= (of.kv_heads - 1) * from.head_columns + of.head_size;
+  bool fits = whole.rows_grain == 1 && from.cols >= of.head_size
+              && (of.kv_heads <= 1
+                  || from.head_columns <= (from.cols - of.head_size) / (of.kv_heads - 1));
   for (std::size_t p = 0; fits && p < whole.planes_count; ++p)
     fits = divides(from, whole.planes[p], head.planes[p], of.head_size);
   return {fits ? errc::ok : errc::bad_shape};

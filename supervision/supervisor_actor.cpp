@@ -159,7 +159,8 @@ bool supervisor_actor::stops_done() {
       continue; // stopped, and temporary
     if (who->second.state() == life::stopping || begin_stop(id, who->second, true))
       return false;
-    if (e.what == episode::kind::restart && who->second.spec->restart == temporary)
+    if (e.what == episode::kind::restart && who->second.spec->restart == temporary
+        && !who->second.dead)
       erase(who); // it had ended by itself before its turn
   }
   return true;
@@ -362,7 +363,12 @@ void supervisor_actor::try_again(serial id) {
   if (idle())
     begin_restart(id, milliseconds{0});
   else if (x_phase != phase::ending)
-    x_backlog.push_back({[this, id] { try_again(id); }, {}});
+    x_backlog.push_back({[this, id, born = who->second.generation] {
+                           const auto same = place_of(id);
+                           if (same != x_children.end() && same->second.generation == born)
+                             try_again(id);
+                         },
+                         {}});
 }
 
 void supervisor_actor::on_exit() {

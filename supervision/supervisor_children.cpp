@@ -237,11 +237,14 @@ bool supervisor_actor::starts_again(serial id, child& who, const caf::error& why
 // False: there is nothing to wait for.
 bool supervisor_actor::begin_stop(serial id, child& who, bool own_deadline) {
   if (!who.who) {
-    if (std::exchange(who.dead, false)) { // it ended by itself, and nobody had decided yet
+    if (who.dead) { // it ended by itself, and nobody had decided yet
       const auto how = ending_of(who.entry->last_reason);
-      if (how == ending::abnormal)
-        tell_end(who, report_context::shutdown_error);
       who.wanted = judge(who.spec->restart, how) == verdict::restart;
+      // The end of a significant child may be the supervisor's: `decide` comes behind the restart.
+      who.dead = x_episode.what == episode::kind::restart && !who.wanted && !x_options.revive
+                 && who.spec->significant;
+      if (how == ending::abnormal && !who.dead)
+        tell_end(who, report_context::shutdown_error);
     }
     if (who.state() == life::restarting) {
       clear_deadline(who);

@@ -180,7 +180,8 @@ void supervisor_actor::execute(terminate_instance& order, caf::response_promise 
     return begin_stop_one(known->second, std::move(answer));
   // One that waits for its next attempt has no handle: it is known by its last one's number.
   const auto waits = std::ranges::find_if(x_children, [&](const auto& each) {
-    return each.second.state() == life::restarting && each.second.last_pid == order.who->id();
+    return each.second.state() == life::restarting && order.who->node() == system().node()
+           && each.second.last_pid == order.who->id();
   });
   if (waits != x_children.end())
     return begin_stop_one(waits->first, std::move(answer));

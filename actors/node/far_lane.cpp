@@ -79,8 +79,10 @@ void lose(self_ptr self, const error& why) {
     spdlog::warn("node {}: {}", name_of(self), why.text);
   state.options.node.nodes->note(name_of(self), soon ? board::state::away : board::state::refused,
                                  why.text);
-  if (state.ready)
+  if (state.ready) {
+    state.options.until_next->lost();
     return finish(self, supervision::make_error(fault::node_lost, name_of(self) + ": " + why.text));
+  }
   state.carries = nullptr;
   if (state.watched != 0)
     state.options.node.watch->forget(std::exchange(state.watched, 0));
@@ -324,7 +326,7 @@ caf::behavior far_lane(self_ptr self, far_lane_options options) {
   self->set_exit_handler([self](const caf::exit_msg&) {
     finish(self, supervision::make_error(fault::shutdown, "nobody wants it any more"));
   });
-  self->send(self, find_lane{});
+  self->delayed_send(self, self->state.options.until_next->before_life(), find_lane{});
   return {
     [self](find_lane) { look_for(self); },
     [self](const far_frame& frame) { take_frame(self, frame.what); },

@@ -81,7 +81,7 @@ void lend(self_ptr self, const loan& what) {
                          if (order != 0)
                            self->state.mark = order;
                        },
-                       [] {}});
+                       [] {}, false});
   tell(self, word::assigned, encode(error{}));
 }
 

@@ -16,8 +16,9 @@ using self_ptr = link_ptr;
 using std::chrono::milliseconds;
 
 struct find_node {};
-struct assign_due {
+struct assign_look {
   std::uint64_t join = 0;
+  std::chrono::steady_clock::time_point until;
 };
 struct life_seen {
   std::uint64_t join = 0;
@@ -29,12 +30,14 @@ struct carried {
 };
 
 constexpr std::chrono::seconds assign_patience{120}; // it reads the headers of the whole source
+// Short: a message that is due later keeps its receiver, and a detached one's thread, until then.
+constexpr milliseconds assign_look_every{250};
 
 } // namespace
 } // namespace viva::actors::node
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::find_node)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::assign_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::assign_look)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::life_seen)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::carried)
 
@@ -193,7 +196,8 @@ void begin_session(self_ptr self, const met_node& node) {
     begin_errands(self);
   }
   tell(self, word::assign, encode(what));
-  self->delayed_send(self, assign_patience, assign_due{state.now.join});
+  self->send(self, assign_look{state.now.join,
+                               std::chrono::steady_clock::now() + assign_patience});
   watch_node(self);
 }
 
@@ -233,9 +237,12 @@ caf::behavior link(self_ptr self, link_options options) {
       if (!self->state.session)
         look_for(self);
     },
-    [self](const assign_due& due) {
-      if (self->state.session && self->state.now.join == due.join && !self->state.assigned)
-        lose_node(self, "it did not take the job in time");
+    [self](const assign_look& what) {
+      if (!self->state.session || self->state.now.join != what.join || self->state.assigned)
+        return;
+      if (std::chrono::steady_clock::now() > what.until)
+        return lose_node(self, "it did not take the job in time");
+      self->delayed_send(self, assign_look_every, what);
     },
     [self](const life_seen& what) {
       if (self->state.session && self->state.now.join == what.join && what.how == life::lost)

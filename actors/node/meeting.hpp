@@ -11,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <random>
+#include <utility>
 
 namespace viva::actors::node {
 
@@ -43,9 +44,17 @@ public:
   void joined() {
     x_joined = std::chrono::steady_clock::now();
   }
+  /// What had joined was lost: who comes after waits, too.
+  void lost() {
+    x_lost = true;
+  }
+  std::chrono::milliseconds before_life() {
+    return std::exchange(x_lost, false) ? next() : std::chrono::milliseconds{0};
+  }
 
 private:
   unsigned x_failures = 0; // in a row
+  bool x_lost = false;
   std::optional<std::chrono::steady_clock::time_point> x_joined;
   std::mt19937 x_dice{std::random_device{}()};
 };

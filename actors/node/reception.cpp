@@ -16,8 +16,6 @@ std::string letter_of(const stamp& with, const welcome& said) {
   return encode(letter{word::welcome, with, encode(said)});
 }
 
-constexpr std::size_t sessions_max = 64; // each has a thread
-
 /// What is in the way of letting it in.
 error refusal(const reception_state& state, const hello& who) {
   const auto& own = state.options.facts->build;

@@ -13,6 +13,9 @@
 
 namespace viva::actors::node {
 
+/// Sessions of one node: jobs, and lanes lent to pipelines. Each has a thread.
+inline constexpr std::size_t sessions_max = 64;
+
 struct reception_options {
   std::shared_ptr<const node_facts> facts;
   caf::actor jobs; ///< The supervisor of sessions.

@@ -61,6 +61,8 @@ expected<void> region_store::check() const {
 
 expected<shared_file> region_store::touch(access how, const range& where) {
   const std::lock_guard lock{x_guard};
+  if (how == access::read && !x_regions.contains(where.file))
+    return fail(errc::malformed, "region " + std::to_string(where.file) + " is not here");
   const auto found = find(where.file);
   if (!found)
     return tl::unexpected(found.error());

@@ -22,7 +22,7 @@ public:
   region_store(const region_store&) = delete;
   region_store& operator=(const region_store&) = delete;
 
-  /// For the bulk path: any range. Errors: over_budget.
+  /// For the bulk path: any range; what is read must be there. Errors: over_budget, malformed.
   expected<shared_file> touch(access how, const range& where);
   /// At least so long. Errors: over_budget.
   expected<shared_file> open(std::uint32_t region, std::uint64_t bytes);

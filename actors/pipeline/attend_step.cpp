@@ -123,8 +123,8 @@ std::optional<source_rows> open_side(const attend_side& side, const shape& of, s
   const auto how = kernels::parse_recipe(side.method, side.type);
   const auto last = extent(side.rows, of.batch, heads, side.skipped + rows, 1);
   if (!how || !last || *last > side.rows_count || side.rows_count >> 40 != 0
-      || side.cols >> 20 != 0
-      || side.head_columns * (heads - 1) + of.head_size > side.cols)
+      || side.cols >> 20 != 0 || side.cols < of.head_size
+      || (heads > 1 && side.head_columns > (side.cols - of.head_size) / (heads - 1)))
     return {};
   const auto map = map_planes(*how, side.rows_count, side.cols);
   const auto* const data = memory.read(side.region, side.offset, map.total);

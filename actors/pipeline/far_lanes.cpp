@@ -2,6 +2,7 @@
 
 #include "actors/node/far_lane.hpp"
 #include "actors/node/middleman.hpp"
+#include "actors/node/reception.hpp"
 #include "actors/pipeline.hpp"
 
 #include <caf/actor_system_config.hpp>
@@ -30,6 +31,9 @@ expected<std::unique_ptr<far_lanes>> far_lanes::of(const pipeline_options& optio
   const auto all = node::parse_addresses(options.nodes);
   if (!all)
     return tl::unexpected(all.error());
+  if (options.lanes > node::sessions_max)
+    return fail(errc::bad_option, "a node lends " + std::to_string(node::sessions_max)
+                                    + " lanes at most, not " + std::to_string(options.lanes));
   auto made = std::make_unique<parts>();
   auto files = node::security_of(*all, options.tls, options.insecure);
   if (!files)

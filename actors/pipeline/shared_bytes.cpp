@@ -44,7 +44,9 @@ file_map::file_map(int file, std::uint64_t bytes, int rights) : x_size(bytes) {
     at = static_cast<std::byte*>(at) + before;
     if (before != 0)
       ::munmap(reinterpret_cast<void*>(first), before);
-    ::munmap(static_cast<std::byte*>(at) + bytes, large_page_bytes - before);
+    const auto kept = (bytes + 4095) / 4096 * 4096; // munmap wants whole pages
+    if (const auto behind = room - before; behind > kept)
+      ::munmap(static_cast<std::byte*>(at) + kept, behind - kept);
   }
   auto* const made = ::mmap(at, bytes, rights, MAP_SHARED | (at != nullptr ? MAP_FIXED : 0), file,
                             0);

@@ -51,9 +51,9 @@ lane_floor unharmed() {
 class tensor_ward::region {
 public:
   /// `bytes` of the file are the region's; all of it is mapped, `all`.
-  region(int file, std::uint64_t all, std::uint64_t bytes)
+  region(int file, std::uint64_t all, std::uint64_t bytes, bool fills)
       : x_read{{file, all, PROT_READ}, {}}, x_write{{file, all, PROT_READ | PROT_WRITE}, {}},
-        x_size(bytes) {
+        x_size(bytes), x_fills(fills) {
     for (auto* each : {&x_read, &x_write}) {
       if (each->map.data() == nullptr)
         throw std::runtime_error(std::string("a region of tensors is not mapped: ")
@@ -78,9 +78,9 @@ private:
   };
 
   // Small pages come in by the 2 MiB: one at a time, as they are touched, costs four times as much.
-  static std::byte* at(side& in, int advice, std::uint64_t offset, std::uint64_t bytes) {
+  std::byte* at(side& in, int advice, std::uint64_t offset, std::uint64_t bytes) const {
     const auto last = (offset + bytes + large_page_bytes - 1) / large_page_bytes;
-    for (auto page = offset / large_page_bytes; page < last; ++page)
+    for (auto page = offset / large_page_bytes; x_fills && page < last; ++page)
       if (!in.there[page]) {
         const auto first = page * large_page_bytes;
         ::madvise(in.map.data() + first, std::min(large_page_bytes, in.map.size() - first), advice);
@@ -91,6 +91,7 @@ private:
 
   side x_read, x_write;
   const std::uint64_t x_size;
+  const bool x_fills;
 };
 
 tensor_ward::tensor_ward(owner me) : x_me(std::move(me)) {
@@ -114,7 +115,8 @@ bool tensor_ward::share(const supervision::frame& what) {
     return false;
   // The maps are all that is needed of it: no descriptor is kept, however many regions there are.
   x_regions[note->id] = std::make_unique<region>(
-    what.attached->get(), static_cast<std::uint64_t>(info.st_size), note->bytes);
+    what.attached->get(), static_cast<std::uint64_t>(info.st_size), note->bytes,
+    x_me.fills);
   return true;
 }
 

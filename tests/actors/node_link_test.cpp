@@ -64,7 +64,15 @@ struct ground {
     link = system->spawn<caf::detached>(node::link, options);
   }
   ~ground() {
-    caf::anon_send_exit(link, caf::exit_reason::user_shutdown);
+    {
+      caf::scoped_actor self{*system};
+      self->send_exit(link, caf::exit_reason::user_shutdown);
+      self->wait_for(link);
+    }
+    // What it sent last may wait in the broker of connections, which holds its sender; once the
+    // system stops nobody takes it out, and the link's thread would be waited for for ever.
+    const auto* const counts = caf::actor_cast<caf::actor_control_block*>(link);
+    CHECK(comes_true([&] { return counts->strong_refs.load() == 1; }));
     (void)supervision::stop_supervisor(lanes, std::chrono::seconds{10});
     link = lanes = nullptr;
   }

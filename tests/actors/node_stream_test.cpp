@@ -142,7 +142,7 @@ TEST_CASE("nodes without the files: every method there, back and compared") {
     CAPTURE(name, layout);
     const auto here = (folder / "here").string(), there = (folder / "there").string();
     for (const auto* out : {&here, &there}) {
-      // Its 704 columns are no whole blocks of some methods.
+      // Its columns are no whole blocks of some methods.
       run({"quantize", source, "-m", name, "--layout", layout, "-o", *out, "--exclude",
            "down_proj"},
           out == &there);

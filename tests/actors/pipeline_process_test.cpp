@@ -165,7 +165,7 @@ TEST_CASE("process lanes: tensors of a ticket each go there several at a time, w
     const auto after = *pipe.metrics().queue;
     CHECK(after.tickets - before.tickets == count);
     if (!killed)
-      CHECK(after.messages - before.messages < count);
+      CHECK(after.messages - before.messages <= count);
     CHECK((after.tickets_lost > before.tickets_lost) == killed);
   }
 }

@@ -51,6 +51,22 @@ TEST_CASE("S-48: any: a significant transient child ends it by a normal end", "[
   }
 }
 
+TEST_CASE("S-48: any: so it does where siblings are being restarted meanwhile", "[auto_shutdown]") {
+  for (const auto type : {transient, temporary}) {
+    world w;
+    auto slow = member("slow", w.book);
+    slow.shutdown = shutdown_policy::after(100ms);
+    w.rise({.how = strategy::one_for_all, .ends = any},
+           {member("a", w.book), significant("ends", w, type), slow});
+    const auto ends = w.child("ends");
+    caf::anon_send(w.child("slow"), be_deaf{});
+    w.crash("a"); // waits for slow, which is stopped first
+    w.end(ends, {});
+    w.pass(100ms);
+    CHECK(w.ended);
+  }
+}
+
 TEST_CASE("S-49: a significant transient child that crashes is restarted", "[auto_shutdown]") {
   for (const auto mode : {any, all}) {
     world w;

@@ -309,7 +309,8 @@ error job_policy::quarantine_problem() const {
 
 std::string job_policy::place_of(std::uint32_t s) const {
   const auto& shard = x_work->shards[s];
-  return formats::shown(x_work->tensors[shard.tensor].name) + ": rows "
+  return formats::shown(x_work->tensors[shard.tensor].name)
+         + (shard.what == task::copy ? ": bytes " : ": rows ") // a copy's rows are its bytes
          + std::to_string(shard.first) + " to " + std::to_string(shard.first + shard.count);
 }
 

@@ -233,7 +233,7 @@ TEST_CASE("policy: three strikes, a lane of its own, quarantine; the others go o
   job.policy.saved({});
   const auto outcome = job.next<give_answer>().outcome;
   CHECK(outcome.problem.code == errc::job_failed);
-  CHECK(outcome.problem.text.find("1 of 3 shards are in quarantine: 'weight': rows 0 to 1048576: "
+  CHECK(outcome.problem.text.find("1 of 3 shards are in quarantine: 'weight': bytes 0 to 1048576: "
                                   "4 lanes died on them, the last of crash")
         == 0);
   CHECK(outcome.shards_quarantined == 1);

@@ -1,4 +1,5 @@
 #include "tests/actors/tensors.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include "actors/pipeline/tensor_frames.hpp"
 
@@ -164,8 +165,8 @@ TEST_CASE("process lanes: tensors of a ticket each go there several at a time, w
     CHECK(refused == 1);
     const auto after = *pipe.metrics().queue;
     CHECK(after.tickets - before.tickets == count);
-    if (!killed)
-      CHECK(after.messages - before.messages <= count);
+    if (!killed && !tests::sanitized) // units that take long travel alone
+      CHECK(after.messages - before.messages < count);
     CHECK((after.tickets_lost > before.tickets_lost) == killed);
   }
 }

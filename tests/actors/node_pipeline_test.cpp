@@ -4,6 +4,7 @@
 #include "tests/actors/node_processes.hpp"
 
 #include "actors/node/certificates.hpp"
+#include "actors/node/region_store.hpp"
 #include "tests/actors/tensors.hpp"
 #include "tests/kernels/attention_problem.hpp"
 #include "tests/support/sanitized.hpp"
@@ -298,6 +299,30 @@ TEST_CASE("pipeline over nodes: a node that is none, or another build, is an err
   CHECK(told({.nodes = {"10.255.255.1:4242"}}).text.find("viva certs") != std::string::npos);
   const cluster liars(1, {"--allow-faults", "--claim-build", "viva 9.9"});
   CHECK(told(liars.over(1)).text.find("another build") != std::string::npos);
+}
+
+TEST_CASE("pipeline over nodes: more lanes than a node lends are refused, and the most is told") {
+  pipeline_options options{.lanes = 65};
+  options.nodes = {"127.0.0.1:9"};
+  pipeline pipe{options};
+  const auto values = normal_values(64, 1);
+  const auto got = pipe.quantize(view_of(std::span<const float>(values)), int8{}).get();
+  REQUIRE_FALSE(got);
+  CHECK(got.error().code == errc::bad_option);
+  CHECK(got.error().text.find("64 lanes at most, not 65") != std::string::npos);
+}
+
+TEST_CASE("pipeline over nodes: a region that nobody brought cannot be read, and is not made") {
+  using actors::node::access;
+  const auto used = std::make_shared<std::atomic<std::uint64_t>>(0);
+  actors::node::region_store store(1 << 20, used);
+  const actors::node::range some{.file = 3, .offset = 0, .bytes = 8};
+  const auto read = store.touch(access::read, some);
+  REQUIRE_FALSE(read);
+  CHECK(read.error().code == errc::malformed);
+  CHECK(read.error().text.find("region 3") != std::string::npos);
+  CHECK(store.touch(access::write, some));
+  CHECK(store.touch(access::read, some));
 }
 
 TEST_CASE("pipeline over nodes: more than a node's memory fails the work, and the node lives") {

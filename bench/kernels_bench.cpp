@@ -41,8 +41,9 @@ struct machine_samples {
   std::vector<double> read, write, copy;
 };
 
-/// Searches besides each method's default: options, and columns that weigh differently.
-constexpr const char* searches[] = {"int4:search", "int4:asym:search"};
+/// Besides each method's default: options, searches, and columns that weigh differently.
+constexpr const char* options_walked[] = {"int4:absmax", "int4:asym", "int4:search",
+                                          "int4:asym:search"};
 constexpr const char* weighed_searches[] = {
     "q4_0", "q4_1",    "q5_0", "q5_1", "int4:search", "int4:asym:search", "nvfp4-four-or-six",
     "awq",  "sparse24"};
@@ -195,10 +196,10 @@ void bench_run::report(const std::string& method, const workbench& bench, const 
   line.values = one.rows * bench_cols;
   const double source_bytes =
       one.op == operation::decode ? 4.0 : static_cast<double>(kernels::bytes_of(x_options.type));
-  const double plane_bytes =
-      one.op == operation::survey
-          ? 0
-          : static_cast<double>(bench.plane_bytes(one.rows)) / static_cast<double>(line.values);
+  const bool only_reads = one.op == operation::survey || one.op == operation::scales;
+  const double plane_bytes = only_reads ? 0
+                                        : static_cast<double>(bench.plane_bytes(one.rows))
+                                              / static_cast<double>(line.values);
   line.bytes_per_s = line.values_per_s * (source_bytes + plane_bytes);
   line.ratio_to_limit = median(one.ratios);
   auto& reference = x_references[method + " " + op];
@@ -216,7 +217,7 @@ expected<void> bench_run::run(const subject& what) {
     return fail(done.code, name + " refuses rows of " + std::to_string(bench_cols) + " values");
   std::vector<bench_case> cases;
   constexpr operation operations[] = {operation::encode, operation::measure, operation::decode,
-                                      operation::survey};
+                                      operation::survey, operation::scales};
   for (const auto op : operations) {
     if (!x_options.only.empty() && x_options.only != to_string(op))
       continue;
@@ -300,7 +301,7 @@ expected<std::vector<subject>> subjects_of(const kernels_bench_options& options,
   }
   for (const auto& row : kernels::methods())
     found.push_back(subject_of(std::string(row.name), options.type, {}).value());
-  for (const auto* text : searches)
+  for (const auto* text : options_walked)
     found.push_back(subject_of(text, options.type, {}).value());
   for (const auto* text : weighed_searches)
     found.push_back(subject_of(text, options.type, channels).value());

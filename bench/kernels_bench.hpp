@@ -19,9 +19,9 @@
 namespace viva::bench {
 
 struct kernels_bench_options {
-  std::string method;       ///< With its options; empty: every method, and every search.
+  std::string method;       ///< With its options; empty: every method, int4's options, searches.
   bool weighed = false;     ///< Of `method`: columns weigh differently, as with --stats.
-  std::string only;         ///< encode, measure, decode or survey; empty: all of them.
+  std::string only;         ///< encode, measure, decode, survey or scales; empty: all of them.
   std::uint64_t values = 0; ///< 0: 256 Ki (in cache), then 64 Mi or more, out of it.
   kernels::dtype type = kernels::dtype::f32;
   unsigned threads = 1;
@@ -31,7 +31,9 @@ struct kernels_bench_options {
 /// One case. A line of --json.
 struct bench_line {
   std::string method; ///< "machine" for read, write and copy; "NAME weighed" where columns weigh.
-  std::string op;   ///< encode, measure (encode and error sums), decode, survey; read, write, copy
+  /// encode, measure (encode and error sums), decode, survey, scales (awq's search for the scales
+  /// of columns); read, write, copy
+  std::string op;
   std::string path; ///< reference or simd
   std::string isa;  ///< Highway's name of the instruction set.
   kernels::dtype type = kernels::dtype::f32;
@@ -40,7 +42,8 @@ struct bench_line {
   double values_per_s = 0;
   double mad = 0; ///< Of values_per_s.
   double bytes_per_s = 0;
-  /// Of the bytes it reads (encode, measure, survey) or writes (decode), against the machine's.
+  /// Of the bytes it reads (encode, measure, survey, scales) or writes (decode), against the
+  /// machine's.
   std::optional<double> ratio_to_limit;
   std::optional<double> ratio_to_reference; ///< The reference's in the cache.
 };

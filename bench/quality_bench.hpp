@@ -18,7 +18,7 @@ struct quality_line {
   std::string method;
   double bits = 0;                                     ///< Per weight, every plane counted.
   double rel_rms = 0, snr_db = 0, cosine = 0, mae = 0; ///< Means over the draws.
-  std::optional<double> target_db;                     ///< What the registry states for N(0,1).
+  std::optional<double> target_db; ///< What the registry, or for options this bench, states.
   std::optional<double> theory_db; ///< By integration (kernels/normal_theory.hpp).
   std::string_view claim;          ///< What the report printed; empty where it printed nothing.
 };

@@ -1,12 +1,15 @@
 #include "bench/workbench.hpp"
 
+#include "kernels/awq.hpp"
 #include "kernels/convert.hpp"
 #include "kernels/metrics.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <new>
+#include <numbers>
 #include <random>
 
 namespace viva::bench {
@@ -53,6 +56,8 @@ const char* to_string(operation op) noexcept {
     return "decode";
   case operation::survey:
     return "survey";
+  case operation::scales:
+    return "scales";
   }
   return "";
 }
@@ -76,11 +81,39 @@ status workbench::prepare() {
   std::array<std::byte*, kernels::planes_max> out{};
   for (std::size_t p = 0; p < x_planes.size(); ++p)
     out[p] = x_planes[p].data();
+  if (const auto done = prepare_scales(); !done)
+    return done;
   return x_with.row->encode_simd(x_with, x_in, x_numbers, {out.data(), x_planes.size()});
 }
 
+/// The channels as means of squares, and of magnitudes as normal inputs have them.
+status workbench::prepare_scales() {
+  if (!has(operation::scales))
+    return {};
+  std::vector<float> mean_abs;
+  for (const float square : x_with.channels)
+    mean_abs.push_back(std::sqrt(2 * square * std::numbers::inv_pi_v<float>));
+  std::vector<std::uint64_t> shares(bench_cols);
+  const auto some = x_in.slice(0, std::min<std::size_t>(x_in.rows, 64));
+  const auto done = kernels::awq::add_shares(x_with, some, shares.data());
+  x_scales = kernels::awq::make_scale_table(mean_abs, x_with.channels, shares, some.rows);
+  return done;
+}
+
+status workbench::run_scales(const kernels::matrix& in, bool fast) const {
+  namespace awq = kernels::awq;
+  std::vector<std::uint64_t> shares(bench_cols);
+  awq::loss_sums losses;
+  const auto done = (fast ? awq::add_shares : awq::add_shares_reference)(x_with, in, shares.data());
+  return done ? (fast ? awq::add_losses : awq::add_losses_reference)(x_with, in, x_scales, losses)
+              : done;
+}
+
 bool workbench::has(operation op) const noexcept {
-  return op != operation::survey || x_with.row->survey_run != nullptr;
+  return op == operation::survey ? x_with.row->survey_run != nullptr
+         : op == operation::scales
+             ? !x_with.channels.empty() && kernels::awq::scales_columns(x_with)
+             : true;
 }
 
 std::uint64_t workbench::plane_bytes(std::size_t rows) const {
@@ -113,6 +146,8 @@ void workbench::run(operation op, kernels::path which, std::size_t rows, unsigne
     done = (fast ? row.decode_simd : row.decode_reference)(x_with, in.rows, bench_cols, x_numbers,
                                                            {from.data(), x_planes.size()},
                                                            x_decoded + first * bench_cols);
+  } else if (op == operation::scales) {
+    done = run_scales(in, fast);
   } else {
     kernels::survey found;
     done = row.survey_run(x_with, in, found);

@@ -3,6 +3,7 @@
 // One method on one buffer: source rows of N(0, 0.02), room for its planes and for decoded rows,
 // and its operations on a part of the rows, so that threads can share one stream.
 
+#include "kernels/awq_search.hpp"
 #include "kernels/registry.hpp"
 
 #include <cstdlib>
@@ -57,14 +58,16 @@ private:
   buffer x_source, x_decoded;
 };
 
-enum class operation : std::uint8_t { encode, measure, decode, survey };
+/// `scales`: awq's search for the scales of columns, both passes, 21 candidates.
+enum class operation : std::uint8_t { encode, measure, decode, survey, scales };
 const char* to_string(operation) noexcept;
 
 class workbench {
 public:
   workbench(const kernels::recipe&, const arena&);
 
-  /// Surveys and encodes all, so that decode has something to read. Says what was refused.
+  /// Surveys and encodes all, so that decode has something to read, and makes the scales to try.
+  /// Says what was refused.
   status prepare();
   /// Runs the operation on part `part` of `parts` of the first `rows` rows.
   void run(operation, kernels::path, std::size_t rows, unsigned part, unsigned parts);
@@ -81,6 +84,9 @@ public:
   bool has(operation) const noexcept;
 
 private:
+  status prepare_scales();
+  status run_scales(const kernels::matrix& in, bool fast) const;
+
   kernels::recipe x_with;
   kernels::matrix x_in;
   float* x_decoded;
@@ -88,6 +94,7 @@ private:
   std::size_t x_grain;
   kernels::tensor_numbers x_numbers;
   std::vector<buffer> x_planes;
+  kernels::awq::scale_table x_scales; ///< Empty where there is nothing to search.
 };
 
 } // namespace viva::bench

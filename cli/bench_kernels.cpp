@@ -92,7 +92,7 @@ void add_bench_kernels(CLI::App& group, invocation& call) {
   app->add_flag("--weighed", options.weighed, "columns of that method weigh differently (--stats)")
       ->needs("--method");
   app->add_option("--only", options.only, "one operation (default: all)")
-      ->check(CLI::IsMember({"encode", "measure", "decode", "survey"}))
+      ->check(CLI::IsMember({"encode", "measure", "decode", "survey", "scales"}))
       ->type_name("OP");
   app->add_option("--values", options.values,
                   "one size (default: 262144, then 67108864, or more where caches are larger)")

@@ -38,9 +38,10 @@ void add_prune(CLI::App& root, invocation& call) {
   auto* compressed =
       app->add_flag("--compressed", flags->compressed,
                     "write kept values and metadata instead of a dense file with zeros");
-  app->add_option(
-         "--metadata", flags->metadata,
-         "which were kept: bitmask (the default), or cutlass as sparse tensor cores want it")
+  app->add_option("--metadata", flags->metadata,
+                  "which were kept: bitmask (the default), or cutlass as sparse tensor cores want "
+                  "it, in slabs of 64 rows, the last filled up with rows of zeros: "
+                  "view(rows / 64, words / 2, 128).transpose(0, 1) makes CUTLASS's array")
       ->check(CLI::IsMember({"bitmask", "cutlass"}))
       ->type_name("FORM")
       ->needs(compressed);

@@ -22,7 +22,9 @@ std::string method_help() {
   for (const auto& method : kernels::methods())
     text += fmt::format("\n  {:<8} {}{}{}", method.name, method.summary,
                         method.options.empty() ? "" : "; option ", method.options);
-  return text;
+  return text
+         + "\na variant may be spelled as an option: nvfp4:four-or-six is nvfp4-four-or-six; "
+           "CUTLASS metadata is filled up to whole slabs with rows of zeros";
 }
 
 std::string layout_help() {

@@ -20,8 +20,9 @@
 //           of equals; only i = 0 with `no-clip` or `rtn`. Without channels each weighs 1. A sum
 //           is taken in 16 lanes (column mod 16), folded 8, 4, 2, 1.
 // Decode    (code - zero) · scale
-// Bound     0.6 of the group's largest magnitude, and 1e-6; without clip 2/15 of it. None where
-//           the scale saturates
+// Bound     0.49 of the group's largest magnitude, and 1e-6: 9/20 clipped and half of a scale of
+//           1.1/15; without clip 0.137, a scale of 2/15 and f16's roundings. None where the scale
+//           saturates
 // Exactness reference and SIMD agree bit for bit. AutoAWQ's bytes with `rtn`, but where a group's
 //           values all have one sign: its zero cannot be reached then, and its error is as large as
 //           the values; widening to 0 costs nothing elsewhere

@@ -2,15 +2,15 @@
 
 // Scalar conversions between f32 and the 8- and 4-bit floats of FP8, NVFP4 and MXFP4.
 //
-// Source    OCP 8-bit Floating Point Specification 1.0 (E4M3, E5M2) and OCP Microscaling Formats
-//           1.0 (E2M1, E8M0).
+// Source    OCP 8-bit Floating Point Specification 1.0 (E4M3) and OCP Microscaling Formats 1.0
+//           (E2M1, E8M0).
 //
 //   E4M3  1-4-3, bias 7, no infinity, NaN 0x7F and 0xFF, largest 448, subnormals of 2^-9
-//   E5M2  1-5-2, bias 15: the upper byte of an f16, infinity and NaN included
 //   E2M1  1-2-1, bias 1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 of both signs, nothing else
 //   E8M0  2^(code - 127), no sign, no zero, 255 is NaN; code 0 is a subnormal f32
 //
-// To f32 all are exact. From f32, values beyond the largest saturate (every producer clamps first).
+// To f32 all are exact. From f32, values beyond the largest E4M3 and E2M1 saturate (every producer
+// clamps first).
 // Exactness the vectors of minifloat-inl.hpp equal these on every input.
 
 #include "kernels/convert.hpp"
@@ -47,8 +47,10 @@ VIVA_HD constexpr std::uint8_t e4m3_from_f32(float x) noexcept {
   return static_cast<std::uint8_t>(sign | code);
 }
 
-VIVA_HD constexpr float f32_from_e5m2(std::uint8_t code) noexcept {
-  return f32_from_f16(static_cast<std::uint16_t>(code << 8));
+/// The power of two at or below a magnitude, as the Microscaling Formats scale; all below 2^-126
+/// have code 0. Infinity and NaN become NaN.
+VIVA_HD constexpr std::uint8_t e8m0_from_f32(float x) noexcept {
+  return static_cast<std::uint8_t>(magnitude_bits(x) >> 23);
 }
 
 VIVA_HD constexpr float f32_from_e8m0(std::uint8_t code) noexcept {

@@ -7,7 +7,7 @@
 // Encode    e = exponent of max|block| rounded up from 1.75 on, less 2, biased, not below 0
 //           code = E2M1(x / 2^(e - 127)), ties to the even code, beyond 6 saturated
 // Decode    x' = level * 2^(e - 127)
-// Bound     |x - x'| <= max|block| / 3.5 + 2^-129. Magnitudes from 1.75 2^127 on become infinite.
+// Bound     |x - x'| <= max|block| / 5 + 2^-129. Magnitudes from 1.75 2^127 on become infinite.
 // Exactness reference and SIMD agree bit for bit on every target.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 
@@ -21,7 +21,7 @@ inline constexpr std::uint32_t block_values = 32;
 
 /// The code of the scale of a block whose largest magnitude is `amax`.
 VIVA_HD constexpr std::uint8_t scale_code_of(float amax) noexcept {
-  const std::uint32_t exponent = (bits_of(amax) + (1u << 21)) >> 23;
+  const int exponent = e8m0_from_f32(float_of(bits_of(amax) + (1u << 21)));
   return static_cast<std::uint8_t>(exponent > 2 ? exponent - 2 : 0);
 }
 

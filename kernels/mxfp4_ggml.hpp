@@ -9,7 +9,7 @@
 //           a block of zeros and wherever that would be below 0
 //           code = the first of the nearest levels: ties towards zero, never -0
 // Decode    x' = level * 2^(e - 127)
-// Bound     |x - x'| <= max|block| / 3.999 + 2^-129
+// Bound     |x - x'| <= max|block| / 4 + 2^-129
 // Exactness reference and SIMD agree bit for bit on every target.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 

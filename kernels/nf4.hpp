@@ -12,7 +12,7 @@
 //           The floor of 1e-38 is bitsandbytes' and keeps 1 / absmax finite.
 // Decode    x' = level(code) * absmax
 // Bound     |x - x'| <= 0.1520 absmax (half the widest gap, rounded up) where absmax >= 2^-126;
-//           below, |x - x'| <= 2 absmax, since the floor squeezes the codes.
+//           below, |x - x'| <= absmax, since the floor only moves codes towards zero.
 // Exactness reference and SIMD agree bit for bit on every target: one product, 15 comparisons.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 

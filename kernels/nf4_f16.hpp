@@ -8,7 +8,7 @@
 //           at 65504
 // Decode    x' = level(code) * absmax
 // Bound     |x - x'| <= (0.1520 + 2^-11) absmax + 2^-25 where absmax is in [2^-126, 65504];
-//           elsewhere |x - x'| <= 2 absmax
+//           elsewhere, and always, |x - x'| <= absmax
 // Exactness reference and SIMD agree bit for bit on every target.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 

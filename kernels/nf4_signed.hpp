@@ -14,7 +14,7 @@
 //           u = x * (1 / copysign(max(|m|, 1e-38), m)); code = #{ t : t < u }, t the f32 midpoints
 // Decode    x' = level(code) * m
 // Bound     |x - x'| <= 0.1437 |m|: where -m is in the block, too, it meets the lowest level. Below
-//           |m| = 2^-126, |x - x'| <= 2 |m|, since the floor of 1e-38 squeezes the codes.
+//           |m| = 2^-126, |x - x'| <= |m|: the floor of 1e-38 only moves codes towards zero.
 // Exactness reference and SIMD agree bit for bit on every target: one product, 15 comparisons.
 //           Decoded values, as f32 and while scales are normal, encode to the same bytes again.
 

@@ -51,6 +51,15 @@ bool apply_option(const option_rules& rules, std::string_view word, recipe& out)
   return true;
 }
 
+/// What "NAME:VARIANT…" means where NAME-VARIANT is a method of its own; null where it is none.
+/// `options`: all behind NAME.
+const method* variant_of(std::string_view name, std::string_view options) {
+  if (options.empty())
+    return nullptr;
+  const auto word = options.substr(1, options.find(':', 1) - 1);
+  return find_method(std::string(name) + "-" + std::string(word));
+}
+
 } // namespace
 
 std::string recipe::name() const {
@@ -78,14 +87,18 @@ expected<recipe> parse_recipe(std::string_view text, dtype source) {
   if (row == nullptr)
     return fail(errc::unknown_method,
                 "no method is called '" + std::string(name) + "'; there are " + known_methods());
+  auto rest = text.substr(name.size());
+  if (const auto* variant = variant_of(name, rest); variant != nullptr) {
+    rest.remove_prefix(variant->name.size() - row->name.size()); // as long as "-VARIANT"
+    row = variant;
+  }
   recipe result{.row = row, .source = source};
   result.block = row->rules.sizes.empty() ? 0 : row->rules.sizes.front();
-  auto rest = text.substr(name.size());
   while (!rest.empty()) {
     rest.remove_prefix(1); // the colon
     const auto word = rest.substr(0, rest.find(':'));
     if (!apply_option(row->rules, word, result))
-      return fail(errc::bad_option, "method " + std::string(name) + " has no option '"
+      return fail(errc::bad_option, "method " + std::string(row->name) + " has no option '"
                                         + std::string(word) + "'; " + known_options(*row));
     rest.remove_prefix(word.size());
   }

@@ -306,7 +306,7 @@ constexpr method table[] = {
     },
     {
         .name = "sparse24-cutlass",
-        .summary = "2 of 4 values kept: the values and metadata of sparse tensor cores",
+        .summary = "2 of 4 values kept: the values and CUTLASS metadata in slabs of 64 rows",
         .layouts = "safetensors",
         .cols_multiple = 32,
         .sqnr_db_normal = 8.79,
@@ -323,7 +323,7 @@ constexpr method table[] = {
     },
     {
         .name = "sparse24-cutlass+int8",
-        .summary = "2 of 4 values kept, those as int8, with metadata of sparse tensor cores",
+        .summary = "2 of 4 values kept, those as int8; CUTLASS metadata in slabs of 64 rows",
         .layouts = "safetensors",
         .cols_multiple = 64,
         .sqnr_db_normal = 8.79,

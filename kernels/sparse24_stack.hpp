@@ -11,7 +11,7 @@
 //           codes: a value whose code is zero counts as zero, as it does to who compresses the
 //           dequantized tensor. METHOD sees no channels: they were spent on the choice.
 // Decode    METHOD's, then the values at their columns, +0 elsewhere
-// Bound     kept values as METHOD's header says; the others as sparse24's
+// Bound     kept values as METHOD's header says of them alone; the others as sparse24's
 // Exactness as METHOD's; runs of rows start where METHOD's may on cols / 2 columns, and sparse24's.
 //
 // Bits per value are half of METHOD's and one.

@@ -4,6 +4,7 @@
 
 #include "kernels/registry.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <string>
@@ -56,21 +57,37 @@ inline double int8_bound(double amax, dtype source) {
 }
 
 /// Of a group whose scale is amax / steps, or with a zero point at most that.
-inline double int4_bound(double amax, double steps, dtype source) {
+inline double int4_bound(double amax, double steps, bool asym, dtype source) {
   const double step = amax / steps;
   const double rounding = scale_rounding(source);
   if (scale_is_coarse(step / 16, source)) // with a zero point the scale may be much smaller
-    return 2 * amax;
-  return (0.5 * step * (1 + rounding) + 2 * amax * rounding) * slack;
+    return amax * slack;
+  return (0.5 * step * (1 + rounding) + (asym ? 2 : 1) * amax * rounding) * slack;
+}
+template <int Steps10, bool Asym>
+double int4_bound_of(double amax, dtype source) {
+  return int4_bound(amax, Steps10 / 10.0, Asym, source);
+}
+
+/// With a refitted scale; `weighed`: with channels.
+inline double int4_search_bound(double amax, bool weighed, dtype source) {
+  if (scale_is_coarse(amax / 7.5 / 16, source))
+    return amax * slack;
+  return amax * ((weighed ? 0.725 : 0.535) + (source == dtype::bf16 ? 0.015 : 0)) * slack;
+}
+
+/// nf4-f16's: the floor of 1e-38, f16's range and its subnormals only ever shrink what is decoded.
+inline double nf4_f16_bound(double amax, dtype) {
+  const double usual = (0.1520 + 0x1p-11) * amax + 0x1p-25;
+  return amax >= 0x1p-126 && amax <= 65504 ? std::min(amax, usual) : amax;
 }
 
 inline const std::map<std::string_view, stated_bound>& stated_bounds() {
   static const std::map<std::string_view, stated_bound> bounds = {
       {"fp8", {0, fp8_bound}},
       {"fp8-block", {128, fp8_bound, 1e300, true}},
-      {"mxfp4", {32, [](double amax, dtype) { return mxfp4_bound(amax, 3.5, 0x1.cp127); }}},
-      {"mxfp4-ggml",
-       {32, [](double amax, dtype) { return mxfp4_bound(amax, 3.999, 0x1.ffffp127); }}},
+      {"mxfp4", {32, [](double amax, dtype) { return mxfp4_bound(amax, 5, 0x1.cp127); }}},
+      {"mxfp4-ggml", {32, [](double amax, dtype) { return mxfp4_bound(amax, 4, 0x1.ffffp127); }}},
       {"nvfp4-ggml",
        {16, [](double amax,
                dtype) { return amax > 2688 ? amax : (0.2 * amax + 6 * 0x1p-10) * slack; }}},
@@ -80,24 +97,22 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
       {"llm-int8",
        {0, [](double amax, dtype) { return (amax / 254 + amax * 3 * 0x1p-12 + 0x1p-25) * slack; },
         65504.0}},
-      {"int4", {128, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
-      {"int4:absmax",
-       {128, [](double amax, dtype source) { return int4_bound(amax, 7.0, source); }}},
-      {"int4:group=32:asym",
-       {32, [](double amax, dtype source) { return int4_bound(amax, 7.5, source); }}},
-      {"int4:search", {128, [](double amax, dtype) { return 2 * amax; }}},
-      {"nf4", {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : 2 * amax; }}},
-      {"nf4-f16",
-       {64,
-        [](double amax, dtype) {
-          return amax >= 0x1p-126 && amax <= 65504 ? (0.1520 + 0x1p-11) * amax + 0x1p-25 : 2 * amax;
-        }}},
+      {"int4", {128, int4_bound_of<75, false>}},
+      {"int4:absmax", {128, int4_bound_of<70, false>}},
+      {"int4:group=32:asym", {32, int4_bound_of<75, true>}},
+      {"int4:search",
+       {128, [](double amax, dtype source) { return int4_search_bound(amax, false, source); }}},
+      {"int4:group=32:asym:search",
+       {32, [](double amax, dtype source) { return int4_search_bound(amax, false, source); }}},
+      {"nf4", {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1520 * amax : amax; }}},
+      {"nf4-f16", {64, nf4_f16_bound}},
       {"nf4-signed",
-       {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1437 * amax : 2 * amax; }}},
+       {64, [](double amax, dtype) { return amax >= 0x1p-126 ? 0.1437 * amax : amax; }}},
       {"q8_0",
        {32, [](double amax, dtype) { return (amax / 254 + amax * 0x1p-11 + 0x1p-18) * slack; },
         8 * 65504.0}},
-      {"awq", {128, [](double amax, dtype) { return 0.6 * amax * slack + 1e-6; }, 7 * 65504.0}},
+      {"awq", {128, [](double amax, dtype) { return 0.49 * amax + 1e-6; }, 7 * 65504.0}},
+      {"awq:rtn", {128, [](double amax, dtype) { return 0.137 * amax + 1e-6; }, 7 * 65504.0}},
       {"q4_0",
        {32, [](double amax, dtype) { return (amax / 8 + amax * 0x1p-11 + 0x1p-21) * slack; },
         8 * 65504.0}},
@@ -110,17 +125,21 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
       {"q5_1",
        {32, [](double amax, dtype) { return (amax / 31 + amax * 3 * 0x1p-11 + 0x1p-19) * slack; },
         65504.0}},
-      // What is dropped becomes zero; sparse24_test holds what is kept to more than this.
+      // What is dropped becomes zero; sparse24_test holds what is kept to its bits.
       {"sparse24", {4, [](double amax, dtype) { return amax; }}},
       {"sparse24-dense", {4, [](double amax, dtype) { return amax; }}},
       {"sparse24-cutlass", {4, [](double amax, dtype) { return amax; }}},
-      {"sparse24+int8", {0, [](double amax, dtype) { return amax * slack; }}},
-      {"sparse24-cutlass+int8", {0, [](double amax, dtype) { return amax * slack; }}},
-      {"sparse24+nf4", {0, [](double amax, dtype) { return 2 * amax; }}},
-      {"sparse24+int4", {0, [](double amax, dtype) { return 2 * amax; }}},
-      {"sparse24+nf4-dq", {0, [](double amax, dtype) { return 2 * amax; }}},
   };
   return bounds;
+}
+
+/// Stacks, by whose bound what they keep is held to.
+inline const std::map<std::string_view, std::string_view>& stacked_on() {
+  static const std::map<std::string_view, std::string_view> inner = {
+      {"sparse24+int8", "int8"},   {"sparse24-cutlass+int8", "int8"},
+      {"sparse24+nf4", "nf4-f16"}, {"sparse24+nf4-dq", "nf4-dq"},
+      {"sparse24+int4", "int4"},   {"sparse24+int4:search", "int4:search"}};
+  return inner;
 }
 
 } // namespace viva::kernels::testing

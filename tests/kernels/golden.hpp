@@ -26,6 +26,18 @@ inline std::vector<float> generate(std::size_t count, std::uint32_t seed) {
   return values;
 }
 
+/// What goes into the columns of weighed methods: the imatrix of the golden vectors.
+inline std::vector<float> importance(std::size_t count, std::uint32_t seed) {
+  std::vector<float> made;
+  for (std::size_t i = 0; i < count; ++i) {
+    seed = seed * 1664525u + 1013904223u;
+    const auto whole = static_cast<std::int32_t>(seed >> 8) - 8388608;
+    const float u = static_cast<float>(whole) * (1 / 8388608.0f);
+    made.push_back(u * u + 0.01f);
+  }
+  return made;
+}
+
 /// FNV-1a with the golden vectors' own offset basis.
 inline std::uint64_t golden_hash(const void* data, std::size_t bytes) {
   return fnv1a({static_cast<const char*>(data), bytes}, 1469598103934665603u);

@@ -2,8 +2,7 @@
 // running ggml (built without FMA) and bitsandbytes' CPU path on the values of `generate`, those of
 // compressed-tensors' methods from an independent implementation of its rules.
 // int8, llm-int8 and int4 from an independent implementation of the engines' rules. What no engine
-// writes, or writes by a rule of which only words exist, is computed by golden_bytes.py from the
-// headers' words in exact fractions.
+// writes, or writes by a rule of which only words exist, is in golden_rules_test.cpp.
 
 #include "kernels/nf4.hpp"
 #include "kernels/nf4_dq.hpp"
@@ -183,39 +182,6 @@ TEST_CASE("nf4-dq writes bitsandbytes' bytes", "[golden][nf4-dq]") {
   REQUIRE(golden_hash(made.bytes.each[1]) == 0x40de05eabf90d2c1u);
   REQUIRE(at<std::uint32_t>(made.bytes.each[2], 0) == 0x3d343000u);
   REQUIRE(at<std::uint32_t>(made.bytes.each[2], 1) == 0x3d543000u);
-}
-
-TEST_CASE("methods of which only a rule is published have the rule's bytes", "[golden]") {
-  const auto which = GENERATE(path::reference, path::simd);
-  const auto [name, hashes] = GENERATE(table<std::string, std::vector<std::uint64_t>>({
-      {"int8-tensor", {0xeeb8d496a8208a61u, 0x9a65a400c545c687u}},
-      {"int8-group", {0xe02bf39ae38f2651u, 0xdc2f183a31dbad0eu}},
-      {"fp8-tensor", {0x46f43ee9062ad543u, 0x9a989d00c571143bu}},
-      {"nf4-f16", {0x4f014748615eaa1bu, 0x11ec15f8c23faa3cu}},
-      {"nf4-signed", {0x57721616c801fd97u, 0xb39b29e0f0bf8491u}},
-      {"nvfp4-four-or-six", {0xeed4230994d3e2d7u, 0x5da41392dc9fddbcu, 0x2ec789a084776accu}},
-      {"sparse24", {0x77cf69063f9c1ce2u, 0x6d72c4c3cf743629u}},
-      {"sparse24+int8", {0xc4da7ca6477afd30u, 0x7626fb738238c7bfu, 0x6d72c4c3cf743629u}},
-      {"sparse24-cutlass+int8", {0xa4b11594d6e6839au, 0x7626fb738238c7bfu, 0xce1a7941cc69aefeu}},
-      {"sparse24+nf4", {0xb0b478d9a495cbe8u, 0x9ad249197b1ca60au, 0x6d72c4c3cf743629u}},
-  }));
-  CAPTURE(name, name_of(which));
-  const auto made = encode(name, bf16_source(), which);
-  REQUIRE(made.bytes.each.size() == hashes.size());
-  for (std::size_t p = 0; p < hashes.size(); ++p) {
-    CAPTURE(p);
-    REQUIRE(golden_hash(made.bytes.each[p]) == hashes[p]);
-  }
-}
-
-TEST_CASE("fp8-block has its rule's bytes, two blocks of different scales", "[golden][fp8]") {
-  const auto which = GENERATE(path::reference, path::simd);
-  auto values = generate(32768, 2024);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = rounded_to(values[i], dtype::bf16) * (i % 256 >= 128 ? 3.0f : 1.0f);
-  const auto made = encode("fp8-block", make_tensor(values, dtype::bf16, 128, 256), which);
-  REQUIRE(golden_hash(made.bytes.each[0]) == 0xd5b51d7c8a7e9184u);
-  REQUIRE(golden_hash(made.bytes.each[1]) == 0x9c9b99150e5eedaeu);
 }
 
 TEST_CASE("the tables of nf4 are those that bitsandbytes writes into files", "[golden][nf4]") {

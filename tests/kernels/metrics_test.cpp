@@ -3,6 +3,7 @@
 #include "tests/kernels/targets.hpp"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace viva::kernels::testing {
@@ -135,6 +136,29 @@ TEST_CASE("shards merge to the bits of the whole, in any cut and order", "[metri
     }
     REQUIRE(merged.encode() == whole);
   }
+}
+
+TEST_CASE("shards merged in shard order have the numbers of compute_all, on every target",
+          "[metrics][simd]") {
+  constexpr std::size_t rows = 23;
+  constexpr std::size_t cols = 1100; // histograms of rows as long count some groups for all
+  const auto x = values_of(data_sets()[0], rows * cols, dtype::f32, 1);
+  const auto y = values_of(data_sets()[1], rows * cols, dtype::f32, 2);
+  for_each_target([&] {
+    const auto whole = compute_all(view_of(x.data(), rows, cols), y.data());
+    for (const std::size_t step : {1, 2, 5, 22}) {
+      error_sums merged;
+      for (std::size_t first = 0; first < rows; first += step) {
+        const auto count = std::min(step, rows - first);
+        error_sums part, journalled;
+        measure_simd(view_of(x.data() + first * cols, count, cols), y.data() + first * cols, part);
+        REQUIRE(error_sums::decode(part.encode(), journalled));
+        merged.merge(journalled);
+      }
+      const auto all = finish(merged);
+      REQUIRE(std::memcmp(&all, &whole, sizeof all) == 0); // no padding: eight bytes each
+    }
+  });
 }
 
 TEST_CASE("sums come back from their bytes, and nothing else does", "[metrics][journal]") {

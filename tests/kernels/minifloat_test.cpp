@@ -9,6 +9,7 @@
 #include "tests/kernels/golden.hpp"
 #include "tests/kernels/targets.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <utility>
@@ -62,27 +63,44 @@ TEST_CASE("e4m3: each of the 256 codes has its value and comes back", "[convert]
   REQUIRE(f32_from_e4m3(0x7E) == e4m3_max);
 }
 
-TEST_CASE("e5m2: each of the 256 codes has its value", "[convert][e5m2]") {
-  for (int code = 0; code < 256; ++code) {
-    const float x = f32_from_e5m2(static_cast<std::uint8_t>(code));
-    CAPTURE(code);
-    REQUIRE(std::signbit(x) == (code >= 128));
-    if ((code & 0x7F) > 0x7C)
-      REQUIRE(std::isnan(x));
-    else if ((code & 0x7F) == 0x7C)
-      REQUIRE(std::isinf(x));
-    else
-      REQUIRE(std::fabs(static_cast<double>(x)) == value_by_definition(code & 0x7F, 2, 15));
+TEST_CASE("e8m0: each of the 256 codes has its value and comes back", "[convert][e8m0]") {
+  for (int code = 0; code < 255; ++code) {
+    const float x = f32_from_e8m0(static_cast<std::uint8_t>(code));
+    REQUIRE(static_cast<double>(x) == std::ldexp(1.0, code - 127));
+    REQUIRE(e8m0_from_f32(x) == code);
   }
-  REQUIRE(f32_from_e5m2(0x7B) == 57344.0f);
-}
-
-TEST_CASE("e8m0: each of the 256 codes has its value", "[convert][e8m0]") {
-  for (int code = 0; code < 255; ++code)
-    REQUIRE(static_cast<double>(f32_from_e8m0(static_cast<std::uint8_t>(code)))
-            == std::ldexp(1.0, code - 127));
   REQUIRE(bits_of(f32_from_e8m0(0)) == 0x00400000u);
   REQUIRE(std::isnan(f32_from_e8m0(255)));
+  REQUIRE(e8m0_from_f32(f32_from_e8m0(255)) == 255);
+}
+
+TEST_CASE("every f16 and bf16 becomes the nearest e4m3 and e2m1, and the e8m0 at or below it",
+          "[convert][e4m3][e2m1][e8m0]") {
+  std::array<double, 0x7F> e4m3{};
+  for (int code = 0; code < 0x7F; ++code)
+    e4m3[static_cast<std::size_t>(code)] = e4m3_value(code);
+  const auto level = [&](int code) { return e4m3[static_cast<std::size_t>(code)]; };
+  for (const bool is_f16 : {true, false})
+    for (std::uint32_t code = 0; code < 0x10000; ++code) {
+      const auto half = static_cast<std::uint16_t>(code);
+      const float x = is_f16 ? f32_from_f16(half) : f32_from_bf16(half);
+      const int sign = code >= 0x8000 ? 1 : 0;
+      const double a = std::fabs(static_cast<double>(x));
+      if (std::isnan(x)) {
+        if (e4m3_from_f32(x) != (0x7F | sign << 7) || e8m0_from_f32(x) != 255)
+          FAIL("NaN " << code);
+        continue;
+      }
+      const double held = std::min(a, 448.0); // infinity is nearer to nothing
+      if (e4m3_from_f32(x) != (nearest_code(held, 0x7E, level) | sign << 7)
+          || e2m1_from_f32(x) != (nearest_code(held, 7, e2m1_value) | sign << 3))
+        FAIL("e4m3 or e2m1 of " << x);
+      const int exponent = e8m0_from_f32(x);
+      const double at_most = exponent == 0 ? 0 : std::ldexp(1.0, exponent - 127);
+      const double below = std::isinf(x) ? HUGE_VAL : std::ldexp(1.0, exponent - 126);
+      if (a < at_most || (a >= below && exponent != 255))
+        FAIL("e8m0 of " << x);
+    }
 }
 
 TEST_CASE("e2m1: each of the 16 codes has its value and comes back", "[convert][e2m1]") {

@@ -75,12 +75,35 @@ std::vector<std::vector<std::size_t>> blocks_of(std::size_t rows, std::size_t co
   return blocks;
 }
 
+/// The largest magnitude of each 64 values.
+std::vector<double> block_maxima(const std::vector<float>& x) {
+  std::vector<double> amax((x.size() + 63) / 64);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    amax[i / 64] = std::max(amax[i / 64], std::fabs(static_cast<double>(x[i])));
+  return amax;
+}
+
+/// nf4's bound and the error of scales that are 8-bit differences from `offset`, of up to 256
+/// blocks of 64.
+void assert_nf4_dq_bound(const round_trip& trip, double offset) {
+  const auto amax = block_maxima(trip.x);
+  double nested = 0;
+  for (const double a : amax)
+    nested = std::max(nested, std::fabs(a - offset));
+  if (nested < 0x1p-126)
+    return; // no relative bound below f32's normal range
+  for (std::size_t i = 0; i < trip.x.size(); ++i)
+    RC_ASSERT(std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i]))
+              <= (0.1520 * amax[i / 64] + 0.0071 * nested + 1e-6 * offset) * slack);
+}
+
 } // namespace
 
 TEST_CASE("every method that has no numbers of the whole tensor states a bound", "[property]") {
   for (const auto& row : methods()) {
     INFO(row.name);
-    REQUIRE((row.survey_run != nullptr || stated_bounds().contains(row.name)));
+    REQUIRE((row.survey_run != nullptr || stated_bounds().contains(row.name)
+             || stacked_on().contains(row.name)));
   }
 }
 
@@ -103,24 +126,46 @@ TEST_CASE("every decoded value is within the bound of its method's header", "[pr
 TEST_CASE("nf4-dq is within nf4's bound and the error of its scales", "[property]") {
   const auto with = recipe_of("nf4-dq", dtype::f32);
   const bool held = rc::check([&] {
-    const auto values = *values_gen(64 * 8, dtype::f32);
-    const auto trip = encode_decode(with, values, 1);
-    std::vector<double> amax(8);
+    const auto trip = encode_decode(with, *values_gen(64 * 8, dtype::f32), 1);
     double mean = 0;
-    for (std::size_t i = 0; i < values.size(); ++i)
-      amax[i / 64] = std::max(amax[i / 64], std::fabs(static_cast<double>(values[i])));
-    for (const double a : amax)
+    for (const double a : block_maxima(trip.x))
       mean += a / 8;
-    double nested = 0;
-    for (const double a : amax)
-      nested = std::max(nested, std::fabs(a - mean));
-    if (nested < 0x1p-126)
-      return; // no relative bound below f32's normal range
-    for (std::size_t i = 0; i < values.size(); ++i)
-      RC_ASSERT(std::fabs(static_cast<double>(trip.x[i]) - static_cast<double>(trip.decoded[i]))
-                <= (0.1520 * amax[i / 64] + 0.0071 * nested + 1e-6 * mean) * slack);
+    assert_nf4_dq_bound(trip, mean);
   });
   REQUIRE(held);
+}
+
+TEST_CASE("stacks hold what sparse24 keeps to the bound of what encodes it; the rest is zero",
+          "[property][sparse24]") {
+  for (const auto& [name, inner] : stacked_on())
+    for (const auto type : {dtype::f32, dtype::f16, dtype::bf16}) {
+      INFO(name << " from " << name_of(type));
+      const auto with = recipe_of(name, type);
+      const auto pruning = recipe_of("sparse24", type);
+      const bool held = rc::check([&, &held_to = inner] {
+        const std::size_t cols = cols_of(*with.row, 256);
+        const auto trip = encode_decode(with, *values_gen(2 * cols, type), 2);
+        planes pruned(pruning, 2, cols);
+        encode_decode(pruning, trip.x, 2, pruned);
+        round_trip kept;
+        for (std::size_t i = 0; i < trip.x.size(); ++i) {
+          const auto byte = static_cast<unsigned>(pruned.each[1][i / 8]); // cols divide by 8
+          if ((byte >> i % 8 & 1u) == 0) {
+            RC_ASSERT(bits_of(trip.decoded[i]) == 0u);
+            continue;
+          }
+          kept.x.push_back(trip.x[i]);
+          kept.decoded.push_back(trip.decoded[i]);
+        }
+        RC_ASSERT(kept.x.size() == cols);
+        if (held_to == "nf4-dq")
+          return assert_nf4_dq_bound(kept, 0);
+        const auto& limit = stated_bounds().at(held_to);
+        for (const auto& block : blocks_of(2, cols / 2, limit))
+          assert_bound(kept, block, limit, type);
+      });
+      REQUIRE(held);
+    }
 }
 
 TEST_CASE("methods with a scale of the tensor are within their headers' bounds", "[property]") {

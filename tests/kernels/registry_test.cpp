@@ -41,6 +41,21 @@ TEST_CASE("a recipe's name is parsed back to the same recipe", "[registry][recip
   REQUIRE(parse_recipe("nf4:block=128", dtype::f32)->block == 128);
 }
 
+TEST_CASE("a method's variant may be spelled as its option", "[registry][recipe]") {
+  const auto name = [](std::string_view text) { return recipe_of(text, dtype::bf16).name(); };
+  REQUIRE(name("nvfp4:four-or-six") == "nvfp4-four-or-six");
+  REQUIRE(name("nf4:dq:block=128") == "nf4-dq:block=128");
+  REQUIRE(name("fp8:block") == "fp8-block");
+  for (const auto& row : methods())
+    if (const auto dash = row.name.find('-'); dash != std::string_view::npos) {
+      auto text = std::string(row.name);
+      text[dash] = ':';
+      INFO(text);
+      if (find_method(row.name.substr(0, dash)) != nullptr) // there is no llm
+        REQUIRE(recipe_of(text, dtype::f32).row == &row);
+    }
+}
+
 TEST_CASE("a wrong recipe is refused with what is wrong and what would be right",
           "[registry][recipe]") {
   const auto refused = [](std::string_view text, errc code, std::string_view part) {
@@ -61,6 +76,8 @@ TEST_CASE("a wrong recipe is refused with what is wrong and what would be right"
   refused("nf4:block=1", errc::bad_option, "block=4096");
   refused("nf4:block=64:", errc::bad_option, "''");
   refused("q8_0:block=32", errc::bad_option, "has none");
+  refused("nvfp4:four-or-five", errc::bad_option, "'four-or-five'");
+  refused("nvfp4:four-or-six:asym", errc::bad_option, "method nvfp4-four-or-six");
 }
 
 TEST_CASE("offsets and bytes of planes fit together for every cut", "[registry][plane]") {

@@ -2,9 +2,12 @@
 // bytes, equality on every target, and less of the error that counts.
 
 #include "kernels/scalar.hpp"
+#include "tests/kernels/bounds.hpp"
 #include "tests/kernels/data.hpp"
 #include "tests/kernels/golden.hpp"
 #include "tests/kernels/targets.hpp"
+
+#include <rapidcheck.h>
 
 #include <cmath>
 #include <random>
@@ -17,18 +20,6 @@ constexpr const char* methods_weighed[] = {
     "q4_0", "q4_1", "q5_0", "q5_1", "int4:search", "int4:group=32:asym:search",
     "nvfp4-four-or-six"};
 constexpr dtype dtypes[] = {dtype::f32, dtype::f16, dtype::bf16};
-
-/// The imatrix of the golden vectors.
-std::vector<float> importance(std::size_t count, std::uint32_t seed) {
-  std::vector<float> made;
-  for (std::size_t i = 0; i < count; ++i) {
-    seed = seed * 1664525u + 1013904223u;
-    const auto whole = static_cast<std::int32_t>(seed >> 8) - 8388608;
-    const float u = static_cast<float>(whole) * (1 / 8388608.0f);
-    made.push_back(u * u + 0.01f);
-  }
-  return made;
-}
 
 /// Some columns far above the others, some without any input.
 std::vector<float> uneven(std::size_t count) {
@@ -47,13 +38,18 @@ planes encoded(const recipe& with, const matrix& in, path which) {
   return out;
 }
 
-/// Σ channel (x' - x)².
-double weighed_error(const recipe& with, const matrix& in, std::span<const float> channels) {
+std::vector<float> round_trip(const recipe& with, const matrix& in) {
   const auto made = encoded(with, in, path::simd);
   std::vector<float> back(in.values());
   REQUIRE(with.row->decode_simd(with, in.rows, in.cols, numbers_of(with, in), made.pointers(),
                                 back.data())
           == status{});
+  return back;
+}
+
+/// Σ channel (x' - x)².
+double weighed_error(const recipe& with, const matrix& in, std::span<const float> channels) {
+  const auto back = round_trip(with, in);
   double error = 0;
   for (std::size_t i = 0; i < back.size(); ++i) {
     const double e = back[i] - value_of(in, i);
@@ -138,6 +134,64 @@ TEST_CASE("weighed searches err less where it counts", "[weighed][quality]") {
     INFO(text << ": " << plain << " unweighed, " << weighed << " weighed");
     CHECK(weighed < 0.95 * plain);
   }
+}
+
+TEST_CASE("int4's search errs no more than no search, and than its header says",
+          "[weighed][property]") {
+  constexpr std::size_t group = 32;
+  for (const auto type : dtypes)
+    for (const bool asym : {false, true})
+      for (const bool weighs : {false, true}) {
+        const std::string name = asym ? "int4:group=32:asym" : "int4:group=32";
+        INFO(name << " from " << name_of(type) << (weighs ? ", weighed" : ""));
+        auto with = recipe_of(name + ":search", type);
+        const auto plain = recipe_of(name, type);
+        const bool held = rc::check([&] {
+          std::mt19937 random(*rc::gen::arbitrary<std::uint32_t>());
+          const int steepness = *rc::gen::inRange(0, 12);
+          std::vector<float> values, weights(group, 1.0f);
+          for (std::size_t i = 0; i < group; ++i) // from alike to one far above the others
+            values.push_back(std::ldexp(normal(random), -static_cast<int>(i) * steepness / 12));
+          if (weighs)
+            for (auto& w : weights)
+              w = random() % 4 == 0 ? 0.0f : std::exp(3 * normal(random));
+          with.channels = weighs ? std::span<const float>(weights) : std::span<const float>();
+          const auto source = make_tensor(values, type, 1, group);
+          double power = 0, amax = 0;
+          for (std::size_t i = 0; i < group; ++i) {
+            const double x = value_of(source.view(), i);
+            power += weights[i] * x * x;
+            amax = std::max(amax, std::fabs(x));
+          }
+          const double searched = weighed_error(with, source.view(), weights);
+          RC_ASSERT(searched <= weighed_error(plain, source.view(), weights) + 0x1p-14 * power);
+          const auto back = round_trip(with, source.view());
+          for (std::size_t i = 0; i < group; ++i)
+            RC_ASSERT(std::fabs(double{value_of(source.view(), i)} - double{back[i]})
+                      <= int4_search_bound(amax, weighs, type));
+        });
+        REQUIRE(held);
+      }
+}
+
+TEST_CASE("int4's search comes near the bounds of its header", "[weighed][int4]") {
+  auto with = recipe_of("int4:search", dtype::f32);
+  const auto error_of_largest = [&](const std::vector<float>& values) {
+    const auto source = make_tensor(values, dtype::f32, 1, 128);
+    return 1 - round_trip(with, source.view())[0];
+  };
+  // Smaller values in numbers pull the scale off the largest, 1.
+  std::vector<float> values(128, 0.0502f);
+  std::fill_n(values.begin() + 1, 31, 0.1992f);
+  values[0] = 1;
+  CHECK(error_of_largest(values) > 0.49f);
+  // The largest weighs nothing, and the others have level 1 for the narrowest of factors alone.
+  const float half_a_level = 0.5001f * 19 / 32 / 7.5f;
+  std::fill(values.begin() + 1, values.end(), half_a_level);
+  std::vector<float> weights(128, 1.0f);
+  weights[0] = 0;
+  with.channels = weights;
+  CHECK(error_of_largest(values) > 0.72f);
 }
 
 TEST_CASE("weighed searches refuse NaN and infinity where they stand", "[weighed][edge]") {

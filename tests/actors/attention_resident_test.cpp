@@ -5,7 +5,6 @@
 #include "tests/kernels/attention_problem.hpp"
 #include "tests/support/sanitized.hpp"
 
-#include <cstring>
 #include <span>
 
 using namespace viva;
@@ -70,13 +69,36 @@ kernels::testing::result unpacked(const shape& of, const attended& from) {
   return got;
 }
 
-/// The problem with one side as the method decodes it.
-void decode(std::vector<std::byte>& side, const problem& made, const char* method) {
+/// One side as the method decodes it, (keys, kv_heads * head_size).
+std::vector<float> decoded(const std::vector<std::byte>& side, const problem& made,
+                           const char* method) {
   const auto cols = made.of.kv_heads * made.of.head_size;
   const auto done = testing::by_reference(method, {side.data() + 1, made.type, made.of.keys, cols});
   std::vector<float> values(made.of.keys * cols);
   REQUIRE(done.decode(values));
-  std::memcpy(side.data() + 1, values.data(), values.size() * sizeof(float));
+  return values;
+}
+
+/// The truth over what the method has of k and v, or over themselves.
+kernels::testing::exact truth_of(const problem& made, const char* method) {
+  if (method == nullptr)
+    return made.truth();
+  const auto& of = made.of;
+  const auto k = decoded(made.k, made, method), v = decoded(made.v, made, method);
+  const auto rows = [&](const std::vector<float>& values) {
+    const auto head = of.head_size * sizeof(float);
+    return kernels::attention::source_rows{reinterpret_cast<const std::byte*>(values.data()),
+                                           kernels::dtype::f32,
+                                           {0, head, of.kv_heads * head}};
+  };
+  auto in = made.in();
+  in.k = rows(k);
+  in.v = rows(v);
+  const auto count = kernels::testing::result::rows(of);
+  kernels::testing::exact got{std::vector<double>(count * of.head_size),
+                              std::vector<double>(count)};
+  REQUIRE(kernels::attention::attend_reference(of, in, got.out.data(), got.lse.data()));
+  return got;
 }
 
 } // namespace
@@ -91,11 +113,7 @@ TEST_CASE("resident attention: queries that travel to the shards get the truth")
       house lanes(made, 2, method, kind);
       const auto got = lanes.attend();
       CHECK(got.key_ranges == 5);
-      auto decoded = made;
-      if (method != nullptr)
-        for (auto* side : {&decoded.k, &decoded.v})
-          decode(*side, made, method);
-      kernels::testing::require_close(of, unpacked(of, got), decoded.truth(), 2e-6);
+      kernels::testing::require_close(of, unpacked(of, got), truth_of(made, method), 2e-6);
     }
 }
 
@@ -124,6 +142,61 @@ TEST_CASE("resident attention: the bytes are those of one lane, for any lanes an
       }
       CHECK(lanes.pipe.metrics().restarts >= rounds);
       CHECK(lanes.pipe.metrics().queue->tickets_lost >= rounds);
+    }
+}
+
+// Shards are of 512 Ki values: these shapes have 128 a key, so a shard is 4096 keys.
+TEST_CASE("resident attention: of every type it has the bytes of the merged parts, whatever dies "
+          "in the midst") {
+  const auto kind = GENERATE(isolation::thread, isolation::process);
+  for (const auto type : {kernels::dtype::f32, kernels::dtype::bf16, kernels::dtype::f16})
+    for (const auto& of : shapes()) {
+      INFO(kernels::name_of(type) << " " << kernels::testing::describe(of));
+      const problem made(of, type, of.window != 0, 8);
+      auto merged = made.merged({0, 4096, 8192, 12288, 16384, 17000}, type);
+      const auto* from = merged.to(of).out;
+      const std::vector<std::byte> out(from,
+                                       from + merged.out.size() * kernels::bytes_of(type));
+      house lanes(made, 2, nullptr, kind);
+      const auto require_same = [&](const attended& got) {
+        REQUIRE(got.type == type);
+        REQUIRE(got.out == out);
+        REQUIRE(got.lse == merged.lse);
+      };
+      const auto whole = lanes.attend();
+      require_same(whole);
+      kernels::testing::require_promise(of, unpacked(of, whole), made.truth(), type);
+      for (std::uint32_t round = 0; round < sized(3, 1); ++round) {
+        auto future = lanes.pipe.attention(lanes.asked());
+        lanes.pipe.kill_lane(round); // in the midst of its next range, which is lost with k and v
+        auto got = future.get();
+        REQUIRE(got.has_value());
+        require_same(*got);
+        require_same(lanes.attend()); // the one who was told to die has, at the latest, now
+      }
+      CHECK(lanes.pipe.metrics().restarts >= sized(3, 1));
+    }
+}
+
+TEST_CASE("resident attention: quantized from 16 bits it is the truth, of any lanes the same "
+          "bytes") {
+  const auto kind = GENERATE(isolation::thread, isolation::process);
+  const auto& of = shapes()[0];
+  for (const auto type : {kernels::dtype::bf16, kernels::dtype::f16})
+    for (const char* method : {"q8_0", "nf4"}) {
+      INFO(kernels::name_of(type) << " " << method);
+      const problem made(of, type, false, 9);
+      house alone(made, 1, method);
+      const auto whole = alone.attend();
+      kernels::testing::require_promise(of, unpacked(of, whole), truth_of(made, method), type);
+      house lanes(made, 3, method, kind);
+      for (std::uint32_t round = 0; round < 2; ++round) {
+        lanes.pipe.kill_lane(round);
+        auto got = lanes.pipe.attention(lanes.asked()).get();
+        REQUIRE(got.has_value());
+        REQUIRE(got->out == whole.out);
+        REQUIRE(got->lse == whole.lse);
+      }
     }
 }
 

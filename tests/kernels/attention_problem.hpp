@@ -42,6 +42,7 @@ struct problem {
   dtype type;
   std::vector<std::byte> q, k, v; ///< (batch, rows, heads, head_size), one past aligned.
   std::vector<float> bias;        ///< (heads, queries, keys), shared by the batch; or empty.
+  bool one_bias = false;          ///< Of it, the first query's is every row's.
 
   problem(const attention::shape& shape, dtype as, bool biased, std::uint32_t seed)
       : of(shape), type(as) {
@@ -89,7 +90,9 @@ struct problem {
     attention::inputs all{rows(q, of.heads, of.queries), rows(k, of.kv_heads, of.keys),
                           rows(v, of.kv_heads, of.keys)};
     if (!bias.empty())
-      all.bias = {bias.data(), {0, of.queries * of.keys, of.keys}};
+      all.bias = {bias.data(),
+                  one_bias ? attention::strides{} : attention::strides{0, of.queries * of.keys,
+                                                                       of.keys}};
     return all;
   }
   exact truth() const {
@@ -107,8 +110,8 @@ struct problem {
       load_f32_reference(got.bytes.data() + 1, type, got.out.size(), got.out.data());
     return got;
   }
-  /// Parts over the keys between cuts, merged.
-  result merged(const std::vector<std::size_t>& cuts) const {
+  /// Parts over the keys between cuts, merged into rows of `as`.
+  result merged(const std::vector<std::size_t>& cuts, dtype as = dtype::f32) const {
     std::vector<result> results;
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
       auto part = of;
@@ -125,9 +128,9 @@ struct problem {
     std::vector<attention::part> parts;
     for (const auto& each : results)
       parts.push_back({each.out.data(), each.lse.data()});
-    result whole(of);
-    attention::merge(parts, result::rows(of), of.head_size,
-                     reinterpret_cast<std::byte*>(whole.out.data()), dtype::f32, whole.lse.data());
+    result whole(of, as);
+    attention::merge(parts, result::rows(of), of.head_size, whole.to(of).out, as,
+                     whole.lse.data());
     return whole;
   }
 };

@@ -53,6 +53,21 @@ struct exact {
   std::vector<double> out, lse;
 };
 
+/// What attention.hpp promises of one row with scores of N(0, 1).
+inline double row_bound(dtype type) {
+  return type == dtype::f32 ? 2e-6 : type == dtype::bf16 ? 6e-3 : 5e-4;
+}
+
+/// |got - truth| / |truth| of all rows together.
+inline double error_of_whole(const result& got, const exact& truth) {
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < truth.out.size(); ++i) {
+    error += std::pow(static_cast<double>(got.out[i]) - truth.out[i], 2);
+    size += truth.out[i] * truth.out[i];
+  }
+  return error == 0 ? 0 : std::sqrt(error / size);
+}
+
 /// |got - truth| <= bound |truth|, row by row in the norm; log-sum-exps likewise.
 inline void require_close(const attention::shape& of, const result& got, const exact& truth,
                           double bound) {
@@ -69,6 +84,14 @@ inline void require_close(const attention::shape& of, const result& got, const e
           || std::fabs(lse - truth.lse[row]) <= 2 * bound + 1e-6 * std::fabs(truth.lse[row])))
       FAIL("row " << row << ": log-sum-exp " << lse << " for " << truth.lse[row]);
   }
+}
+
+/// The promise for scores of N(0, 1), of every row and of all together.
+inline void require_promise(const attention::shape& of, const result& got, const exact& truth,
+                            dtype type) {
+  require_close(of, got, truth, row_bound(type));
+  if (type == dtype::bf16)
+    REQUIRE(error_of_whole(got, truth) <= 3e-3);
 }
 
 } // namespace viva::kernels::testing

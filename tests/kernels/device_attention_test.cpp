@@ -18,10 +18,6 @@ namespace {
 
 constexpr dtype dtypes[] = {dtype::f32, dtype::f16, dtype::bf16};
 
-double bound_of(dtype type) {
-  return type == dtype::f32 ? 2e-6 : type == dtype::f16 ? 5e-4 : 4e-3;
-}
-
 void read_back(result& got) {
   if (got.type != dtype::f32)
     load_f32_reference(got.bytes.data() + 1, got.type, got.out.size(), got.out.data());
@@ -86,7 +82,7 @@ using way = std::function<result(const problem&)>;
 void require_truth(const shape& of, dtype type, bool biased, const way& attend) {
   const problem made(of, type, biased, 7);
   INFO(describe(of) << " " << name_of(type) << (biased ? " biased" : ""));
-  require_close(of, attend(made), made.truth(), bound_of(type));
+  require_close(of, attend(made), made.truth(), row_bound(type));
 }
 
 void require_truth(const way& attend) {
@@ -104,7 +100,7 @@ void require_ramps(const way& attend) {
       made.ramp(slope);
       INFO("slope " << slope << " " << name_of(type));
       // Scores of hundreds have the error of their own last bits (attention.hpp).
-      require_close(made.of, attend(made), made.truth(), bound_of(type) + 450 * 0x1p-22);
+      require_close(made.of, attend(made), made.truth(), row_bound(type) + 450 * 0x1p-22);
     }
 }
 
@@ -154,7 +150,7 @@ void require_parts_of_keys(const way& attend) {
     for (std::size_t row = 0; row < 66; ++row)
       std::copy_n(made.bias.begin() + static_cast<std::ptrdiff_t>(row * 120), 64,
                   part.bias.begin() + static_cast<std::ptrdiff_t>(row * 64));
-    require_close(part.of, attend(part), part.truth(), bound_of(type));
+    require_close(part.of, attend(part), part.truth(), row_bound(type));
   }
 }
 

@@ -3,13 +3,17 @@
 #include "actors/attention_sides.hpp"
 #include "actors/output_claim.hpp"
 #include "actors/pipeline.hpp"
+#include "actors/pipeline/attention_job.hpp"
 #include "actors/workplace.hpp"
 #include "formats/checkpoint.hpp"
 #include "formats/shown.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <optional>
+#include <thread>
 
 #include <cerrno>
 #include <fcntl.h>
@@ -120,12 +124,96 @@ expected<void> check_source(const fs::path& source, const file_state& was,
   return {};
 }
 
-pipeline_options options_of(const attention_spec& spec) {
+attention_view view_of(const attention_spec& spec, const attention_sides& sides) {
+  const auto& [q, k, v] = sides;
+  return {{.batch = q.batch,
+           .heads = q.heads,
+           .kv_heads = k.heads,
+           .queries = q.rows,
+           .keys = k.rows,
+           .head_size = q.head_size,
+           .scale = spec.scale,
+           .causal = spec.causal,
+           .window = spec.window},
+          {q.lies, k.lies, v.lies}};
+}
+
+pipeline_options options_of(const attention_spec& spec, std::uint64_t budget_bytes) {
   return {.lanes = spec.lanes,
-          .budget_bytes = ~0ull,
+          .isolation = spec.lanes_are,
+          .lane_program = spec.lane_program.empty() ? "/proc/self/exe" : spec.lane_program,
+          .budget_bytes = budget_bytes,
           .nodes = spec.nodes,
           .tls = spec.tls,
           .insecure = spec.insecure};
+}
+
+/// Of one lane, what attention.hpp promises; of its process, and of the spare one, as `fit_memory`.
+constexpr std::uint64_t lane_bytes = 1 << 20, process_bytes = 2 << 20;
+
+/// What lanes need, and the turned copy of out, besides what the pipeline counts.
+std::uint64_t fixed_bytes(const attention_spec& spec, const attention_side& q) {
+  const std::uint64_t turned = q.shape.size() != 2 ? 0
+                                                   : q.rows * q.heads * q.head_size
+                                                       * kernels::bytes_of(q.lies.type);
+  if (!spec.nodes.empty())
+    return turned;
+  const std::uint64_t lanes
+    = spec.lanes != 0 ? spec.lanes : std::max(1u, std::thread::hardware_concurrency());
+  const bool processes = spec.lanes_are == isolation::process;
+  return turned + lanes * lane_bytes + (processes ? (lanes + 1) * process_bytes : 0);
+}
+
+/// The pipeline's part of --max-memory. Refuses what it cannot hold.
+expected<std::uint64_t> budget_of(const attention_spec& spec, const attention_side& q,
+                                  const attention_view& what, std::span<const std::byte> mapped) {
+  shared_table shares({}, false);
+  std::shared_ptr<shared_region> lent;
+  const bool far = !spec.nodes.empty(), remote = far || spec.lanes_are == isolation::process;
+  if (remote && !far) {
+    auto made = shared_region::of_file(spec.source, mapped);
+    if (!made)
+      return tl::unexpected(made.error());
+    shares.enter(lent = std::move(*made));
+  }
+  const auto fixed = fixed_bytes(spec, q);
+  const auto need = fixed + attention_bytes(what, remote ? &shares : nullptr);
+  if (need <= spec.memory_bytes_max)
+    return spec.memory_bytes_max - fixed;
+  return fail(errc::over_budget,
+              formats::shown(spec.source) + ": its attention needs "
+                + std::to_string((need >> 20) + 1)
+                + " MiB beyond the source, more than --max-memory; raise it"
+                + (remote && !far ? ", or take --isolation thread, which needs less" : ""));
+}
+
+/// The result, and what lanes did for it. `give_up` is asked now and then: then errc::interrupted.
+expected<attended> run_lanes(const attention_spec& spec, const attention_view& what,
+                             std::uint64_t budget, std::span<const std::byte> mapped,
+                             const std::function<bool()>& give_up, attention_report& report) {
+  pipeline pipe{options_of(spec, budget)};
+  const auto lent = pipe.lend(spec.source, mapped);
+  if (!lent)
+    return tl::unexpected(lent.error());
+  const auto began = std::chrono::steady_clock::now();
+  auto answer = pipe.attention(what, {.name = formats::shown(spec.source)});
+  while (!answer.wait_for(std::chrono::milliseconds(50)))
+    if (give_up())
+      answer.cancel();
+  auto result = answer.get();
+  if (!result)
+    return result;
+  report.of = what.of;
+  report.type = what.in.q.type;
+  report.lanes = pipe.lanes();
+  report.key_ranges = result->key_ranges;
+  report.seconds =
+    std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const auto did = pipe.metrics();
+  report.tickets = did.queue->tickets;
+  report.tickets_lost = did.queue->tickets_lost;
+  report.restarts = did.restarts;
+  return result;
 }
 
 } // namespace
@@ -159,41 +247,32 @@ expected<attention_report> run_attention(const attention_spec& spec,
   const auto found = find_sides(spec, *source, mapped->bytes());
   if (!found)
     return tl::unexpected(found.error());
-  if (auto numbers = check_numbers(spec, *found, interrupted); !numbers) {
-    const auto same = check_source(spec.source, was, *mapped); // what it read may be no more
-    return tl::unexpected(same ? numbers.error() : same.error());
-  }
   const auto& [q, k, v] = *found;
-  attention_view what{{.batch = q.batch,
-                       .heads = q.heads,
-                       .kv_heads = k.heads,
-                       .queries = q.rows,
-                       .keys = k.rows,
-                       .head_size = q.head_size,
-                       .scale = spec.scale,
-                       .causal = spec.causal,
-                       .window = spec.window},
-                      {q.lies, k.lies, v.lies}};
-  pipeline pipe{options_of(spec)};
-  const auto began = std::chrono::steady_clock::now();
-  auto answer = pipe.attention(what, {.name = formats::shown(spec.source)});
-  while (!answer.wait_for(std::chrono::milliseconds(50)))
-    if (interrupted != nullptr && *interrupted)
-      answer.cancel();
-  auto result = answer.get();
+  const auto what = view_of(spec, *found);
+  if (auto fine = check_attention(what, formats::shown(spec.source)); !fine)
+    return tl::unexpected(fine.error());
+  const auto budget = budget_of(spec, q, what, mapped->bytes());
+  if (!budget)
+    return tl::unexpected(budget.error());
+  // What fails may do so because of what it read.
+  const auto unless_changed = [&](const error& why) {
+    const auto same = check_source(spec.source, was, *mapped);
+    return tl::unexpected(same ? why : same.error());
+  };
+  if (auto numbers = check_numbers(spec, *found, interrupted); !numbers)
+    return unless_changed(numbers.error());
+  attention_report report;
+  // Lane processes would die of a source that was cut short, again and again.
+  const auto give_up = [&] {
+    return (interrupted != nullptr && *interrupted) || state_of(spec.source) != was;
+  };
+  auto result = run_lanes(spec, what, *budget, mapped->bytes(), give_up, report);
   if (!result)
-    return tl::unexpected(result.error());
+    return unless_changed(result.error());
   if (auto same = check_source(spec.source, was, *mapped); !same)
     return tl::unexpected(same.error());
-  attention_report report{what.of, q.lies.type, k.encoded ? k.encoded->how.name() : "",
-                          v.encoded ? v.encoded->how.name() : "", pipe.lanes(),
-                          result->key_ranges};
-  report.seconds =
-    std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  const auto did = pipe.metrics();
-  report.tickets = did.queue->tickets;
-  report.tickets_lost = did.queue->tickets_lost;
-  report.restarts = did.restarts;
+  report.k_method = k.encoded ? k.encoded->how.name() : "";
+  report.v_method = v.encoded ? v.encoded->how.name() : "";
   if (auto written = write_output(spec, q, *result); !written)
     return tl::unexpected(written.error());
   return report;

@@ -32,6 +32,10 @@ struct attention_spec {
   nan_policy on_nan = nan_policy::fail; ///< keep: out has NaN where it meets one.
   bool overwrite = false;
   std::uint32_t lanes = 0; ///< 0: one for each core; with nodes, of each of them, 0: one.
+  isolation lanes_are = isolation::thread; ///< Of this machine.
+  /// As job_limits: beyond the mapped source; and what is started as `PROGRAM lane`.
+  std::uint64_t memory_bytes_max = 1ull << 30;
+  std::filesystem::path lane_program{};
   /// HOST:PORT of nodes that compute instead of this machine, each with its share of k and v.
   std::vector<std::string> nodes{};
   std::filesystem::path tls{}; ///< Folder of certificates (`viva certs`); empty: none.
@@ -47,6 +51,9 @@ struct attention_report {
   double seconds = 0; ///< From the first ticket to the last.
 };
 
+/// Lanes that are processes map the source themselves; what is encoded is copied for them. Errors
+/// besides those of the file: over_budget, before any work, where that and the result need more
+/// memory than there may be.
 /// Where `interrupted` becomes true before the answer is there, nothing is written and the error is
 /// errc::interrupted.
 expected<attention_report> run_attention(const attention_spec&,

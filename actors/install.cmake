@@ -19,7 +19,7 @@ file(WRITE ${CMAKE_BINARY_DIR}/include/viva/pipeline.hpp
      "#pragma once\n#include \"actors/pipeline.hpp\"\n")
 install(FILES ${CMAKE_BINARY_DIR}/include/viva/pipeline.hpp DESTINATION ${VIVA_INCLUDE_DIR})
 install(FILES actors/pipeline.hpp actors/isolation.hpp actors/snapshot.hpp DESTINATION ${VIVA_INCLUDE_DIR}/actors)
-foreach(header attended budget encoded exposition future outcome shared_bytes stream tensor_id tensor_view)
+foreach(header attended budget encoded exposition future outcome shared_bytes shared_region stream tensor_id tensor_view)
   install(FILES actors/pipeline/${header}.hpp DESTINATION ${VIVA_INCLUDE_DIR}/actors/pipeline)
 endforeach()
 foreach(header attention dtype error exact_sum registry scratch)

@@ -143,6 +143,19 @@ expected<shared_bytes> pipeline::share(std::uint64_t bytes) {
   return shared_bytes{std::move(*made)};
 }
 
+// To nodes bytes go through memory: a file that is cut short meanwhile is no fault of theirs.
+expected<lent_file> pipeline::lend(const std::filesystem::path& file,
+                                   std::span<const std::byte> mapped) {
+  if (x_floor->shares == nullptr || !x_floor->nodes.empty())
+    return lent_file{};
+  auto made = actors::shared_region::of_file(file, mapped);
+  if (!made)
+    return tl::unexpected(made.error());
+  (*made)->stays = true;
+  x_floor->shares->enter(*made);
+  return lent_file{std::move(*made)};
+}
+
 std::uint32_t pipeline::lanes() const noexcept {
   return x_floor->lanes;
 }

@@ -23,6 +23,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -111,6 +112,11 @@ public:
   /// Memory that lanes which are processes see, too: zeros, at an address of a page. Errors:
   /// over_budget (the system has no more).
   expected<shared_bytes> share(std::uint64_t bytes);
+
+  /// Lets lanes that are processes read a file where it lies on the disk, without a copy: views
+  /// into `mapped`, which is all of it, mapped by the caller. Map and answer must outlive the work
+  /// on such views. With other lanes nothing needs to be done, and nothing is. Errors: unreadable.
+  expected<lent_file> lend(const std::filesystem::path& file, std::span<const std::byte> mapped);
 
   /// What lanes did and what waits, as the collector has it. Lanes tell it their totals a thousand
   /// times a second at most, and before anybody can know that the last of what they had is done.

@@ -37,6 +37,8 @@ expected<exit_code> run(const invocation& call, const settings& in_force,
   auto limits = in_force.limits();
   flags.machines.apply(limits);
   spec.lanes = limits.lanes;
+  spec.lanes_are = limits.lanes_are;
+  spec.memory_bytes_max = limits.memory_bytes_max;
   spec.nodes = limits.nodes;
   spec.tls = limits.tls;
   spec.insecure = limits.insecure;
@@ -61,6 +63,7 @@ expected<exit_code> run(const invocation& call, const settings& in_force,
                         {"causal", of.causal},
                         {"window", of.window},
                         {"lanes", done->lanes},
+                        {"isolation", in_force.at("isolation").text},
                         {"key_ranges", done->key_ranges},
                         {"tickets", done->tickets},
                         {"tickets_lost", done->tickets_lost},
@@ -103,7 +106,7 @@ void add_attention(CLI::App& root, invocation& call) {
       ->type_name("X");
   app->add_flag("--overwrite", spec.overwrite, "replace an output that is there");
   add_lending_flags(*app, call, flags->machines);
-  add_setting_flags(*app, call, {"lanes", "on_nan"});
+  add_setting_flags(*app, call, {"lanes", "max_memory", "on_nan", "isolation"});
   add_common_flags(*app, call);
   app->callback([&call, flags] {
     call.run = [&call, flags](const settings& in_force) { return run(call, in_force, *flags); };

@@ -107,9 +107,14 @@ std::size_t attention_job::lane_of(std::size_t shard) const {
   return x_homes.place(slice, shard);
 }
 
+std::uint64_t attention_bytes(const attention_view& what, const shared_table* shares) {
+  const attention_parts parts(what.of, what.in.q.type, ranges_of(what.of));
+  return shares != nullptr ? 2 * parts.bytes() + bring_over_bytes(*shares, what.of, what.in)
+                           : parts.bytes();
+}
+
 std::uint64_t attention_job::bytes() const {
-  return x_shares ? 2 * x_parts.bytes() + bring_over_bytes(*x_shares, x_view.of, x_view.in)
-                  : x_parts.bytes();
+  return attention_bytes(x_view, x_shares.get());
 }
 
 void attention_job::begin(budget::lease lease) {

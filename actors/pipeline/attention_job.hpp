@@ -27,7 +27,7 @@ public:
 
   /// Once, when the budget has room for `bytes`; an empty lease: it never will.
   void begin(budget::lease);
-  /// Of the result and of the parts that are merged into it; for lane processes of copies, too.
+  /// As `attention_bytes`.
   std::uint64_t bytes() const;
 
 private:
@@ -53,6 +53,10 @@ private:
   expected<brought_attention> x_brought;
   budget::lease x_lease; // until the answer is taken
 };
+
+/// What it takes of a pipeline's budget: the result, parts that are merged into it, and copies for
+/// lanes that have no memory of this process. `shares` null: lanes are threads.
+std::uint64_t attention_bytes(const attention_view&, const shared_table* shares);
 
 /// Whether attention decodes what a method has encoded, for these heads. Names method and remedy.
 expected<void> check_encoded(const kernels::attention::shape&,

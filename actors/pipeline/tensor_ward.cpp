@@ -6,6 +6,7 @@
 #include "actors/pipeline/shared_bytes.hpp"
 #include "actors/resident_memory.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -47,15 +48,17 @@ lane_floor unharmed() {
 
 } // namespace
 
-/// Mapped twice: for reading, and for writing results.
+/// Mapped twice: for reading, and for writing results, unless its file is only to be read.
 class tensor_ward::region {
 public:
   /// `bytes` of the file are the region's; all of it is mapped, `all`.
   region(int file, std::uint64_t all, std::uint64_t bytes, bool fills)
-      : x_read{{file, all, PROT_READ}, {}}, x_write{{file, all, PROT_READ | PROT_WRITE}, {}},
-        x_size(bytes), x_fills(fills) {
+      : x_read{{file, all, PROT_READ}, {}}, x_size(bytes), x_fills(fills),
+        x_writable((::fcntl(file, F_GETFL) & O_ACCMODE) == O_RDWR) {
+    if (x_writable)
+      x_write.map = file_map(file, all, PROT_READ | PROT_WRITE);
     for (auto* each : {&x_read, &x_write}) {
-      if (each->map.data() == nullptr)
+      if (each->map.data() == nullptr && (each == &x_read || x_writable))
         throw std::runtime_error(std::string("a region of tensors is not mapped: ")
                                  + std::strerror(errno));
       each->there.resize(all / large_page_bytes + 1);
@@ -67,8 +70,9 @@ public:
   const std::byte* read(std::uint64_t offset, std::uint64_t bytes) {
     return at(x_read, MADV_POPULATE_READ, offset, bytes);
   }
+  /// Null where the file is only to be read.
   std::byte* write(std::uint64_t offset, std::uint64_t bytes) {
-    return at(x_write, MADV_POPULATE_WRITE, offset, bytes);
+    return x_writable ? at(x_write, MADV_POPULATE_WRITE, offset, bytes) : nullptr;
   }
 
 private:
@@ -91,7 +95,7 @@ private:
 
   side x_read, x_write;
   const std::uint64_t x_size;
-  const bool x_fills;
+  const bool x_fills, x_writable;
 };
 
 tensor_ward::tensor_ward(owner me) : x_me(std::move(me)) {
@@ -205,6 +209,8 @@ bool tensor_ward::run(const shard_step& step, std::uint32_t index, tensor_receip
     if (to == x_regions.end() || !within(step.to_offset, map.total, to->second->size()))
       return false;
     auto* out = to->second->write(step.to_offset, map.total);
+    if (out == nullptr)
+      return false;
     fine = encode_rows(*how, view, rows, step.numbers, map, out, unharmed());
   }
   if (!fine)
@@ -254,6 +260,8 @@ bool tensor_ward::run(const tensor_order& order, const tensor_run& run, tensor_r
   tensor_view view{from->second->read(run.offset, bytes), run.rows, run.cols, run.row_bytes,
                    order.type};
   auto* out = to->second->write(run.to, run.count * map.total);
+  if (out == nullptr)
+    return false;
   kernels::tensor_numbers own;
   for (std::uint32_t i = 0; i < run.count; ++i) {
     auto& numbers = done.numbers.empty() ? own : done.numbers[run.slot + i];

@@ -3,6 +3,8 @@
 #include "kernels/awq.hpp"
 #include "kernels/pack-inl.hpp"
 
+#include <array>
+
 #if defined(VIVA_KERNELS_AWQ_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_AWQ_INL
 #undef VIVA_KERNELS_AWQ_INL
@@ -63,6 +65,34 @@ HWY_INLINE awq::group_range awq_range(const float* HWY_RESTRICT x, std::size_t c
           float_of(static_cast<std::uint32_t>(bits))};
 }
 
+/// awq::code_of of as many ranges as there are lanes, each clipped to +-limit.
+HWY_INLINE void awq_store_group_codes(vf32 lo, vf32 hi, vf32 limit, float* HWY_RESTRICT scale,
+                                      float* HWY_RESTRICT zero) {
+  const df32 d;
+  const auto largest = hn::Set(d, 65504.0f);
+  lo = hn::Max(lo, hn::Neg(limit));
+  const auto apart = hn::Sub(hn::Min(hi, limit), lo);
+  const auto width = hn::IfThenElse(hn::Lt(apart, largest), f16_rounded(apart), apart);
+  const auto wanted = hn::Div(hn::Max(width, hn::Set(d, 1e-5f)), hn::Set(d, 15.0f));
+  const auto held = hn::IfThenElse(hn::Lt(wanted, largest), f16_rounded(wanted), largest);
+  const auto point = hn::Neg(awq_quotient(lo, held));
+  hn::Store(held, d, scale);
+  hn::Store(hn::Min(hn::Max(point, hn::Zero(d)), hn::Set(d, 15.0f)), d, zero);
+}
+
+/// Upper halves added to lower ones until one lane stays.
+template <class D, class V>
+HWY_INLINE float awq_folded(D d, V v) {
+  if constexpr (hn::MaxLanes(D{}) == 4) {
+    HWY_ALIGN float four[4];
+    hn::Store(v, d, four);
+    return (four[0] + four[2]) + (four[1] + four[3]);
+  } else {
+    const hn::Half<D> half;
+    return awq_folded(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
 /// awq::group_loss_reference, the same additions in the same order. Without `Divides`, products by
 /// the reciprocal stand for quotients, two units of the last place off at most; false where one is
 /// so near the middle of two f16 that its quotient might be on the other side.
@@ -75,10 +105,14 @@ HWY_INLINE bool awq_loss_by(const float* HWY_RESTRICT x, const float* HWY_RESTRI
   // A code's integer, from its zero point on.
   const auto low = hn::Set(d, 0.0f - with.zero), high = hn::Set(d, 15.0f - with.zero);
   auto beside = hn::Set(di, 0x1FFF); // least distance from two units below a middle on
-  HWY_ALIGN float sums[awq::sum_lanes];
-  for (std::size_t part = 0; part < awq_parts; ++part) {
-    auto sum = hn::Zero(d);
-    for (std::size_t i = part * lanes(); i < count; i += awq::sum_lanes) {
+  vf32 sums[awq_parts];
+  VIVA_UNROLL(4)
+  for (std::size_t part = 0; part < awq_parts; ++part)
+    sums[part] = hn::Zero(d);
+  for (std::size_t first = 0; first < count; first += awq::sum_lanes) {
+    VIVA_UNROLL(4)
+    for (std::size_t part = 0; part < awq_parts; ++part) {
+      const std::size_t i = first + part * lanes();
       const auto v = hn::LoadU(d, x + i);
       const auto q = awq_within_64(Divides ? hn::Div(v, scale) : hn::Mul(v, inverse));
       if constexpr (!Divides)
@@ -86,14 +120,15 @@ HWY_INLINE bool awq_loss_by(const float* HWY_RESTRICT x, const float* HWY_RESTRI
                                          hn::Set(di, 0x1FFF)));
       const auto integer = hn::Min(hn::Max(awq_rounded(q), low), high);
       const auto error = hn::Sub(hn::Mul(integer, scale), v);
-      sum = hn::Add(sum, hn::Mul(hn::LoadU(d, weights + i), hn::Mul(error, error)));
+      const auto square = hn::Mul(error, error);
+      sums[part] = hn::Add(sums[part], hn::Mul(hn::LoadU(d, weights + i), square));
     }
-    hn::Store(sum, d, sums + part * lanes());
   }
-  for (std::size_t half = awq::sum_lanes / 2; half > 0; half /= 2)
-    for (std::size_t i = 0; i < half; ++i)
-      sums[i] += sums[i + half];
-  loss = sums[0];
+  VIVA_UNROLL(2)
+  for (std::size_t half = awq_parts / 2; half != 0; half /= 2)
+    for (std::size_t part = 0; part < half; ++part)
+      sums[part] = hn::Add(sums[part], sums[part + half]);
+  loss = awq_folded(d, sums[0]);
   return Divides || hn::AllTrue(di, hn::Gt(beside, hn::Set(di, 4)));
 }
 
@@ -106,15 +141,29 @@ HWY_INLINE float awq_loss(const float* HWY_RESTRICT x, const float* HWY_RESTRICT
   return loss;
 }
 
-/// The best of the first `steps` codes.
+/// The best of the first `steps` codes, all of which are made at once: one by one, by the scalar
+/// rule, they took most of the search's time.
 HWY_INLINE awq::group_code awq_best(const float* HWY_RESTRICT x, const float* HWY_RESTRICT weights,
                                     std::size_t count, const awq::group_range& range, int steps) {
-  auto best = awq::code_of(range, 0);
+  static_assert(awq::shrinks <= 16);
+  alignas(64) static constexpr auto kept = [] {
+    std::array<float, 16> all{};
+    for (int i = 0; i < 16; ++i)
+      all[static_cast<std::size_t>(i)] = static_cast<float>(20 - i) / 20.0f;
+    return all;
+  }();
+  const df32 d;
+  HWY_ALIGN float scale[16] = {}, zero[16] = {};
+  for (std::size_t i = 0; i < static_cast<std::size_t>(steps); i += lanes())
+    awq_store_group_codes(hn::Set(d, range.lo), hn::Set(d, range.hi),
+                          hn::Mul(hn::Set(d, range.magnitude), hn::Load(d, kept.data() + i)),
+                          scale + i, zero + i);
+  awq::group_code best{scale[0], zero[0]};
   if (steps == 1)
     return best;
   float least = awq_loss(x, weights, count, best);
   for (int i = 1; i < steps; ++i) {
-    const auto tried = awq::code_of(range, i);
+    const awq::group_code tried{scale[i], zero[i]};
     const float loss = awq_loss(x, weights, count, tried);
     if (loss < least) {
       least = loss;

@@ -41,16 +41,36 @@ HWY_INLINE void awq_add_shares(const float* HWY_RESTRICT x, std::size_t count, f
         sums + i);
 }
 
-/// The loss of one group with one candidate's scales.
-HWY_INLINE float awq_scaled_loss(const float* HWY_RESTRICT x, const float* HWY_RESTRICT scales,
-                                 const float* HWY_RESTRICT weights, std::size_t count) {
+/// A group by each candidate's scales: the values, and what they are encoded with.
+struct awq_scaled {
+  static constexpr std::size_t most = (awq::candidates + 15) / 16 * 16;
+  HWY_ALIGN float values[awq::candidates][awq::group_max];
+  HWY_ALIGN float lo[most] = {}, hi[most] = {};
+  HWY_ALIGN float scale[most], zero[most];
+};
+
+/// Ranges of all candidates before the first code, and codes before the first loss: codes are made
+/// side by side, and where a range folds its lanes, those of other candidates go on. Nothing is
+/// clipped, so what overflows has a loss that is no number.
+HWY_INLINE void awq_scale(const float* HWY_RESTRICT x, const awq::scale_table& table,
+                          std::size_t first, std::size_t count, awq_scaled& to) {
   const df32 d;
-  HWY_ALIGN float scaled[awq::group_max];
-  for (std::size_t i = 0; i < count; i += lanes())
-    hn::Store(hn::Mul(hn::Load(d, x + i), hn::LoadU(d, scales + i)), d, scaled + i);
-  bool finite = true;
-  const auto range = awq_range(scaled, count, finite);
-  return awq_loss(scaled, weights, count, awq::code_of(range, 0));
+  for (std::size_t c = 0; c < awq::candidates; ++c) {
+    const float* scales = table.scales.data() + c * table.cols + first;
+    auto lo = hn::Zero(d), hi = hn::Zero(d);
+    for (std::size_t i = 0; i < count; i += lanes()) {
+      const auto v = hn::Mul(hn::Load(d, x + i), hn::LoadU(d, scales + i));
+      hn::Store(v, d, to.values[c] + i);
+      lo = hn::Min(lo, v);
+      hi = hn::Max(hi, v);
+    }
+    to.lo[c] = hn::GetLane(hn::MinOfLanes(d, lo)) + 0.0f; // as awq_range: one zero
+    to.hi[c] = hn::GetLane(hn::MaxOfLanes(d, hi)) + 0.0f;
+  }
+  const auto unclipped = hn::Inf(d);
+  for (std::size_t c = 0; c < awq::candidates; c += lanes())
+    awq_store_group_codes(hn::Load(d, to.lo + c), hn::Load(d, to.hi + c), unclipped, to.scale + c,
+                          to.zero + c);
 }
 
 } // namespace
@@ -77,6 +97,7 @@ status awq_losses(const recipe& with, const matrix& in, const awq::scale_table& 
                   awq::loss_sums& out, void (*add)(awq::loss_sums&, std::size_t, double)) {
   return with_source(in.type, [&](auto from) -> status {
     HWY_ALIGN float x[awq::group_max];
+    awq_scaled scaled;
     for (std::size_t r = 0; r < in.rows; ++r) {
       double row[awq::candidates] = {};
       for (std::size_t first = 0; first < in.cols; first += with.block) {
@@ -86,9 +107,11 @@ status awq_losses(const recipe& with, const matrix& in, const awq::scale_table& 
         awq_range(x, count, finite);
         if (!finite)
           return refuse_not_finite(in);
+        awq_scale(x, table, first, count, scaled);
         for (std::size_t c = 0; c < awq::candidates; ++c)
-          row[c] += static_cast<double>(awq_scaled_loss(x, table.scales_of(c).data() + first,
-                                                        table.weights_of(c).data() + first, count));
+          row[c] +=
+              static_cast<double>(awq_loss(scaled.values[c], table.weights_of(c).data() + first,
+                                           count, {scaled.scale[c], scaled.zero[c]}));
       }
       for (std::size_t c = 0; c < awq::candidates; ++c)
         add(out, c, row[c]);

@@ -37,10 +37,30 @@ HWY_INLINE void fold_lanes(vf32* sums, piece_sums::lane_array& out) {
 /// while a run is decoded and measured.
 constexpr std::size_t next_run_bytes = (std::size_t{16} << 10) + prefetch_bytes;
 
-/// Sums `count` columns, whole groups of 16 and at most a piece.
-template <class Source>
+/// Buckets of a sampled piece, which are counted beside the sums of the next piece: counting is
+/// loads and stores, summing is arithmetic. By itself it takes half as long as the sums.
+struct waiting_counts {
+  static constexpr std::size_t most = measure_piece / measure_sampling;
+  static constexpr std::size_t beside_a_group = measure_lanes / measure_sampling;
+  HWY_ALIGN std::uint16_t bucket[most];
+  bool any = false;
+};
+
+/// Counts two buckets that lie side by side, with the weight of sampled groups.
+HWY_INLINE void count_two(const std::uint16_t* HWY_RESTRICT bucket,
+                          std::uint64_t* HWY_RESTRICT buckets) {
+  const auto two = load_as<std::uint32_t>(reinterpret_cast<const std::byte*>(bucket));
+  buckets[two & 0xFFFF] += measure_sampling;
+  buckets[two >> 16] += measure_sampling;
+}
+
+/// Sums `count` columns, whole groups of 16 and at most a piece. With `Counts` a whole piece, and
+/// counts what waits.
+template <bool Counts, class Source>
 HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
-                                const float* HWY_RESTRICT y, std::size_t count) {
+                                const float* HWY_RESTRICT y, std::size_t count,
+                                const waiting_counts& waiting,
+                                std::uint64_t* HWY_RESTRICT buckets) {
   const df32 d;
   vf32 square_error[lane_vectors], abs_error[lane_vectors], square_source[lane_vectors],
       square_decoded[lane_vectors];
@@ -64,6 +84,10 @@ HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
       square_decoded[v] = hn::Add(square_decoded[v], hn::Mul(ys, ys));
       max = hn::Max(max, magnitudes);
     }
+    if constexpr (Counts) {
+      static_assert(waiting_counts::beside_a_group == 2);
+      count_two(waiting.bucket + i / measure_sampling, buckets);
+    }
   }
   piece_sums out;
   fold_lanes(square_error, out.square_error);
@@ -74,15 +98,15 @@ HWY_INLINE piece_sums sum_piece(Source from, const std::byte* HWY_RESTRICT x,
   return out;
 }
 
-/// Counts the chosen groups of `count` columns; a last group may be cut. First all buckets, then
-/// all counts: with a count right behind each group, loads went ahead of the stores they meet and
-/// had to start over, and counting took ten times as long as the sums.
+/// Stores the buckets of the chosen groups of `count` columns, the last of which may be cut, and
+/// says how many: first all buckets, then all counts. With a count right behind each group, loads
+/// went ahead of the stores they meet and had to start over, and counting took ten times as long as
+/// the sums.
 template <class Source>
-HWY_INLINE void count_groups(Source from, const std::byte* HWY_RESTRICT x,
-                             const float* HWY_RESTRICT y, std::size_t count, group_choice choice,
-                             std::uint64_t* HWY_RESTRICT buckets) {
-  HWY_ALIGN std::uint16_t bucket[measure_piece];
-  std::size_t counted = 0;
+HWY_INLINE std::size_t store_buckets(Source from, const std::byte* HWY_RESTRICT x,
+                                     const float* HWY_RESTRICT y, std::size_t count,
+                                     group_choice choice, std::uint16_t* HWY_RESTRICT bucket) {
+  std::size_t stored = 0;
   for (std::size_t i = choice.first * measure_lanes; i < count; i += choice.step * measure_lanes) {
     VIVA_UNROLL(4)
     for (std::size_t v = 0; v < lane_vectors; ++v) {
@@ -90,36 +114,57 @@ HWY_INLINE void count_groups(Source from, const std::byte* HWY_RESTRICT x,
       const auto e = hn::Sub(load(from, x + at * from.bytes), hn::LoadU(df32(), y + at));
       const auto bits = hn::BitCast(du32(), hn::Abs(e));
       store_u16(hn::ShiftRight<magnitude_histogram::bucket_shift>(bits),
-                reinterpret_cast<std::byte*>(bucket + counted + v * lanes()));
+                reinterpret_cast<std::byte*>(bucket + stored + v * lanes()));
     }
-    counted += std::min(measure_lanes, count - i);
+    stored += std::min(measure_lanes, count - i);
   }
+  return stored;
+}
+
+HWY_INLINE void count_buckets(const std::uint16_t* HWY_RESTRICT bucket, std::size_t count,
+                              std::uint64_t weight, std::uint64_t* HWY_RESTRICT buckets) {
   std::size_t k = 0;
-  for (; k + 4 <= counted; k += 4) {
+  for (; k + 4 <= count; k += 4) {
     const auto four = load_as<std::uint64_t>(reinterpret_cast<const std::byte*>(bucket + k));
-    buckets[four & 0xFFFF] += choice.weight;
-    buckets[four >> 16 & 0xFFFF] += choice.weight;
-    buckets[four >> 32 & 0xFFFF] += choice.weight;
-    buckets[four >> 48] += choice.weight;
+    buckets[four & 0xFFFF] += weight;
+    buckets[four >> 16 & 0xFFFF] += weight;
+    buckets[four >> 32 & 0xFFFF] += weight;
+    buckets[four >> 48] += weight;
   }
-  for (; k < counted; ++k)
-    buckets[bucket[k]] += choice.weight;
+  for (; k < count; ++k)
+    buckets[bucket[k]] += weight;
+}
+
+void count_waiting(waiting_counts& waiting, error_sums& sums) {
+  for (std::size_t k = 0; waiting.any && k < waiting_counts::most; k += 2)
+    count_two(waiting.bucket + k, sums.errors.counts.data());
+  waiting.any = false;
 }
 
 /// Measures one piece. `x` and `y` can be read up to a whole group; what lies past `count` is zero.
 template <class Source>
 HWY_INLINE bool measure_one(Source from, const std::byte* x, const float* y, std::size_t cols,
                             std::size_t column, std::size_t count, std::uint32_t row_bits,
-                            row_sums& row, error_sums& sums) {
+                            row_sums& row, error_sums& sums, waiting_counts& waiting) {
+  auto* buckets = sums.errors.counts.data();
   const auto padded = (count + measure_lanes - 1) / measure_lanes * measure_lanes;
-  const auto piece = sum_piece(from, x, y, padded);
+  const bool counts = waiting.any && count == measure_piece;
+  const auto piece = counts ? sum_piece<true>(from, x, y, measure_piece, waiting, buckets)
+                            : sum_piece<false>(from, x, y, padded, waiting, buckets);
+  waiting.any = waiting.any && !counts;
   if (HWY_UNLIKELY(!piece.in_range()))
     return false;
   piece.add_to(row);
   sums.count += count;
   sums.max_error = std::max(sums.max_error, piece.max_error);
-  count_groups(from, x, y, count, choose_groups(cols, column, count, row_bits, piece.even()),
-               sums.errors.counts.data());
+  const auto choice = choose_groups(cols, column, count, row_bits, piece.even());
+  if (choice.weight == measure_sampling) {
+    store_buckets(from, x, y, measure_piece, choice, waiting.bucket);
+    waiting.any = true;
+  } else {
+    HWY_ALIGN std::uint16_t bucket[measure_piece];
+    count_buckets(bucket, store_buckets(from, x, y, count, choice, bucket), choice.weight, buckets);
+  }
   return true;
 }
 
@@ -127,18 +172,19 @@ HWY_INLINE bool measure_one(Source from, const std::byte* x, const float* y, std
 template <class Source>
 HWY_NOINLINE void measure_apart(Source from, const std::byte* x, const float* y, std::size_t cols,
                                 std::size_t column, std::size_t count, std::uint32_t row_bits,
-                                row_sums& row, error_sums& sums) {
+                                row_sums& row, error_sums& sums, waiting_counts& waiting) {
   HWY_ALIGN float x_copy[measure_piece] = {};
   HWY_ALIGN float y_copy[measure_piece] = {};
   load_f32(x, from.type, count, x_copy);
   std::copy(y, y + count, y_copy);
   if (!measure_one(source<dtype::f32>{}, reinterpret_cast<const std::byte*>(x_copy), y_copy, cols,
-                   column, count, row_bits, row, sums))
+                   column, count, row_bits, row, sums, waiting))
     measure_values(x_copy, y_copy, column, count, row, sums);
 }
 
 void measure_rows(const matrix& in, const float* y, error_sums& sums) {
   measure_buckets(sums);
+  waiting_counts waiting;
   with_source(in.type, [&](auto from) {
     for (std::size_t r = 0; r < in.rows; ++r, y += in.cols) {
       const std::byte* x = in.data + r * in.cols * from.bytes;
@@ -148,12 +194,14 @@ void measure_rows(const matrix& in, const float* y, error_sums& sums) {
         const auto count = std::min(measure_piece, in.cols - column);
         const std::byte* at = x + column * from.bytes;
         if (count % measure_lanes != 0
-            || !measure_one(from, at, y + column, in.cols, column, count, row_bits, row, sums))
-          measure_apart(from, at, y + column, in.cols, column, count, row_bits, row, sums);
+            || !measure_one(from, at, y + column, in.cols, column, count, row_bits, row, sums,
+                            waiting))
+          measure_apart(from, at, y + column, in.cols, column, count, row_bits, row, sums, waiting);
       }
       measure_close(row, sums);
     }
   });
+  count_waiting(waiting, sums);
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

@@ -17,8 +17,8 @@
 //           NaN in its column of every row that is computed beside one that sees it.
 // Bound     |out - exact| / |exact|, row by row in the norm: 2e-6 for f32 with scores of N(0,1),
 //           2^-22 max|score| more for larger ones; 5e-4 for f16; 6e-3 for bf16, of all rows 3e-3.
-// Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of whether the
-//           processor gains by vdpbf16ps: not of how the work is cut into pieces or of threads.
+// Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of the unit
+//           that multiplies it (bf16_unit.hpp): not of how work is cut into pieces or of threads.
 //           Merging adds parts in the order in which they are given.
 // Memory    What `scratch` grows to: below 1 MiB for a thread, whatever the lengths. Decoders keep
 //           a few KiB of their own.

@@ -3,10 +3,9 @@
 #include "kernels/attention-inl.hpp"
 #include "kernels/attention_bf16-inl.hpp"
 #include "kernels/attention_piece.hpp"
-#include "kernels/attention_tiles-inl.hpp"
+#include "kernels/attention_tile_walk-inl.hpp"
 
 #include <algorithm>
-#include <optional>
 
 #if defined(VIVA_KERNELS_ATTENTION_GROUPS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_ATTENTION_GROUPS_INL
@@ -43,45 +42,69 @@ HWY_INLINE std::size_t groups_bytes(std::size_t head_size) {
   const std::size_t group =
       2 * array_bytes(head_size * group_rows()) + 4 * array_bytes(group_rows());
   return piece_groups * group + 2 * array_bytes(tile_keys * group_rows())
-         + array_bytes(tile_scores())
+         + array_bytes(tiles_floats())
          + 2 * array_bytes(attention::decoded_rows_max(tile_keys) * head_size);
 }
 
 using quad = hn::CappedTag<float, 4>;
 
-/// Four rows of four values, turned.
-HWY_INLINE void turn(hn::Vec<quad> (&rows)[4]) {
-  const quad d;
-  const hn::Repartition<double, quad> dd;
+/// Of each 128-bit block, four rows of four values, turned.
+template <class V>
+HWY_INLINE void turn(V (&rows)[4]) {
+  const hn::DFromV<V> d;
+  const hn::Repartition<double, decltype(d)> dd;
   const auto a = hn::InterleaveLower(d, rows[0], rows[1]);
   const auto b = hn::InterleaveLower(d, rows[2], rows[3]);
   const auto e = hn::InterleaveUpper(d, rows[0], rows[1]);
   const auto f = hn::InterleaveUpper(d, rows[2], rows[3]);
-  const auto pairs = [&](auto x) { return hn::BitCast(dd, x); };
+  const auto pairs = [&](auto x) HWY_ATTR { return hn::BitCast(dd, x); };
   rows[0] = hn::BitCast(d, hn::InterleaveLower(dd, pairs(a), pairs(b)));
   rows[1] = hn::BitCast(d, hn::InterleaveUpper(dd, pairs(a), pairs(b)));
   rows[2] = hn::BitCast(d, hn::InterleaveLower(dd, pairs(e), pairs(f)));
   rows[3] = hn::BitCast(d, hn::InterleaveUpper(dd, pairs(e), pairs(f)));
 }
 
+/// Its blocks one after the other, `apart` values apart.
+template <class V>
+HWY_INLINE void store_blocks(V v, float* out, std::size_t apart) {
+  const hn::DFromV<V> d;
+  if constexpr (hn::MaxLanes(d) == 4) {
+    hn::StoreU(v, d, out);
+  } else {
+    const hn::Half<decltype(d)> half;
+    store_blocks(hn::LowerHalf(half, v), out, apart);
+    store_blocks(hn::UpperHalf(half, v), out + hn::MaxLanes(half) / 4 * apart, apart);
+  }
+}
+
+/// Four rows of `in`, one vector of each, into four columns of `out`.
+template <class D>
+HWY_INLINE void turn_vectors(D d, const float* HWY_RESTRICT in, std::size_t in_pitch,
+                             float* HWY_RESTRICT out, std::size_t out_pitch) {
+  hn::Vec<D> rows[4];
+  VIVA_UNROLL(4)
+  for (std::size_t i = 0; i < 4; ++i)
+    rows[i] = hn::LoadU(d, in + i * in_pitch);
+  turn(rows);
+  VIVA_UNROLL(4)
+  for (std::size_t i = 0; i < 4; ++i)
+    store_blocks(rows[i], out + i * out_pitch, 4 * out_pitch);
+}
+
 /// in: (rows, cols) at a pitch in values; out: (cols, rows) likewise. Both divide by four.
 HWY_INLINE void turn_all(const float* HWY_RESTRICT in, std::size_t in_pitch, std::size_t rows,
                          std::size_t cols, float* HWY_RESTRICT out, std::size_t out_pitch) {
-  const quad d;
-  for (std::size_t r = 0; r < rows; r += 4)
-    for (std::size_t c = 0; c < cols; c += 4) {
-      hn::Vec<quad> block[4];
-      VIVA_UNROLL(4)
-      for (std::size_t i = 0; i < 4; ++i)
-        block[i] = hn::LoadU(d, in + (r + i) * in_pitch + c);
-      turn(block);
-      VIVA_UNROLL(4)
-      for (std::size_t i = 0; i < 4; ++i)
-        hn::StoreU(block[i], d, out + (c + i) * out_pitch + r);
-    }
+  for (std::size_t r = 0; r < rows; r += 4) {
+    const float* from = in + r * in_pitch;
+    std::size_t c = 0;
+    for (; c + lanes() <= cols; c += lanes())
+      turn_vectors(df32(), from + c, in_pitch, out + c * out_pitch + r, out_pitch);
+    for (; c < cols; c += 4)
+      turn_vectors(quad(), from + c, in_pitch, out + c * out_pitch + r, out_pitch);
+  }
 }
 
-/// Rows that a group reads or writes at a time, on the stack: f32, scaled.
+/// Rows that a group reads at a time, on the stack: f32, scaled.
 inline constexpr std::size_t strip_rows = 4;
 
 /// Fills the group with rows [first, …); past the last row of the piece that one again, so
@@ -141,14 +164,12 @@ inline void close_group(const piece& of, std::size_t first, const query_group& g
       float* at = g.out + j * group_rows() + c;
       hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, inverse + c)), d, at);
     }
-  HWY_ALIGN float strip[strip_rows * 256];
-  for (std::size_t r = 0; r < group_rows() && first + r < of.rows; r += strip_rows) {
-    turn_all(g.out + r, group_rows(), cols, strip_rows, strip, cols);
-    for (std::size_t i = 0; i < strip_rows && first + r + i < of.rows; ++i) {
-      store_f32(strip + i * cols, of.to->type, cols, of.out(first + r + i));
-      if (float* lse = of.lse(first + r + i))
-        *lse = natural_lse(g.max[r + i], g.sum[r + i]);
-    }
+  HWY_ALIGN float rows[group_rows() * 256];
+  turn_all(g.out, group_rows(), cols, group_rows(), rows, cols);
+  for (std::size_t r = 0; r < group_rows() && first + r < of.rows; ++r) {
+    store_f32(rows + r * cols, of.to->type, cols, of.out(first + r));
+    if (float* lse = of.lse(first + r))
+      *lse = natural_lse(g.max[r], g.sum[r]);
   }
 }
 
@@ -169,38 +190,23 @@ HWY_INLINE side tile_side(const piece& of, const attention::source_rows& rows, s
   return {reinterpret_cast<const std::byte*>(to), cols * sizeof(float)};
 }
 
-/// The bias of the tile, in bits, turned.
-inline void load_bias(const piece& of, std::size_t first_row, const key_tile& tile) {
-  for (std::size_t r = 0; r < group_rows(); ++r) {
-    const float* bias = of.bias(std::min(first_row + r, of.rows - 1)) + tile.key;
-    for (std::size_t key = 0; key < tile.keys; ++key)
-      tile.weights[key * group_rows() + r] = bias[key] * log2_e;
-  }
-}
-
-/// The tile, cut to what the group sees, through the group. `scores`: where tiles are multiplied.
-inline void meet(const piece& of, std::size_t first_row, query_group& g, key_tile tile,
-                 float* scores) {
+/// The tile, cut to what the group sees, through the group.
+inline void meet(const piece& of, std::size_t first_row, query_group& g, key_tile tile) {
   const auto end = std::min(tile.key + static_cast<std::int32_t>(tile.keys), g.last_max);
   const auto begin = std::max(tile.key, g.first_min);
   if (begin >= end)
     return;
   auto skip = static_cast<std::size_t>(begin - tile.key);
-  // Pairs and steps stay whole; the mask hides the keys in front.
-  const std::size_t whole = scores != nullptr ? tile_step : tile.paired != nullptr ? 2 : 1;
+  // Pairs stay whole; the mask hides the key in front.
+  const std::size_t whole = tile.paired != nullptr ? 2 : 1;
   skip = skip / whole * whole;
   tile.k += skip * tile.k_pitch;
-  if (scores != nullptr)
-    tile.v += skip / 2 * sizeof(float);
-  else
-    tile.v += (tile.paired != nullptr ? skip / 2 : skip) * tile.v_pitch;
+  tile.v += skip / whole * tile.v_pitch;
   tile.key += static_cast<std::int32_t>(skip);
   tile.keys = static_cast<std::size_t>(end - tile.key);
   if (tile.biased)
-    load_bias(of, first_row, tile);
+    load_bias(of, first_row, tile.key, tile.keys, tile.weights);
 #if VIVA_BF16_PRODUCTS
-  if (scores != nullptr)
-    return meet_tiles(g, tile, scores);
   if (tile.paired != nullptr) {
     weigh_tile<bf16_products>(g, tile);
     pair_weights(tile);
@@ -211,27 +217,35 @@ inline void meet(const piece& of, std::size_t first_row, query_group& g, key_til
   add_values<f32_products>(g, tile, tile.weights, tile.keys);
 }
 
-/// Pairs of `count` keys' values, made in `pairs` and turned into `to`: (head_size, tile_keys / 2),
-/// zeros past the last key.
-inline side turn_values(const piece& of, std::size_t first, std::size_t count, float* pairs,
-                        float* to) {
-  const std::size_t cols = of.of->head_size, steps = tile_keys / 2, made = (count + 1) / 2;
-  pair_values(of, first, count, pairs);
-  std::fill(pairs + made * cols, pairs + steps * cols, 0.0f);
-  turn_all(pairs, cols, steps, cols, to, steps);
-  return {reinterpret_cast<const std::byte*>(to), steps * sizeof(float)};
+/// Tiles of keys [tile.key, last) through all groups; `k` and `v` are for rows that are not f32.
+inline status meet_all(const piece& of, query_group* groups, std::size_t count, key_tile tile,
+                       std::int32_t last, float* k, float* v) {
+  const bool paired = tile.paired != nullptr;
+  for (; tile.key < last; tile.key += tile_keys) {
+    const auto at = static_cast<std::size_t>(tile.key);
+    tile.keys = std::min<std::size_t>(tile_keys, static_cast<std::size_t>(last - tile.key));
+    const auto keys = paired ? side{of.key(at), of.in->k.bytes.row}
+                             : tile_side(of, of.in->k, at, tile.keys, k);
+    const auto values = paired ? pair_values(of, at, tile.keys, v)
+                               : tile_side(of, of.in->v, at, tile.keys, v);
+    for (const auto& each : {keys.done, values.done})
+      if (!each)
+        return each;
+    tile.k = keys.data;
+    tile.k_pitch = keys.pitch;
+    tile.v = values.data;
+    tile.v_pitch = values.pitch;
+    for (std::size_t i = 0; i < count; ++i)
+      meet(of, i * group_rows(), groups[i], tile);
+  }
+  return {};
 }
 
 /// `memory` holds groups_bytes(head_size), aligned.
 inline status attend_groups(const piece& of, std::byte* memory) {
   const std::size_t cols = of.of->head_size;
   const auto unit = unit_of(of);
-  const bool paired = unit != bf16_unit::widened, tiled = unit == bf16_unit::tiles;
-#if VIVA_BF16_PRODUCTS
-  std::optional<tile_registers> registers;
-  if (tiled)
-    registers.emplace();
-#endif
+  const bool paired = unit != bf16_unit::widened;
   carver carve{memory};
   query_group groups[piece_groups];
   const std::size_t count = (of.rows + group_rows() - 1) / group_rows();
@@ -249,33 +263,22 @@ inline status attend_groups(const piece& of, std::byte* memory) {
     last = std::max(last, g.last_max);
   }
   key_tile tile{};
+  tile.key = first;
   tile.head_size = cols;
   tile.weights = carve.take<float>(tile_keys * group_rows());
   tile.biased = of.in->bias.data != nullptr;
   float* pairs = carve.take<float>(tile_keys / 2 * group_rows());
   tile.paired = paired ? pairs : nullptr;
-  float* const room = carve.take<float>(tile_scores());
-  float* const scores = tiled ? room : nullptr;
+  [[maybe_unused]] float* room = carve.take<float>(tiles_floats());
   float* k = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
   float* v = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
-  for (tile.key = first; tile.key < last; tile.key += tile_keys) {
-    const auto at = static_cast<std::size_t>(tile.key);
-    tile.keys = std::min<std::size_t>(tile_keys, static_cast<std::size_t>(last - tile.key));
-    const auto keys = paired ? side{of.key(at), of.in->k.bytes.row}
-                             : tile_side(of, of.in->k, at, tile.keys, k);
-    const auto values = tiled    ? turn_values(of, at, tile.keys, v, k)
-                        : paired ? pair_values(of, at, tile.keys, v)
-                                 : tile_side(of, of.in->v, at, tile.keys, v);
-    for (const auto& each : {keys.done, values.done})
-      if (!each)
-        return each;
-    tile.k = keys.data;
-    tile.k_pitch = keys.pitch;
-    tile.v = values.data;
-    tile.v_pitch = values.pitch;
-    for (std::size_t i = 0; i < count; ++i)
-      meet(of, i * group_rows(), groups[i], tile, scores);
-  }
+#if VIVA_BF16_PRODUCTS
+  if (unit == bf16_unit::tiles)
+    attend_tiles(of, groups, count, {first, last}, k, room);
+  else
+#endif
+    if (const auto done = meet_all(of, groups, count, tile, last, k, v); !done)
+    return done;
   for (std::size_t i = 0; i < count; ++i)
     close_group(of, i * group_rows(), groups[i]);
   return {};

@@ -14,6 +14,7 @@
 #include <functional>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include <cerrno>
 #include <fcntl.h>
@@ -85,14 +86,14 @@ expected<void> clear_partial(const attention_spec& spec, bool own) {
 
 /// Header, then the tensors in the order that the header gave them; durable before it has its name.
 expected<void> write_output(const attention_spec& spec, const attention_side& q,
-                            const attended& result) {
+                            attended result) {
   std::vector<std::uint64_t> rows{q.heads, q.rows};
   if (q.shape.size() == 4)
     rows.insert(rows.begin(), q.batch);
   std::vector<tensor_entry> entries{{"out", q.dtype, q.shape, 0, 0},
                                     {"lse", "F32", rows, 0, 0}};
   const auto header = formats::lay_header(entries, {{"format", "pt"}});
-  const auto out = as_q(q, result.out);
+  const auto out = as_q(q, std::move(result.out));
   const auto partial = partial_path(spec.output);
   const descriptor file(::open(partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (file.get() < 0)
@@ -273,7 +274,7 @@ expected<attention_report> run_attention(const attention_spec& spec,
     return tl::unexpected(same.error());
   report.k_method = k.encoded ? k.encoded->how.name() : "";
   report.v_method = v.encoded ? v.encoded->how.name() : "";
-  if (auto written = write_output(spec, q, *result); !written)
+  if (auto written = write_output(spec, q, std::move(*result)); !written)
     return tl::unexpected(written.error());
   return report;
 }

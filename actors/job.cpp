@@ -166,6 +166,18 @@ site_ptr make_site(plan work, workplace place, const run_options& options, std::
   return site;
 }
 
+conductor_options order_of(const site_ptr& site, earlier_run earlier, const run_options& options) {
+  conductor_options order;
+  order.site = site;
+  order.earlier = std::move(earlier);
+  order.policy.strikes_max = options.limits.attempts_max;
+  order.policy.interrupt_after = options.faults.interrupt_after;
+  order.policy.copies = options.limits.nodes.empty() || options.limits.shared_fs;
+  if (options.strict)
+    order.policy.quarantine_max = 0;
+  return order;
+}
+
 expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
   const auto began = clock::now();
   const auto lanes = executors_of(options.limits);
@@ -206,14 +218,7 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
                           nodes->network(site));
   if (!lives)
     return give_up(lives.error());
-  conductor_options order;
-  order.site = site;
-  order.earlier = std::move(earlier);
-  order.policy.strikes_max = options.limits.attempts_max;
-  order.policy.interrupt_after = options.faults.interrupt_after;
-  if (options.strict)
-    order.policy.quarantine_max = 0;
-  auto conductor = lives->start_job(std::move(order));
+  auto conductor = lives->start_job(order_of(site, std::move(earlier), options));
   if (!conductor)
     return give_up(conductor.error());
   lives->start_devices();

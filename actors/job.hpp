@@ -131,6 +131,7 @@ struct job_report {
   snapshot meters;                      ///< The collector's; its lanes, methods, deaths.
   std::uint64_t source_bytes = 0, output_bytes = 0;
   std::uint64_t shards = 0, shards_resumed = 0, retries = 0, restarts = 0;
+  std::uint64_t copies = 0; ///< Shards that were late with one lane and given to another, too.
   std::uint64_t messages =
       0; ///< Between conductor, lanes and journal: 2 for a batch, 2 for a commit.
   std::uint64_t batches = 0, commits = 0;

@@ -16,7 +16,9 @@ job_policy::job_policy(const plan& work, policy_options options, const earlier_r
                        const workplace* sources)
     : x_work(&work), x_options(options),
       x_book(static_cast<std::uint32_t>(work.shards.size()), options.strikes_max),
-      x_findings(work, sources) {
+      x_findings(work, sources), x_by_load(options.credit_per_lane + 1) {
+  for (const auto& each : work.shards)
+    x_bytes += each.source_bytes;
   for (const auto s : x_findings.held())
     x_book.hold(s);
   for (const auto& record : earlier.damaged)
@@ -46,6 +48,8 @@ void job_policy::start() {
 void job_policy::lane_up(const std::string& id) {
   lane_down(id, {no_shard, false, {}}); // of a former life, if nobody told
   x_seats[id] = {};
+  if (id != isolation_lane)
+    x_by_load[0].insert(id);
   settle();
 }
 
@@ -55,6 +59,10 @@ void job_policy::lane_down(const std::string& id, const lane_death& death) {
     return;
   const auto orphans = std::move(found->second);
   x_seats.erase(found);
+  for (auto& each : x_by_load)
+    each.erase(id);
+  for (const auto& out : orphans)
+    x_pace.gone(out.number);
   for (const auto& out : orphans)
     for (const auto run : out.tickets)
       lose_run(run, death.blames_shard && run.shard == death.died_on, death);
@@ -71,9 +79,13 @@ void job_policy::isolation_refused(const std::string& reason) {
 
 void job_policy::take_receipt(const batch_receipt& receipt) {
   ++x_outcome.messages;
-  if (const auto found = x_seats.find(receipt.lane); found != x_seats.end())
+  x_pace.home(receipt.number);
+  if (const auto found = x_seats.find(receipt.lane); found != x_seats.end()) {
+    const auto had = found->second.size();
     std::erase_if(found->second,
                   [&](const batch_out& out) { return out.number == receipt.number; });
+    reseat(receipt.lane, had, found->second.size());
+  }
   for (const auto& shard : receipt.shards)
     take_one(shard);
   settle();
@@ -95,8 +107,10 @@ void job_policy::named(error problem) {
 }
 
 void job_policy::tick() {
+  x_pace.tick();
   if (!x_over && !x_saving && !x_unsaved.empty() && x_outcome.problem.code == errc::ok)
     send_save();
+  copy_late();
 }
 
 void job_policy::stop() {
@@ -109,7 +123,7 @@ void job_policy::give_up(error why) {
   settle();
 }
 
-// Every event ends here; nothing else hands out, saves or ends.
+// Every event ends here; nothing else saves or ends, and only `copy_late` hands out, too.
 void job_policy::settle() {
   if (!x_running || x_over)
     return;
@@ -185,7 +199,9 @@ bool job_policy::hand_out_next(const std::string& lane, std::vector<ticket> tick
   if (tickets.empty())
     return false;
   hand_out out{lane, x_outcome.batches, {}};
+  std::uint64_t bytes = 0;
   for (const auto run : tickets) {
+    bytes += x_work->shards[run.shard].source_bytes;
     const auto broken = x_device_deaths.find(run.shard);
     out.tasks.push_back({run, x_findings.numbers()[x_work->shards[run.shard].tensor],
                          x_findings.scales().told_to(run.shard),
@@ -193,7 +209,10 @@ bool job_policy::hand_out_next(const std::string& lane, std::vector<ticket> tick
                            && (broken == x_device_deaths.end()
                                || broken->second < x_options.device_deaths_max)});
   }
-  x_seats[lane].push_back({out.number, std::move(tickets)});
+  x_pace.out(out.number, bytes);
+  auto& at = x_seats[lane];
+  at.push_back({out.number, std::move(tickets)});
+  reseat(lane, at.size() - 1, at.size());
   ++x_outcome.batches;
   ++x_outcome.messages;
   x_commands.emplace_back(std::move(out));
@@ -210,16 +229,50 @@ void job_policy::hand_out_all() {
     if (found != x_seats.end() && found->second.empty())
       hand_out_next(isolation_lane, {*x_book.take_suspect()});
   }
-  for (;;) {
-    const std::pair<const std::string, seat>* least = nullptr;
-    for (const auto& each : x_seats)
-      if (each.first != isolation_lane
-          && (least == nullptr || each.second.size() < least->second.size()))
-        least = &each;
-    if (least == nullptr || least->second.size() >= x_options.credit_per_lane
-        || !hand_out_next(least->first, next_tickets()))
+  for (std::size_t load = 0; load < x_options.credit_per_lane;) {
+    if (x_by_load[load].empty())
+      ++load;
+    else if (hand_out_next(std::string(*x_by_load[load].begin()), next_tickets()))
+      load = 0;
+    else
       return;
   }
+}
+
+void job_policy::reseat(const std::string& lane, std::size_t from, std::size_t to) {
+  if (lane != isolation_lane && from != to)
+    x_by_load[to].insert(x_by_load[from].extract(lane));
+}
+
+void job_policy::copy_late() {
+  const bool may = x_options.copies && x_running && !x_over && !x_stopping
+                   && x_outcome.problem.code == errc::ok
+                   && x_unsaved_bytes <= x_options.unsaved_bytes_max;
+  if (!may || x_book.next())
+    return;
+  const auto idle = x_by_load[0]; // a copy: they get work
+  for (const auto& lane : idle)
+    if (!hand_out_next(lane, late_tickets()))
+      return;
+}
+
+/// Of the first batch that is late and has no copy; none once a tenth of the job is run twice.
+std::vector<ticket> job_policy::late_tickets() {
+  std::vector<ticket> copies;
+  for (const auto& [lane, has] : x_seats)
+    for (const auto& out : has) {
+      if (lane == isolation_lane || !x_pace.late(out.number) || x_bytes_copied >= x_bytes / 10)
+        continue;
+      for (const auto run : out.tickets)
+        if (const auto copy = x_book.take_copy(run.shard)) {
+          copies.push_back(*copy);
+          x_bytes_copied += x_work->shards[run.shard].source_bytes;
+        }
+      x_outcome.copies += copies.size();
+      if (!copies.empty())
+        return copies;
+    }
+  return copies;
 }
 
 void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
@@ -233,7 +286,7 @@ void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
   }
   if (verdict == ledger::verdict::quarantined)
     put_in_quarantine(id.shard);
-  else
+  else if (verdict != ledger::verdict::elsewhere)
     ++x_outcome.retries;
 }
 

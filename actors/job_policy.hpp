@@ -11,15 +11,20 @@
 // A shard that was at work when `strikes_max` lanes died runs once more, alone, on the isolation
 // lane; a death there puts it into quarantine. The job goes on without it and ends as failed.
 // One on which `device_deaths_max` devices broke is computed by processors from then on.
+//
+// Where nothing is left to be handed out, a lane without work gets a copy of what another has had
+// for too long (pace.hpp): a slow machine must not keep a job waiting. The first run home wins.
 
 #include "actors/findings.hpp"
+#include "actors/job_command.hpp"
 #include "actors/journal_record.hpp"
+#include "actors/pace.hpp"
 #include "actors/receipt.hpp"
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace viva::actors {
@@ -36,6 +41,9 @@ struct policy_options {
   std::uint64_t batch_bytes_max = 256 << 10; ///< Of source; a larger shard travels alone.
   std::uint64_t unsaved_bytes_max = 32 << 20; ///< Of findings; beyond it no lane gets more.
   std::uint32_t interrupt_after = 0;         ///< fault_plan::interrupt_after
+  /// Late shards run twice. Only where a lane writes what its sibling writes, byte for byte and in
+  /// place; what is fetched from a node lies there before it was compared.
+  bool copies = true;
 };
 
 /// How a lane ended, in the words of whoever watched it.
@@ -45,23 +53,6 @@ struct lane_death {
   std::string reason;
   bool of_device = false; ///< The device that computed the shard broke.
 };
-
-struct hand_out {
-  std::string lane;
-  std::uint64_t number = 0; ///< Among the batches of its job.
-  std::vector<shard_task> tasks;
-};
-struct save {
-  std::vector<journal_record> records;
-};
-struct give_name {
-  std::vector<std::pair<placement, std::string>> late; ///< Texts that waited for their numbers.
-};
-struct open_isolation {};
-struct give_answer {
-  job_outcome outcome;
-};
-using command = std::variant<hand_out, save, give_name, open_isolation, give_answer>;
 
 class job_policy {
 public:
@@ -106,6 +97,9 @@ private:
   void finish();
   void hand_out_all();
   bool hand_out_next(const std::string& lane, std::vector<ticket> tickets);
+  void reseat(const std::string& lane, std::size_t from, std::size_t to);
+  void copy_late();
+  std::vector<ticket> late_tickets();
   std::vector<ticket> next_tickets();
   void lose_run(ticket id, bool died_on_it, const lane_death& death);
   void put_in_quarantine(std::uint32_t shard);
@@ -121,8 +115,13 @@ private:
   const plan* x_work;
   policy_options x_options;
   ledger x_book;
+  pace x_pace;
+  std::uint64_t x_bytes = 0, x_bytes_copied = 0; ///< Of source: of the job, and run twice.
   findings_book x_findings;
   std::map<std::string, seat> x_seats; ///< By lane id; only lanes believed alive.
+  /// Of those but the isolation lane, by the batches that they have: of a thousand lanes the one
+  /// with the least is found without a look at each.
+  std::vector<std::set<std::string>> x_by_load;
   std::map<std::uint32_t, std::string> x_reasons; ///< The last death on a shard.
   std::map<std::uint32_t, std::uint32_t> x_device_deaths; ///< By shard.
   std::map<std::uint32_t, std::uint64_t> x_checksums; ///< Of a shard's first run home, ever.

@@ -77,6 +77,7 @@ job_report report_of(const plan& work, const run_result* run,
   report.meters = run->meters;
   report.restarts = run->meters.restarts;
   report.retries = run->outcome.retries;
+  report.copies = run->outcome.copies;
   report.shards_resumed = run->outcome.shards_resumed;
   report.messages = run->outcome.messages;
   report.batches = run->outcome.batches;

@@ -1,5 +1,7 @@
 #include "actors/ledger.hpp"
 
+#include <algorithm>
+
 namespace viva::actors {
 
 ledger::ledger(std::uint32_t shards, std::uint32_t strikes_max)
@@ -23,10 +25,11 @@ bool ledger::commit(std::uint32_t shard) {
   auto& entry = x_entries[shard];
   if (entry.done)
     return false;
-  x_out -= entry.out ? 1 : 0;
+  x_out -= entry.is_out() ? 1 : 0;
   x_quarantined -= entry.quarantined ? 1 : 0;
   entry.done = true;
-  entry.out = entry.quarantined = false;
+  entry.out = {};
+  entry.quarantined = false;
   x_waiting.erase(shard);
   x_suspects.erase(shard);
   ++x_done;
@@ -35,13 +38,15 @@ bool ledger::commit(std::uint32_t shard) {
 
 ledger::verdict ledger::give_back(ticket t, bool died_on_it) {
   auto& entry = x_entries[t.shard];
-  if (entry.done || !entry.out || entry.runs != t.run)
+  const auto run = std::ranges::find(entry.out, t.run);
+  if (entry.done || t.run == 0 || run == entry.out.end())
     return verdict::stale;
-  entry.out = false;
-  --x_out;
-  const bool was_suspect = entry.strikes >= x_strikes_max;
+  *run = 0;
   entry.strikes += died_on_it ? 1 : 0;
-  if (died_on_it && was_suspect) {
+  if (entry.is_out())
+    return verdict::elsewhere;
+  --x_out;
+  if (died_on_it && entry.alone) {
     quarantine(t.shard);
     return verdict::quarantined;
   }
@@ -57,7 +62,7 @@ void ledger::strike(std::uint32_t shard) {
 
 void ledger::quarantine(std::uint32_t shard) {
   auto& entry = x_entries[shard];
-  if (entry.done || entry.out || entry.quarantined)
+  if (entry.done || entry.is_out() || entry.quarantined)
     return;
   entry.quarantined = true;
   ++x_quarantined;
@@ -79,14 +84,24 @@ std::optional<ticket> ledger::take_from(std::set<std::uint32_t>& pool) {
   const auto shard = *pool.begin();
   pool.erase(pool.begin());
   auto& entry = x_entries[shard];
-  entry.out = true;
+  entry.alone = &pool == &x_suspects;
   ++x_out;
-  return ticket{shard, ++entry.runs};
+  entry.out = {++entry.runs, 0};
+  return ticket{shard, entry.runs};
+}
+
+std::optional<ticket> ledger::take_copy(std::uint32_t shard) {
+  auto& entry = x_entries[shard];
+  if (entry.out[0] != 1 || entry.runs != 1 || entry.strikes != 0
+      || x_strikes_max < 2) // lanes may die of both, and no more than so many in company
+    return std::nullopt;
+  entry.out[1] = ++entry.runs;
+  return ticket{shard, entry.runs};
 }
 
 void ledger::put_back(std::uint32_t shard) {
   const auto& entry = x_entries[shard];
-  if (entry.done || entry.out || entry.held || entry.quarantined)
+  if (entry.done || entry.is_out() || entry.held || entry.quarantined)
     return;
   (entry.strikes >= x_strikes_max ? x_suspects : x_waiting).insert(shard);
 }

@@ -10,8 +10,10 @@
 //                                        ▼   by take_suspect
 //                                   quarantined    the lane died on it that had nothing else
 //
-// A run that was lost while its lane worked on another shard costs no strike.
+// A run that was lost while its lane worked on another shard costs no strike. One that is slow may
+// have a copy beside it: whichever is home first counts, and while one is out the other is no loss.
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -43,6 +45,10 @@ public:
     return take_from(x_suspects);
   }
 
+  /// A second run of one that is out for the first time and has cost no lane, unless the first lane
+  /// that it costs makes a suspect of it; else nothing.
+  std::optional<ticket> take_copy(std::uint32_t shard);
+
   /// The shard that `take` gives next, where one waits.
   std::optional<std::uint32_t> next() const {
     return x_waiting.empty() ? std::nullopt : std::optional(*x_waiting.begin());
@@ -55,7 +61,7 @@ public:
   /// True for the first run home of a shard; every later one is stale and is to be dropped.
   bool commit(std::uint32_t shard);
 
-  enum class verdict : std::uint8_t { again, suspect, quarantined, stale };
+  enum class verdict : std::uint8_t { again, suspect, quarantined, elsewhere, stale };
 
   /// A run was lost with its lane, which died on this very shard or on another.
   verdict give_back(ticket t, bool died_on_it);
@@ -94,7 +100,13 @@ private:
 
   struct state_of_one {
     std::uint32_t runs = 0, strikes = 0;
-    bool held = false, out = false, done = false, quarantined = false;
+    std::array<std::uint32_t, 2> out{}; ///< Its runs that are out, by number; 0: none.
+    bool alone = false;                 ///< The last run was taken as a suspect.
+    bool held = false, done = false, quarantined = false;
+
+    bool is_out() const noexcept {
+      return out[0] != 0 || out[1] != 0;
+    }
   };
   std::vector<state_of_one> x_entries;
   std::set<std::uint32_t> x_waiting, x_suspects;

@@ -1,22 +1,19 @@
 #include "actors/pipeline.hpp"
 
+#include "actors/pipeline/answering.hpp"
 #include "actors/pipeline/attention_job.hpp"
-#include "actors/pipeline/house.hpp"
 #include "actors/pipeline/resident_attention.hpp"
 #include "actors/pipeline/stream_core.hpp"
 #include "actors/pipeline/tensor_job.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace viva {
 namespace {
 
-template <class T>
-future<expected<T>> refused(error why) {
-  auto answer = std::make_shared<outcome<expected<T>>>();
-  answer->set(tl::unexpected(std::move(why)));
-  return future<expected<T>>{answer};
-}
+using actors::answered;
+using actors::refused;
 
 actors::shard_rounds::order order_of(const submit_options& options) {
   return {options.name, options.how_urgent, options.until};
@@ -27,85 +24,114 @@ template <class T, class Job>
 future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& options,
                           const std::shared_ptr<outcome<expected<T>>>& answer,
                           std::shared_ptr<Job> job) {
-  future<expected<T>> result{answer};
-  const auto refuse = [&](const error& why) {
-    answer->set(tl::unexpected(error{why.code, options.name + ": " + why.text}));
-    return std::move(result);
-  };
   answer->on_withdraw(actors::withdraws(job), options.until, floor.arm());
   const actors::budget::amount need{job->bytes(), 1};
-  auto begin = [job](actors::budget::lease lease) { job->begin(std::move(lease)); };
   auto& room = *floor.room;
-  if (options.when_full == on_full::suspend) {
-    const auto parked = room.park(need, begin);
-    if (!parked)
-      return refuse(parked.error());
-    const auto leave = [tell = actors::withdraws(job), from = std::weak_ptr{floor.room},
-                        number = *parked](errc why) {
-      tell(why);
-      if (const auto still = from.lock())
-        still->leave(number);
-    };
-    answer->on_withdraw(leave, options.until, floor.arm());
-    return result;
+  const auto begin = actors::beginning<T>(options.name, answer, [job](actors::budget::lease lease) {
+    job->begin(std::move(lease));
+  });
+  if (options.when_full != on_full::suspend) {
+    begin(room.admit(need, options.when_full, options.until));
+    return future<expected<T>>{answer};
   }
-  auto lease = room.admit(need, options.when_full, options.until);
-  if (!lease)
-    return refuse(lease.error());
-  begin(std::move(*lease));
-  return result;
+  const auto parked = room.park(need, begin);
+  if (!parked)
+    return refused<T>({parked.error().code, options.name + ": " + parked.error().text});
+  const auto leave = [tell = actors::withdraws(job), from = std::weak_ptr{floor.room},
+                      number = *parked](errc why) {
+    tell(why);
+    if (const auto still = from.lock())
+      still->leave(number);
+  };
+  answer->on_withdraw(leave, options.until, floor.arm());
+  return future<expected<T>>{answer};
+}
+
+/// More are refused, so that a wrong number costs an error and not all memory.
+constexpr std::uint32_t lanes_max = 1024;
+
+bool too_many(const pipeline_options& options) {
+  return options.lanes > lanes_max
+         || options.nodes.size() > lanes_max / std::max(1u, options.lanes);
+}
+
+std::shared_ptr<actors::pipeline_floor> floor_of(pipeline_options options) {
+  if (too_many(options)) { // for an error alone
+    options.lanes = 1;
+    options.nodes.clear();
+  }
+  return std::make_shared<actors::pipeline_floor>(options);
+}
+
+expected<std::unique_ptr<actors::pipeline_house>>
+house_of(const std::shared_ptr<actors::pipeline_floor>& floor, const pipeline_options& options) {
+  if (too_many(options))
+    return fail(errc::bad_option, "pipeline_options: " + std::to_string(lanes_max)
+                                    + " lanes at most, those of all nodes together");
+  try {
+    return actors::pipeline_house::build(floor, options);
+  } catch (...) {
+    return tl::unexpected(actors::caught("pipeline"));
+  }
 }
 
 } // namespace
 
-pipeline::pipeline(pipeline_options options)
-    : x_floor(std::make_shared<actors::pipeline_floor>(options)) {
-  auto house = actors::pipeline_house::build(x_floor, options);
-  if (house)
+pipeline::pipeline(pipeline_options options) : x_floor(floor_of(options)) {
+  auto house = house_of(x_floor, options);
+  if (house) {
     x_house = std::move(*house);
-  else
+  } else {
+    x_floor->room->close(house.error());
     x_floor->work->close(house.error());
+  }
 }
 
 pipeline::~pipeline() = default;
 
 future<expected<encoded>> pipeline::quantize(const tensor_view& view, const method_words& words,
                                              submit_options options) {
-  const auto how = kernels::parse_recipe(words.text, view.type);
-  if (!how)
-    return refused<encoded>(how.error());
-  if (auto fine = actors::check_view(*how, view, options.name); !fine)
-    return refused<encoded>(fine.error());
-  const auto answer = std::make_shared<outcome<expected<encoded>>>();
-  return enter(*x_floor, options, answer,
-               std::make_shared<actors::tensor_job>(order_of(options), *how, view, x_floor->work,
-                                                    x_floor->shares, answer));
+  return answered<encoded>(options.name, [&]() -> future<expected<encoded>> {
+    const auto how = kernels::parse_recipe(words.text, view.type);
+    if (!how)
+      return refused<encoded>(how.error());
+    if (auto fine = actors::check_view(*how, view, options.name); !fine)
+      return refused<encoded>(fine.error());
+    const auto answer = std::make_shared<outcome<expected<encoded>>>();
+    return enter(*x_floor, options, answer,
+                 std::make_shared<actors::tensor_job>(order_of(options), *how, view, x_floor->work,
+                                                      x_floor->shares, answer));
+  });
 }
 
 future<expected<attended>> pipeline::attention(const attention_view& view,
                                                submit_options options) {
-  if (auto fine = actors::check_attention(view, options.name); !fine)
-    return refused<attended>(fine.error());
-  const auto answer = std::make_shared<outcome<expected<attended>>>();
-  return enter(*x_floor, options, answer,
-               std::make_shared<actors::attention_job>(order_of(options), view, x_floor->work,
-                                                       x_floor->shares, x_floor->homes(),
-                                                       answer));
+  return answered<attended>(options.name, [&]() -> future<expected<attended>> {
+    if (auto fine = actors::check_attention(view, options.name); !fine)
+      return refused<attended>(fine.error());
+    const auto answer = std::make_shared<outcome<expected<attended>>>();
+    return enter(*x_floor, options, answer,
+                 std::make_shared<actors::attention_job>(order_of(options), view, x_floor->work,
+                                                         x_floor->shares, x_floor->homes(),
+                                                         answer));
+  });
 }
 
 future<expected<attended>> pipeline::attention(const resident_attention& view,
                                                submit_options options) {
-  const auto k = x_floor->store->find(view.k.number), v = x_floor->store->find(view.v.number);
-  if (!k || !v)
-    return refused<attended>({errc::bad_option, options.name + ": " + (k ? "v" : "k")
-                                                  + " is no tensor of this pipeline, or dropped"});
-  if (auto fine = actors::check_resident_attention(view, *k, *v, options.name); !fine)
-    return refused<attended>(fine.error());
-  const auto answer = std::make_shared<outcome<expected<attended>>>();
-  const auto place = x_floor->residents();
-  return enter(*x_floor, options, answer,
-               std::make_shared<actors::resident_attention_job>(order_of(options), view, place, k,
-                                                                v, answer));
+  return answered<attended>(options.name, [&]() -> future<expected<attended>> {
+    const auto k = x_floor->store->find(view.k.number), v = x_floor->store->find(view.v.number);
+    if (!k || !v)
+      return refused<attended>({errc::bad_option, options.name + ": " + (k ? "v" : "k")
+                                                    + " is no tensor of this pipeline, or "
+                                                      "dropped"});
+    if (auto fine = actors::check_resident_attention(view, *k, *v, options.name); !fine)
+      return refused<attended>(fine.error());
+    const auto answer = std::make_shared<outcome<expected<attended>>>();
+    return enter(*x_floor, options, answer,
+                 std::make_shared<actors::resident_attention_job>(
+                   order_of(options), view, x_floor->residents(), k, v, answer));
+  });
 }
 
 future<expected<encoded>> pipeline::prune(const tensor_view& view, const method_words& how,

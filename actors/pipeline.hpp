@@ -43,6 +43,9 @@ struct pipeline_options {
   std::vector<std::string> nodes{};
   std::filesystem::path tls{}; ///< Folder of certificates (`viva certs`); empty: none.
   bool insecure = false;       ///< Nodes beyond this machine without certificates.
+  /// Without any node for so long the pipeline gives up: all its work fails, and it takes no more.
+  /// 0: it waits.
+  std::uint32_t node_timeout_seconds = 60;
 };
 
 struct submit_options {
@@ -61,7 +64,7 @@ struct pipeline_floor;
 
 class pipeline {
 public:
-  /// Starts the lanes. Where that fails (no threads, no memory, no node within 5 s), every call
+  /// Starts the lanes. Where that fails (no threads, no memory, no node within 10 s), every call
   /// answers the error.
   explicit pipeline(pipeline_options options = {});
   /// Work not yet begun fails with errc::interrupted; waits for what runs.

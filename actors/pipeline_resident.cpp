@@ -2,7 +2,7 @@
 
 #include "actors/pipeline.hpp"
 
-#include "actors/pipeline/house.hpp"
+#include "actors/pipeline/answering.hpp"
 #include "actors/pipeline/resident_jobs.hpp"
 
 #include <utility>
@@ -14,41 +14,26 @@ namespace {
 using actors::resident_tensor;
 using actors::shard_rounds;
 
-template <class T>
-future<expected<T>> refused(error why) {
-  auto answer = std::make_shared<outcome<expected<T>>>();
-  answer->set(tl::unexpected(std::move(why)));
-  return future<expected<T>>{answer};
-}
-
 error no_such(tensor_id id) {
   return {errc::bad_option, "there is no tensor " + std::to_string(id.number)
                               + "; it was dropped, or is another pipeline's"};
 }
 
-/// Room in the budget; a tensor that stays holds bytes and no ticket.
-expected<actors::budget::lease> admit(actors::pipeline_floor& floor, std::uint64_t bytes,
-                                      const std::string& name, const submit_options& options) {
-  const auto mode = options.when_full == on_full::refuse ? on_full::refuse : on_full::block;
-  auto lease = floor.room->admit({bytes, 0}, mode, options.until);
-  if (!lease)
-    return fail(lease.error().code, name + ": " + lease.error().text);
-  return lease;
-}
+using actors::admitted;
+using actors::answered;
+using actors::refused;
+using actors::answer_to;
 
-future<expected<tensor_id>> build(actors::pipeline_floor& floor,
-                                  std::shared_ptr<resident_tensor> tensor,
-                                  const submit_options& options) {
-  if (floor.shares != nullptr)
-    if (auto fine = tensor->lie_in(floor.shares); !fine)
-      return refused<tensor_id>(fine.error());
-  auto answer = std::make_shared<outcome<expected<tensor_id>>>();
-  future<expected<tensor_id>> result{answer};
-  shard_rounds::order what{tensor->name, options.how_urgent, options.until};
-  const auto job = actors::build_resident(std::move(what), floor.residents(), std::move(tensor),
-                                          answer);
-  answer->on_withdraw(actors::withdraws(job), options.until, floor.arm());
-  return result;
+/// Starts what makes the shards of a tensor; null where there is no memory for them.
+std::shared_ptr<shard_rounds> build(const actors::resident_place& place,
+                                    std::shared_ptr<resident_tensor> tensor,
+                                    shard_rounds::order what, const answer_to<tensor_id>& answer) {
+  if (place.shares != nullptr)
+    if (auto fine = tensor->lie_in(place.shares); !fine) {
+      answer->set(tl::unexpected(fine.error()));
+      return nullptr;
+    }
+  return actors::build_resident(std::move(what), place, std::move(tensor), answer);
 }
 
 future<expected<tensor_id>> put_source(actors::pipeline_floor& floor, std::string name,
@@ -58,32 +43,23 @@ future<expected<tensor_id>> put_source(actors::pipeline_floor& floor, std::strin
   const auto any = kernels::parse_recipe("int8", view.type);
   if (auto fine = actors::check_view(*any, view, name); !fine)
     return refused<tensor_id>(fine.error());
-  auto lease = admit(floor, view.values() * kernels::bytes_of(view.type), name, options);
-  if (!lease)
-    return refused<tensor_id>(lease.error());
-  return build(floor,
-               std::make_shared<resident_tensor>(floor.store->next_number(), std::move(name), view,
-                                                 std::move(file), offset, std::move(*lease)),
-               options);
+  const shard_rounds::order what{name, options.how_urgent, options.until};
+  return admitted<tensor_id>(
+    floor, view.values() * kernels::bytes_of(view.type), name, options,
+    [=, place = floor.residents(), file = std::move(file)](actors::budget::lease lease,
+                                                           const answer_to<tensor_id>& answer) {
+      return build(place,
+                   std::make_shared<resident_tensor>(place.store->next_number(), what.name, view,
+                                                     file, offset, std::move(lease)),
+                   what, answer);
+    });
 }
 
-} // namespace
-
-future<expected<tensor_id>> pipeline::put(std::string name, const tensor_view& view,
-                                          submit_options options) {
-  return put_source(*x_floor, std::move(name), view, {}, 0, options);
-}
-
-future<expected<tensor_id>> pipeline::put(std::string name, const file_values& values,
-                                          submit_options options) {
-  static constexpr std::byte elsewhere{}; // never read: a file's values are not in memory
-  const tensor_view shape{&elsewhere, values.rows, values.cols, 0, values.type};
-  return put_source(*x_floor, std::move(name), shape, values.path, values.offset, options);
-}
-
-future<expected<tensor_id>> pipeline::quantize(tensor_id id, const method_words& words,
-                                               submit_options options) {
-  const auto parent = x_floor->store->find(id.number);
+/// A tensor's encoded form, made from it and staying.
+future<expected<tensor_id>> quantize_resident(actors::pipeline_floor& floor, tensor_id id,
+                                              const method_words& words,
+                                              const submit_options& options) {
+  const auto parent = floor.store->find(id.number);
   if (!parent)
     return refused<tensor_id>(no_such(id));
   if (parent->is_encoded())
@@ -101,35 +77,67 @@ future<expected<tensor_id>> pipeline::quantize(tensor_id id, const method_words&
                                                     + std::to_string(parent->rows[1].first)
                                                     + " rows are no whole runs of " + how->name()
                                                     + "; quantize a view of it"});
-  auto lease = admit(*x_floor, map_planes(*how, parent->shape.rows, parent->shape.cols).total,
-                     parent->name, options);
-  if (!lease)
-    return refused<tensor_id>(lease.error());
-  return build(*x_floor,
-               std::make_shared<resident_tensor>(x_floor->store->next_number(), parent, *how,
-                                                 std::move(*lease)),
-               options);
+  const shard_rounds::order what{parent->name, options.how_urgent, options.until};
+  return admitted<tensor_id>(
+    floor, map_planes(*how, parent->shape.rows, parent->shape.cols).total, parent->name, options,
+    [=, place = floor.residents(), how = *how](actors::budget::lease lease,
+                                               const answer_to<tensor_id>& answer) {
+      return build(place,
+                   std::make_shared<resident_tensor>(place.store->next_number(), parent, how,
+                                                     std::move(lease)),
+                   what, answer);
+    });
 }
 
-future<expected<encoded>> pipeline::fetch(tensor_id id, submit_options options) {
-  const auto tensor = x_floor->store->find(id.number);
+future<expected<encoded>> fetch_encoded(actors::pipeline_floor& floor, tensor_id id,
+                                        const submit_options& options) {
+  const auto tensor = floor.store->find(id.number);
   if (!tensor)
     return refused<encoded>(no_such(id));
   if (!tensor->is_encoded())
     return refused<encoded>(
       {errc::unsupported, tensor->name + ": is not encoded; quantize it first"});
-  auto lease = admit(*x_floor,
-                     map_planes(tensor->how, tensor->shape.rows, tensor->shape.cols).total,
-                     tensor->name, options);
-  if (!lease)
-    return refused<encoded>(lease.error());
-  auto answer = std::make_shared<outcome<expected<encoded>>>();
-  future<expected<encoded>> result{answer};
-  shard_rounds::order what{tensor->name, options.how_urgent, options.until};
-  const auto job = actors::fetch_resident(std::move(what), x_floor->residents(), tensor,
-                                          std::move(*lease), answer);
-  answer->on_withdraw(actors::withdraws(job), options.until, x_floor->arm());
-  return result;
+  const shard_rounds::order what{tensor->name, options.how_urgent, options.until};
+  return admitted<encoded>(
+    floor, map_planes(tensor->how, tensor->shape.rows, tensor->shape.cols).total, tensor->name,
+    options,
+    [=, place = floor.residents()](actors::budget::lease lease,
+                                   const answer_to<encoded>& answer) {
+      return actors::fetch_resident(what, place, tensor, std::move(lease), answer);
+    });
+}
+
+std::string words_of(tensor_id id) {
+  return "tensor " + std::to_string(id.number);
+}
+
+} // namespace
+
+future<expected<tensor_id>> pipeline::put(std::string name, const tensor_view& view,
+                                          submit_options options) {
+  return answered<tensor_id>(name, [&] {
+    return put_source(*x_floor, name, view, {}, 0, options);
+  });
+}
+
+future<expected<tensor_id>> pipeline::put(std::string name, const file_values& values,
+                                          submit_options options) {
+  static constexpr std::byte elsewhere{}; // never read: a file's values are not in memory
+  const tensor_view shape{&elsewhere, values.rows, values.cols, 0, values.type};
+  return answered<tensor_id>(name, [&] {
+    return put_source(*x_floor, name, shape, values.path, values.offset, options);
+  });
+}
+
+future<expected<tensor_id>> pipeline::quantize(tensor_id id, const method_words& words,
+                                               submit_options options) {
+  return answered<tensor_id>(words_of(id), [&] {
+    return quantize_resident(*x_floor, id, words, options);
+  });
+}
+
+future<expected<encoded>> pipeline::fetch(tensor_id id, submit_options options) {
+  return answered<encoded>(words_of(id), [&] { return fetch_encoded(*x_floor, id, options); });
 }
 
 void pipeline::release_source(tensor_id id) {

@@ -46,7 +46,7 @@ void say(self_ptr self, std::uint16_t kind, std::string bytes) {
 
 void take_batch(self_ptr self, const batch& work) {
   auto& state = self->state;
-  if (state.assigned != work.site) {
+  if (state.assigned.lock() != work.site) {
     state.assigned = work.site;
     say(self, lane_kind::assign, work.site->assignment);
   }
@@ -82,6 +82,8 @@ void take_receipts(self_ptr self, const supervision::frame& what) {
         return each.device && is_for_devices(work.site->work.shards[each.id.shard].what);
       }))
     state.options.device->brought_batch_home();
+  if (state.out.empty() && work.site.use_count() == 1)
+    say(self, lane_kind::assign, {}); // the job is gone: its process lets go of its files, too
   auto receipt = believed(state.options.id, work, *all, *state.options.meter);
   self->send(work.conductor, std::move(receipt));
 }
@@ -150,6 +152,10 @@ caf::behavior port(self_ptr self, port_options options) {
     },
     [self](const ward_ended& ended) { take_end(self, ended.how); },
   };
+}
+
+std::filesystem::path lane_program_of(const job_limits& limits) {
+  return limits.lane_program.empty() ? "/proc/self/exe" : limits.lane_program;
 }
 
 supervision::process_options lane_process_options(const std::filesystem::path& program) {

@@ -38,13 +38,15 @@ struct port_state {
   bool ready = false;
   bool over = false; ///< Its process is as good as dead: what comes of it is not heard.
   std::deque<batch> out;
-  site_ptr assigned; ///< The job that its process knows.
+  std::weak_ptr<const job_site> assigned; ///< The job that its process knows; its files may go.
   caf::error leaving; ///< Why it was told to end.
   static inline const char* name = "port";
 };
 
 caf::behavior port(caf::stateful_actor<port_state>* self, port_options options);
 
+/// Of these limits, or this program itself.
+std::filesystem::path lane_program_of(const job_limits& limits);
 /// How a lane process is started: `program lane`, ready with the known answer.
 supervision::process_options lane_process_options(const std::filesystem::path& program);
 /// The same with a device: `program lane cuda NUMBER`. It takes longer to be ready.

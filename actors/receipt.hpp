@@ -44,6 +44,7 @@ struct job_outcome {
   std::vector<std::optional<kernels::metrics>> errors;
   std::vector<std::string> not_finite_at;      ///< scan: flat position for each tensor, or empty.
   std::uint64_t retries = 0, shards_resumed = 0, shards_quarantined = 0;
+  std::uint64_t copies = 0; ///< Shards that were late with one lane and given to another, too.
   std::uint64_t messages = 0; ///< Sent and received by the conductor, tick messages aside.
   std::uint64_t batches = 0, commits = 0;
 };

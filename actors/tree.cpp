@@ -77,15 +77,11 @@ supervision::subscriber death_clerk(std::shared_ptr<meter_board> board) {
   return clerk;
 }
 
-std::filesystem::path program_of(const job_limits& limits) {
-  return limits.lane_program.empty() ? "/proc/self/exe" : limits.lane_program;
-}
-
 lane_start process_lanes(std::shared_ptr<meter_board> board,
                          std::shared_ptr<supervision::guardian> keeper,
                          const job_limits& limits) {
   const auto source = std::make_shared<supervision::standby>(
-    std::move(keeper), lane_process_options(program_of(limits)), true);
+    std::move(keeper), lane_process_options(lane_program_of(limits)), true);
   const std::chrono::seconds stall{limits.stall_seconds};
   return [board, source, stall](caf::event_based_actor* sup, const std::string& id) {
     return supervision::start_result{supervision::starting(
@@ -107,7 +103,7 @@ std::vector<child_spec> device_specs(const std::shared_ptr<meter_board>& board,
   std::vector<child_spec> specs;
   for (const int number : limits.devices) {
     const auto source = std::make_shared<supervision::standby>(
-      keeper, device_process_options(program_of(limits), number), false);
+      keeper, device_process_options(lane_program_of(limits), number), false);
     const auto health = std::make_shared<device_health>();
     const std::chrono::seconds stall{limits.stall_seconds};
     const auto start = [=](caf::event_based_actor* sup,

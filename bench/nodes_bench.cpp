@@ -4,6 +4,7 @@
 #include "actors/node/certificates.hpp"
 #include "actors/node/wire.hpp"
 #include "bench/samples.hpp"
+#include "bench/scratch_folder.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -13,11 +14,9 @@
 #include <array>
 #include <chrono>
 #include <ctime>
-#include <filesystem>
 #include <future>
 #include <thread>
 
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -159,16 +158,13 @@ private:
 
 /// Made for this run and removed at once: connections keep what they have read.
 expected<node::tls_ptr> certificates() {
-  auto name = (std::filesystem::temp_directory_path() / "viva-bench-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr)
-    return fail(errc::cannot_write, name + ": cannot make a temporary folder; set TMPDIR");
-  const std::filesystem::path folder = name;
-  const auto made = node::make_certificates(folder / "c", {.names = {"node"}})
-                        .and_then([&] { return node::tls_files_in(folder / "c" / "node"); })
-                        .and_then([](const node::tls_files& all) { return node::load_tls(all); });
-  std::error_code ignored;
-  std::filesystem::remove_all(folder, ignored);
-  return made;
+  const auto room = scratch_folder::make();
+  if (!room)
+    return tl::unexpected(room.error());
+  const auto folder = room->path() / "c";
+  return node::make_certificates(folder, {.names = {"node"}})
+      .and_then([&] { return node::tls_files_in(folder / "node"); })
+      .and_then([](const node::tls_files& all) { return node::load_tls(all); });
 }
 
 class table {

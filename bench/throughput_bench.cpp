@@ -340,6 +340,7 @@ expected<throughput_result> measure_throughput(const throughput_options& options
   pipeline pipe{{.lanes = options.lanes,
                  .isolation = options.lanes_are,
                  .lane_program = "/proc/self/exe",
+                 .budget_tickets = 16 << 10, // of which a stream takes a quarter
                  .nodes = options.nodes,
                  .tls = options.tls,
                  .insecure = options.insecure}};

@@ -133,9 +133,12 @@ std::vector<std::pair<std::string, std::string>> totals(const job_report& report
     lines.emplace_back("memory", fmt::format("{} at most, mapped source included",
                                              format_bytes(report.peak_rss_bytes)));
     lines.emplace_back("work",
-                       fmt::format("{} shards on {} lanes, {} resumed, {} retries, {} restarts",
+                       fmt::format("{} shards on {} lanes, {} resumed, {} retries, {} restarts{}",
                                    report.shards, report.meters.lanes.size(), report.shards_resumed,
-                                   report.retries, report.restarts));
+                                   report.retries, report.restarts,
+                                   report.copies == 0 ? std::string()
+                                                      : fmt::format(", {} late ones twice",
+                                                                    report.copies)));
   }
   if (!report.layout.empty())
     lines.emplace_back("layout", report.layout);

@@ -82,6 +82,7 @@ json totals_of(const job_report& report) {
           {"shards", report.shards},
           {"shards_resumed", report.shards_resumed},
           {"retries", report.retries},
+          {"copies", report.copies},
           {"restarts", report.restarts}};
 }
 

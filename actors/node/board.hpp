@@ -1,6 +1,7 @@
 #pragma once
 
-// Board: how the nodes of a job are, for whoever waits for it. Links write, anybody reads.
+// Board: how the nodes of a job are, for whoever waits for it. Links and far lanes write, anybody
+// reads.
 
 #include <chrono>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace viva::actors::node {
 
@@ -20,9 +22,10 @@ public:
     up,
   };
 
-  void note(const std::string& node, state how, std::string text = {}) {
+  /// `lane`: of a node that lends several, each with a line of its own.
+  void note(const std::string& node, state how, std::string text = {}, std::size_t lane = 0) {
     const std::lock_guard lock{x_guard};
-    x_nodes[node] = {how, std::move(text)};
+    x_lines[{node, lane}] = {how, std::move(text)};
     const bool any = count(state::up) > 0;
     if (any)
       x_alone_since.reset();
@@ -37,15 +40,20 @@ public:
   /// Why the first of them refused, where every single one has; else empty.
   std::string all_refused() const {
     const std::lock_guard lock{x_guard};
-    if (x_nodes.empty() || count(state::refused) < x_nodes.size())
+    if (x_lines.empty() || count(state::refused) < x_lines.size())
       return {};
-    return x_nodes.begin()->first + ": " + x_nodes.begin()->second.text;
+    return x_lines.begin()->first.first + ": " + x_lines.begin()->second.text;
   }
+  /// A word on each node; of one with several lanes, what the last of them says that is not up.
   std::string text() const {
     const std::lock_guard lock{x_guard};
+    std::map<std::string, std::string> nodes;
+    for (const auto& [which, how] : x_lines)
+      if (auto& words = nodes[which.first]; how.how != state::up)
+        words = how.text;
     std::string all;
-    for (const auto& [name, how] : x_nodes)
-      all += (all.empty() ? "" : "; ") + name + ": " + (how.text.empty() ? "up" : how.text);
+    for (const auto& [name, words] : nodes)
+      all += (all.empty() ? "" : "; ") + name + ": " + (words.empty() ? "up" : words);
     return all;
   }
 
@@ -56,13 +64,13 @@ private:
   };
   std::size_t count(state how) const {
     std::size_t number = 0;
-    for (const auto& each : x_nodes)
+    for (const auto& each : x_lines)
       number += each.second.how == how ? 1 : 0;
     return number;
   }
 
   mutable std::mutex x_guard;
-  std::map<std::string, entry> x_nodes;
+  std::map<std::pair<std::string, std::size_t>, entry> x_lines;
   std::optional<clock::time_point> x_alone_since = clock::now();
 };
 

@@ -26,7 +26,7 @@ struct far_arrival { std::uint64_t join = 0; arrival what; };
 struct far_look {};
 struct loan_due { std::uint64_t join = 0; };
 
-constexpr std::chrono::seconds loan_patience{10};
+constexpr std::chrono::seconds loan_patience{15}; // its process has 10 to start
 constexpr milliseconds look_every{500};
 
 } // namespace
@@ -78,7 +78,7 @@ void lose(self_ptr self, const error& why) {
   if (std::exchange(state.said, why.text) != why.text)
     spdlog::warn("node {}: {}", name_of(self), why.text);
   state.options.node.nodes->note(name_of(self), soon ? board::state::away : board::state::refused,
-                                 why.text);
+                                 why.text, state.options.node.lane);
   if (state.ready) {
     state.options.until_next->lost();
     return finish(self, supervision::make_error(fault::node_lost, name_of(self) + ": " + why.text));
@@ -272,7 +272,7 @@ void take_letter(self_ptr self, const letter& from) {
         return lose(self, *problem);
       state.ready = true;
       state.options.until_next->joined();
-      state.options.node.nodes->note(name_of(self), board::state::up);
+      state.options.node.nodes->note(name_of(self), board::state::up, {}, state.options.node.lane);
       return state.options.tell.on_ready();
     }
     case word::frame: {
@@ -284,6 +284,8 @@ void take_letter(self_ptr self, const letter& from) {
       const auto news = decode_lane_news(from.body);
       if (!news || !state.ready)
         return nonsense(self, "no news of a lane");
+      if (news->mark == 0) // no order is to blame: the next life waits
+        state.options.until_next->lost();
       const auto known = news->fault != 0 && news->fault <= static_cast<int>(fault::node_lost);
       return finish(self,
                     supervision::make_error(known ? static_cast<fault>(news->fault) : fault::killed,

@@ -32,6 +32,7 @@ namespace viva::actors::node {
 /// What all lanes of one node share.
 struct far_node {
   address where;
+  std::size_t lane = 0; ///< Of the pipeline: this one's line on the board.
   std::shared_ptr<board> nodes;
   std::shared_ptr<liveness_watch> watch;
   std::shared_ptr<network> threads;

@@ -1,6 +1,8 @@
 #include "actors/node/lent_lane.hpp"
 
+#include "actors/lane_frames.hpp"
 #include "actors/node/reception.hpp"
+#include "actors/pipeline/tensor_frames.hpp"
 #include "kernels/bf16_unit.hpp"
 #include "kernels/target.hpp"
 #include "supervision/reason.hpp"
@@ -14,16 +16,23 @@ namespace {
 using self_ptr = caf::stateful_actor<lent_lane_state>*;
 
 struct loan_due {};
+struct lent_ready {};
+struct lent_frame { supervision::frame what; };
+struct lent_end { supervision::process_end how; };
 constexpr std::chrono::seconds loan_patience{30};
 
 } // namespace
 } // namespace viva::actors::node
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::loan_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lent_ready)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lent_frame)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lent_end)
 
 namespace viva::actors::node {
 
 lent_lane_state::~lent_lane_state() {
+  work = nullptr; // a process may write until it is dead, into what nobody reads any more
   if (regions)
     options.facts->stores->server->close_job(
       {options.with.incarnation, options.with.epoch, options.with.join});
@@ -41,71 +50,111 @@ void distrust(self_ptr self, const char* why) {
   self->quit(supervision::make_error(supervision::fault::protocol, why));
 }
 
-/// It ends, and says of what.
-void give_up(self_ptr self, const caf::error& reason) {
+/// It ends, and says of what; before it was lent, that it cannot be.
+void give_up(self_ptr self, const caf::error& reason, std::uint64_t mark) {
   auto [fault, words] = supervision::plain(reason);
   spdlog::warn("a lane that was lent ends: {}", supervision::to_text(reason));
-  const auto mark = static_cast<std::uint32_t>(self->state.mark);
-  tell(self, word::lane_down, encode(lane_news{0, 0, fault, mark, std::move(words)}));
+  if (self->state.ready)
+    tell(self, word::lane_down,
+         encode(lane_news{0, 0, fault, static_cast<std::uint32_t>(mark), std::move(words)}));
+  else
+    tell(self, word::assigned, encode(error{errc::fault, "its lane did not start: " + words}));
   self->quit(reason);
 }
 
-bool send_frame(self_ptr self, const supervision::frame& what) {
-  auto bytes = unpack(what);
-  if (bytes)
-    tell(self, word::frame, encode(passage{what.kind, std::move(*bytes)}));
-  return bytes.has_value();
-}
-
-void lend(self_ptr self, const loan& what) {
+void lend(self_ptr self, const loan& asked) {
   auto& state = self->state;
-  if (what.attention != attention_words()) {
+  if (asked.attention != attention_words()) {
     tell(self, word::assigned,
          encode(error{errc::bad_option, "its processor computes attention in other steps ("
-                                          + attention_words() + ", not " + what.attention
+                                          + attention_words() + ", not " + asked.attention
                                           + "): bytes would depend on the node"}));
     return self->quit();
   }
   const auto& [epoch, incarnation, join] = state.options.with;
   const auto& facts = *state.options.facts;
   state.regions = std::make_shared<region_store>(facts.limits.memory_bytes_max,
-                                                 facts.tensor_bytes);
+                                                 facts.tensors);
   facts.stores->server->open_job(
     {incarnation, epoch, join},
     [regions = state.regions](access how, const range& where) {
       return regions->touch(how, where);
     });
-  state.work = std::make_unique<tensor_ward>(
-    tensor_ward::owner{[self](supervision::frame frame) { return send_frame(self, frame); },
-                       [self](std::uint64_t order) {
-                         if (order != 0)
-                           self->state.mark = order;
-                       },
-                       [] {}, false});
-  tell(self, word::assigned, encode(error{}));
+  state.work = facts.tensor_lane();
+  const auto me = self->address(); // weak: a process may outlive it
+  const auto post = [me](auto what) {
+    if (const auto who = caf::actor_cast<caf::actor>(me); who)
+      caf::anon_send<caf::message_priority::high>(who, std::move(what)); // before orders that wait
+  };
+  state.work->attach({.on_ready = [post] { post(lent_ready{}); },
+                      .on_frame = [post](supervision::frame&& what) {
+                        post(lent_frame{std::move(what)});
+                      },
+                      .on_end = [post](const supervision::process_end& how) {
+                        post(lent_end{how});
+                      }});
+}
+
+caf::error no_memory(const error& why) {
+  return supervision::make_error(supervision::fault::oom, why.text);
+}
+
+/// Where there is no memory for it, or was none for a region, it counts against its first order: or
+/// it would be sent again for ever.
+bool take_orders(self_ptr self, passage&& what) {
+  auto& state = self->state;
+  const auto orders = state.no_region.code != errc::ok ? decode_tensors(what.bytes) : std::nullopt;
+  if (orders) {
+    give_up(self, no_memory(state.no_region), orders->front().number);
+    return true;
+  }
+  auto frame = pack(what.kind, what.bytes);
+  if (frame) {
+    state.work->send(std::move(*frame));
+    return true;
+  }
+  const auto first = decode_tensors(what.bytes);
+  if (first)
+    give_up(self, no_memory(frame.error()), first->front().number);
+  return first.has_value();
 }
 
 /// False where it makes no sense.
-expected<bool> take_frame(self_ptr self, passage&& what) {
+bool take_frame(self_ptr self, passage&& what) {
   auto& state = self->state;
+  if (what.kind == lane_kind::tensors)
+    return take_orders(self, std::move(what));
+  auto note = decode_region(what.bytes);
+  if (!note)
+    return false;
   supervision::frame frame{what.kind, std::move(what.bytes), {}};
   if (what.kind == lane_kind::share) {
-    const auto note = decode_region(frame.payload);
-    if (!note)
-      return false;
     auto file = state.regions->open(note->id, note->bytes);
-    if (!file)
-      return tl::unexpected(file.error());
+    if (!file) {
+      state.no_region = file.error();
+      return true;
+    }
+    note->holes = true;
+    frame.payload = encode(*note);
     frame.attached = std::move(*file);
   } else if (what.kind == lane_kind::forget) {
-    if (const auto note = decode_region(frame.payload))
-      state.regions->forget(note->id);
-  } else if (what.kind != lane_kind::tensors) {
+    state.regions->forget(note->id);
+  } else {
     return false;
   }
-  if (!state.work->take(frame))
-    return false;
-  return state.regions->weigh().map([] { return true; });
+  state.work->send(std::move(frame));
+  return true;
+}
+
+void take_receipts(self_ptr self, const supervision::frame& what) {
+  auto bytes = unpack(what);
+  if (!bytes)
+    return give_up(self, no_memory(bytes.error()), 0);
+  if (const auto fine = self->state.regions->weigh(); !fine) {
+    const auto done = decode_encoded(*bytes);
+    return give_up(self, no_memory(fine.error()), done ? done->front().number : 0);
+  }
+  tell(self, word::frame, encode(passage{what.kind, std::move(*bytes)}));
 }
 
 void take_letter(self_ptr self, const std::string& bytes) {
@@ -119,15 +168,15 @@ void take_letter(self_ptr self, const std::string& bytes) {
   auto what = from->what == word::frame ? decode_passage(from->body) : std::nullopt;
   if (!what || !self->state.regions)
     return distrust(self, "no letter for a lane");
-  try {
-    const auto fine = take_frame(self, std::move(*what));
-    if (!fine)
-      give_up(self, supervision::make_error(supervision::fault::oom, fine.error().text));
-    else if (!*fine)
-      distrust(self, "an order that makes no sense");
-  } catch (...) {
-    give_up(self, supervision::reason_of(std::current_exception()));
-  }
+  if (!take_frame(self, std::move(*what)))
+    distrust(self, "an order that makes no sense");
+}
+
+void take_end(self_ptr self, const supervision::process_end& how) {
+  give_up(self,
+          how.reason ? how.reason
+                     : supervision::make_error(supervision::fault::early_exit, "it left unasked"),
+          how.mark);
 }
 
 } // namespace
@@ -149,6 +198,12 @@ caf::behavior lent_lane(self_ptr self, session_options options) {
         self->quit();
     },
     [self](leave) { tell(self, word::draining, {}); },
+    [self](lent_ready) {
+      self->state.ready = true;
+      tell(self, word::assigned, encode(error{}));
+    },
+    [self](const lent_frame& heard) { take_receipts(self, heard.what); },
+    [self](const lent_end& ended) { take_end(self, ended.how); },
   };
 }
 

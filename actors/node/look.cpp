@@ -37,41 +37,54 @@ node_view view_of(const address& where, const std::string& answer, const std::st
   return seen;
 }
 
-node_view look(caf::scoped_actor& self, const address& where, const std::string& own_build) {
-  node_view seen;
-  seen.address = where.text();
-  if (auto there = knock(where, patience); !there) {
-    seen.problem = there.error().text;
-    return seen;
-  }
-  const auto failed = [&](caf::error& why) {
-    seen.problem = "no answer (" + supervision::to_text(why) + ")";
-  };
-  caf::actor reception;
+/// Who receives there, or why nobody does.
+expected<caf::actor> reception_at(caf::scoped_actor& self, const address& where) {
+  if (auto there = knock(where, patience); !there)
+    return tl::unexpected(there.error());
+  expected<caf::actor> found = fail(errc::fault, "nobody receives there");
   self->request(connector(self->system()), patience, caf::connect_atom::value, where.host,
                 where.port)
     .receive(
       [&](const caf::node_id&, const caf::strong_actor_ptr& who, const std::set<std::string>&) {
         if (who)
-          reception = caf::actor_cast<caf::actor>(who);
-        else
-          seen.problem = "nobody receives there";
+          found = caf::actor_cast<caf::actor>(who);
       },
-      failed);
-  if (!reception)
-    return seen;
-  const letter asks{word::hello, {own_incarnation(), 0, 0},
-                    encode(hello{own_build, hello::wish::look})};
-  self->request(reception, patience, encode(asks))
-    .receive([&](const std::string& answer,
-                 const caf::actor&) { seen = view_of(where, answer, own_build); },
-             failed);
-  return seen;
+      [&](const caf::error& why) {
+        found = fail(errc::fault, "no answer (" + supervision::to_text(why) + ")");
+      });
+  return found;
 }
 
-} // namespace
+/// What it says to one who wants to know how it is.
+expected<std::string> ask(caf::scoped_actor& self, const caf::actor& reception,
+                          const std::string& own_build) {
+  const letter asks{word::hello, {own_incarnation(), 0, 0},
+                    encode(hello{own_build, hello::wish::look})};
+  expected<std::string> said;
+  self->request(reception, patience, encode(asks))
+    .receive([&](const std::string& answer, const caf::actor&) { said = answer; },
+             [&](const caf::error& why) {
+               said = fail(errc::fault, "no answer (" + supervision::to_text(why) + ")");
+             });
+  return said;
+}
 
-expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
+node_view look(caf::scoped_actor& self, const address& where, const std::string& own_build) {
+  const auto said = reception_at(self, where).and_then([&](const caf::actor& reception) {
+    return ask(self, reception, own_build);
+  });
+  if (said)
+    return view_of(where, *said, own_build);
+  node_view none;
+  none.address = where.text();
+  none.problem = said.error().text;
+  return none;
+}
+
+/// `work(self, addresses)` with connections as `limits` has them.
+template <class Work>
+auto connected(const job_limits& limits, const Work& work)
+  -> std::invoke_result_t<Work, caf::scoped_actor&, const std::vector<address>&> {
   const auto all = parse_addresses(limits.nodes);
   if (!all)
     return tl::unexpected(all.error());
@@ -82,10 +95,38 @@ expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
   const auto kept = load_middleman(config, *security);
   caf::actor_system system{config};
   caf::scoped_actor self{system};
-  std::vector<node_view> seen;
-  for (const auto& where : *all)
-    seen.push_back(look(self, where, build_words(kernels::path::reference)));
-  return seen;
+  return work(self, *all);
+}
+
+} // namespace
+
+expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
+  using answer = expected<std::vector<node_view>>;
+  return connected(limits, [](caf::scoped_actor& self, const auto& all) -> answer {
+    std::vector<node_view> seen;
+    for (const auto& where : all)
+      seen.push_back(look(self, where, build_words(kernels::path::reference)));
+    return seen;
+  });
+}
+
+expected<std::vector<double>> time_questions(const job_limits& limits, std::uint32_t times) {
+  using answer = expected<std::vector<double>>;
+  return connected(limits, [times](caf::scoped_actor& self, const auto& all) -> answer {
+    const auto reception = reception_at(self, all.front());
+    if (!reception)
+      return tl::unexpected(reception.error());
+    const auto build = build_words(kernels::path::reference);
+    std::vector<double> took;
+    for (std::uint32_t i = 0; i < times; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      if (const auto said = ask(self, *reception, build); !said)
+        return tl::unexpected(said.error());
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+      took.push_back(seconds.count());
+    }
+    return took;
+  });
 }
 
 } // namespace viva

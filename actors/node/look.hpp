@@ -23,4 +23,7 @@ struct node_view {
 /// where an address is none, or needs certificates that were not named.
 expected<std::vector<node_view>> look_at_nodes(const job_limits& limits);
 
+/// Seconds from a question to its answer, `times` times on one connection to the first of them.
+expected<std::vector<double>> time_questions(const job_limits& limits, std::uint32_t times);
+
 } // namespace viva

@@ -2,8 +2,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +20,11 @@ struct stat look_at(const shared_file& file) {
   return info;
 }
 
+std::uint64_t descriptors() {
+  rlimit files{};
+  return ::getrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur : 1024;
+}
+
 tl::unexpected<error> no_memory(const char* doing) {
   return fail(errc::over_budget,
               std::string("memory for a region of tensors: ") + doing + ": "
@@ -26,33 +33,41 @@ tl::unexpected<error> no_memory(const char* doing) {
 
 } // namespace
 
+region_store::region_store(std::uint64_t bytes_max, std::shared_ptr<region_use> used)
+    : x_bytes_max(bytes_max), x_regions_max(descriptors() / 2), x_used(std::move(used)) {
+}
+
 region_store::~region_store() {
   for (const auto& [id, each] : x_regions)
-    *x_used -= each.counted;
+    x_used->bytes -= each.counted;
+  x_used->regions -= x_regions.size();
 }
 
 expected<region_store::region*> region_store::find(std::uint32_t which) {
-  auto& found = x_regions[which];
-  if (!found.file) {
-    auto made = std::make_shared<const supervision::descriptor>(
-      ::memfd_create("viva-region", MFD_CLOEXEC));
-    if (!*made) {
-      x_regions.erase(which);
-      return no_memory("no memory file");
-    }
-    found.file = std::move(made);
-  }
-  return &found;
+  if (const auto known = x_regions.find(which); known != x_regions.end())
+    return &known->second;
+  if (x_used->regions >= x_regions_max)
+    return fail(errc::over_budget, "pipelines have " + std::to_string(x_regions_max)
+                                     + " tensors here, half of this node's descriptors; let it "
+                                       "have more (ulimit -n), or drop some");
+  auto made = std::make_shared<const supervision::descriptor>(
+    ::memfd_create("viva-region", MFD_CLOEXEC));
+  if (!*made)
+    return no_memory("no memory file");
+  ++x_used->regions;
+  return &x_regions.emplace(which, region{std::move(made), 0}).first->second;
 }
 
-void region_store::count(region& what) {
+bool region_store::count(region& what) {
   const auto now = static_cast<std::uint64_t>(look_at(what.file).st_blocks) * block_bytes;
-  *x_used += now - what.counted; // modulo 2^64, so less is subtracted
-  what.counted = now;
+  x_used->bytes += now - what.counted; // modulo 2^64, so less is subtracted
+  return now > std::exchange(what.counted, now);
 }
 
-expected<void> region_store::check() const {
-  if (*x_used <= x_bytes_max)
+expected<void> region_store::check(bool grown) {
+  const bool over = x_used->bytes > x_bytes_max;
+  x_refused = over && (grown || x_refused);
+  if (!x_refused)
     return {};
   return fail(errc::over_budget, "tensors of pipelines take more than this node's "
                                    + std::to_string(x_bytes_max)
@@ -67,8 +82,7 @@ expected<shared_file> region_store::touch(access how, const range& where) {
   if (!found)
     return tl::unexpected(found.error());
   if (how == access::write) { // what came before; this one is a MiB at most
-    count(**found);
-    if (auto fine = check(); !fine)
+    if (auto fine = check(count(**found)); !fine)
       return tl::unexpected(fine.error());
   }
   return (*found)->file;
@@ -89,16 +103,18 @@ expected<shared_file> region_store::open(std::uint32_t which, std::uint64_t byte
 void region_store::forget(std::uint32_t which) {
   const std::lock_guard lock{x_guard};
   if (const auto found = x_regions.find(which); found != x_regions.end()) {
-    *x_used -= found->second.counted;
+    x_used->bytes -= found->second.counted;
+    --x_used->regions;
     x_regions.erase(found);
   }
 }
 
 expected<void> region_store::weigh() {
   const std::lock_guard lock{x_guard};
+  bool grown = false;
   for (auto& [id, each] : x_regions)
-    count(each);
-  return check();
+    grown |= count(each);
+  return check(grown);
 }
 
 } // namespace viva::actors::node

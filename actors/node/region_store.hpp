@@ -11,13 +11,17 @@
 
 namespace viva::actors::node {
 
+/// Of all stores of a node together.
+struct region_use {
+  std::atomic<std::uint64_t> bytes{0}, regions{0};
+};
+
 /// Its functions may be called from any thread.
 class region_store {
 public:
-  /// `used` is of all stores of the node together; none may take it above `bytes_max`.
-  region_store(std::uint64_t bytes_max, std::shared_ptr<std::atomic<std::uint64_t>> used)
-      : x_bytes_max(bytes_max), x_used(std::move(used)) {
-  }
+  /// Whoever grows while all stores together are above `bytes_max` is refused, until that is over;
+  /// who grows no more is let be. So is a region beyond half of this process's descriptors.
+  region_store(std::uint64_t bytes_max, std::shared_ptr<region_use> used);
   ~region_store();
   region_store(const region_store&) = delete;
   region_store& operator=(const region_store&) = delete;
@@ -36,13 +40,16 @@ private:
     std::uint64_t counted = 0;
   };
   expected<region*> find(std::uint32_t which);
-  void count(region& what);
-  expected<void> check() const;
+  /// Whether it has grown.
+  bool count(region& what);
+  /// After something was counted that may have grown.
+  expected<void> check(bool grown);
 
-  const std::uint64_t x_bytes_max;
-  const std::shared_ptr<std::atomic<std::uint64_t>> x_used;
+  const std::uint64_t x_bytes_max, x_regions_max;
+  const std::shared_ptr<region_use> x_used;
   std::mutex x_guard;
   std::map<std::uint32_t, region> x_regions;
+  bool x_refused = false; ///< It has grown above what there is.
 };
 
 } // namespace viva::actors::node

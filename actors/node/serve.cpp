@@ -6,6 +6,7 @@
 #include "actors/node/middleman.hpp"
 #include "actors/node/reception.hpp"
 #include "actors/node/roots.hpp"
+#include "actors/port.hpp"
 #include "actors/tree.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
@@ -148,6 +149,12 @@ expected<std::shared_ptr<node_facts>> facts_of(const node_spec& spec) {
   facts->limits = spec.limits;
   if (facts->limits.lanes == 0)
     facts->limits.lanes = std::max(1u, std::thread::hardware_concurrency());
+  if (facts->limits.lanes_are == isolation::process) {
+    const auto keeper = std::make_shared<supervision::guardian>();
+    facts->tensor_lane = [keeper, how = lane_process_options(lane_program_of(facts->limits))] {
+      return peer_of(keeper->start(how));
+    };
+  }
   facts->allow_faults = spec.allow_faults;
   return facts;
 }

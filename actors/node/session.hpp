@@ -16,6 +16,8 @@
 #include "actors/messages.hpp"
 #include "actors/node/dock.hpp"
 #include "actors/node/letters.hpp"
+#include "actors/node/region_store.hpp"
+#include "actors/pipeline/lane_peer.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <caf/stateful_actor.hpp>
@@ -38,9 +40,9 @@ struct node_facts {
   bool allow_faults = false;
   std::shared_ptr<const depot> stores; ///< For jobs whose files this machine does not see.
   error no_room;                       ///< Why it has no scratch.
-  /// Bytes of tensors that pipelines have here, all together.
-  std::shared_ptr<std::atomic<std::uint64_t>> tensor_bytes
-    = std::make_shared<std::atomic<std::uint64_t>>(0);
+  /// Who works for a lane that is lent to a pipeline.
+  std::function<std::unique_ptr<lane_peer>()> tensor_lane = make_own_peer;
+  std::shared_ptr<region_use> tensors = std::make_shared<region_use>(); ///< Of pipelines, here.
 };
 
 struct session_options {

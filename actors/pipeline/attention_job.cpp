@@ -118,8 +118,6 @@ std::uint64_t attention_job::bytes() const {
 }
 
 void attention_job::begin(budget::lease lease) {
-  if (!lease)
-    return stop({errc::interrupted, name() + ": the pipeline is closed"});
   start(parts_round, [&] {
     x_lease = std::move(lease);
     const auto fine = x_parts.allocate(x_shares.get());

@@ -33,9 +33,9 @@ expected<budget::lease> budget::admit(amount what, on_full mode, deadline until)
                                        + std::to_string(x_all.tickets)
                                        + " tickets are under way; try later");
   std::condition_variable come;
-  std::optional<lease> mine;
+  std::optional<expected<lease>> mine;
   const auto id = ++x_last_id;
-  x_waiting.push_back({id, what, [&](lease given) {
+  x_waiting.push_back({id, what, [&](expected<lease> given) {
                          const std::lock_guard inner{x_guard};
                          mine = std::move(given);
                          come.notify_one(); // under the lock: the waiter owns `come`
@@ -50,12 +50,10 @@ expected<budget::lease> budget::admit(amount what, on_full mode, deadline until)
     }
     come.wait(lock, told); // taken off the line already: the lease is on its way
   }
-  if (!*mine)
-    return tl::unexpected(x_closed);
   return std::move(*mine);
 }
 
-expected<std::uint64_t> budget::park(amount what, std::function<void(lease)> go) {
+expected<std::uint64_t> budget::park(amount what, admission go) {
   std::unique_lock lock{x_guard};
   if (auto fine = check(what); !fine)
     return tl::unexpected(fine.error());
@@ -69,7 +67,7 @@ expected<std::uint64_t> budget::park(amount what, std::function<void(lease)> go)
 }
 
 void budget::leave(std::uint64_t number) {
-  std::function<void(lease)> gone; // ends outside the lock: it holds its work
+  admission gone; // ends outside the lock: it holds its work
   std::unique_lock lock{x_guard};
   const auto found = std::ranges::lower_bound(x_waiting, number, {}, &waiter::id);
   if (found == x_waiting.end() || found->id != number)
@@ -113,15 +111,17 @@ void budget::give_back(amount what) noexcept {
 
 void budget::close(const error& why) {
   std::deque<waiter> left;
+  error reason;
   {
     const std::lock_guard lock{x_guard};
     if (x_closed.code == errc::ok)
       x_closed = why;
     left = std::move(x_waiting);
     x_waiting.clear();
+    reason = x_closed;
   }
   for (auto& each : left)
-    each.go({});
+    each.go(tl::unexpected(reason));
 }
 
 budget::amount budget::used() const {

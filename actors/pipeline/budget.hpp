@@ -65,10 +65,12 @@ public:
 
   /// block and refuse. Errors: over_budget, timed_out, why it was closed.
   expected<lease> admit(amount what, on_full mode, deadline until);
-  /// suspend: `go` is called with the lease, now or later, on the thread that made room; with an
-  /// empty lease when the budget was closed. Errors as `admit`; then `go` is not called. Answers
-  /// the waiter's number, for `leave`.
-  expected<std::uint64_t> park(amount what, std::function<void(lease)> go);
+  /// Gets the lease, or why the budget was closed. May not throw: who gives back does not expect
+  /// it.
+  using admission = std::function<void(expected<lease>)>;
+  /// suspend: `go` is called now or later, on the thread that made room or closed. Errors as
+  /// `admit`; then `go` is not called. Answers the waiter's number, for `leave`.
+  expected<std::uint64_t> park(amount what, admission go);
   /// Who parked waits no longer, if it still did; its `go` is not called.
   void leave(std::uint64_t number);
   /// Everybody who waits is told, and nobody is admitted any more. The first reason stands.
@@ -84,7 +86,7 @@ private:
   struct waiter {
     std::uint64_t id = 0;
     amount what;
-    std::function<void(lease)> go;
+    admission go;
   };
   expected<void> check(amount what) const;
   bool fits(amount what) const noexcept {

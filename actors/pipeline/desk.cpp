@@ -124,7 +124,7 @@ void desk::lane_up(std::size_t lane, wake_function wake) {
     (*each)();
 }
 
-void desk::lane_down(std::size_t lane, bool blame) {
+void desk::lane_down(std::size_t lane, bool blame, const std::string& how) {
   handful orphans;
   wakes sleepers;
   struct ended {
@@ -148,8 +148,8 @@ void desk::lane_down(std::size_t lane, bool blame) {
       const bool died_of_it = orphan->at_work.exchange(false) && blame;
       auto why = x_closed;
       if (why.code == errc::ok && died_of_it && ++orphan->runs_lost >= x_lives_max)
-        why = {errc::job_failed, "killed " + std::to_string(x_lives_max)
-                                   + " lanes that ran it; it is not run again"};
+        why = {errc::job_failed, "ended " + std::to_string(x_lives_max)
+                                   + " lanes that ran it and is not run again; the last: " + how};
       if (why.code != errc::ok) {
         over.push_back({std::move(orphan), std::move(why), begun});
         continue;

@@ -43,8 +43,8 @@ public:
   std::uint64_t begin_life(std::size_t lane);
   void lane_up(std::size_t lane, wake_function wake);
   /// What the lane had goes back to the front. Where it had begun and `blame` is right, a life is
-  /// counted against it, and it fails after `lives_max` of them.
-  void lane_down(std::size_t lane, bool blame);
+  /// counted against it, and it fails after `lives_max` of them, with `how` the last one ended.
+  void lane_down(std::size_t lane, bool blame, const std::string& how);
   /// Every lane that is up hears its wake, whatever waits.
   void nudge();
   /// Everything in line fails with `why`, and whatever is submitted later. A unit that a lane has

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace viva {
@@ -28,14 +29,18 @@ public:
   void load(caf::actor_system_config&);
   /// Lanes go round over the nodes.
   peer_source source_of(std::size_t lane) const;
+  /// Calls once, from a thread of its own, where every node has refused or none was to be had for
+  /// the options' `node_timeout_seconds`.
+  void watch(std::function<void(const error&)> give_up);
   /// Waits until all lanes are up, or some and a second has gone by. `lanes_up`: of `lanes`. Fails
-  /// where none is within 5 s, or every node refused.
+  /// where none is within 10 s, or every node refused.
   expected<void> wait(const std::function<std::uint32_t()>& lanes_up, std::uint32_t lanes) const;
 
 private:
   struct parts;
   explicit far_lanes(std::unique_ptr<parts> made);
   std::unique_ptr<parts> x_parts;
+  std::jthread x_vigil; // ends before what it looks at
 };
 
 } // namespace viva::actors

@@ -24,8 +24,11 @@ using supervision::milliseconds;
 
 constexpr supervision::backoff_options lane_backoff{milliseconds{1}, milliseconds{50},
                                                     milliseconds{100}};
-constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over all lanes
+// Within lane_period: of a lane of this machine that always dies the backoff allows some 300, so
+// that it ends the pipeline instead of keeping callers waiting for ever.
+constexpr std::uint32_t lane_restarts_each = 150, lane_restarts_max = 1000;
 constexpr milliseconds lane_period{10'000};
+constexpr milliseconds root_period{60'000}; // in which the lanes' supervisor may give up once
 constexpr milliseconds stop_deadline{30'000};
 constexpr std::uint32_t lane_start_retries = 20; // a program that is no lane ends within a second
 constexpr std::uint32_t lane_lives_max = 3; // that one unit may end before it fails
@@ -124,9 +127,10 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
     const bool blame = !floor->condemned[lane]->load()
                        && (floor->shares == nullptr
                            || supervision::blame_of(down.reason) == supervision::blame::work);
-    floor->board->note_death(supervision::to_text(down.reason));
+    const auto how = supervision::to_text(down.reason);
+    floor->board->note_death(how);
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
-      floor->work->lane_down(lane + seat * floor->lanes, blame);
+      floor->work->lane_down(lane + seat * floor->lanes, blame, how);
   };
   return clerk;
 }
@@ -139,7 +143,7 @@ lane_supervisor(const std::shared_ptr<pipeline_floor>& floor, const lane_sources
   spec.start = [floor, peers](caf::event_based_actor* sup) {
     supervision::supervisor_options options;
     options.name = "lanes";
-    options.intensity = lane_restarts_max;
+    options.intensity = std::min(lane_restarts_max, lane_restarts_each * floor->lanes);
     options.period = lane_period;
     options.backoff = lane_backoff;
     options.start_retries = peers ? lane_start_retries : 0;
@@ -243,6 +247,7 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor, const pipeline_opti
   supervision::supervisor_options root;
   root.name = "pipeline";
   root.how = supervision::strategy::rest_for_one;
+  root.period = root_period;
   root.reports = house->x_reports;
   const auto people = house->x_roster = std::make_shared<roster>();
   auto meters = meters_child(floor->board, [floor] { return read_queue(*floor); },
@@ -260,15 +265,19 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor, const pipeline_opti
                                   + supervision::to_text(up.error())});
   house->x_root = std::move(*up);
   // Gives up only after its lanes' supervisor did so twice; then nobody is left to do the work.
-  house->x_root->attach_functor([work = floor->work, room = floor->room] {
-    const error why{errc::fault, "the pipeline's supervisors gave up; make a new one"};
+  const auto give_up = [work = floor->work, room = floor->room](const error& why) {
     room->close(why);
     work->close(why);
+  };
+  house->x_root->attach_functor([give_up] {
+    give_up({errc::fault, "the pipeline's supervisors gave up; make a new one"});
   });
   const auto lanes_up = [&] { return floor->work->count().lanes_up; };
   if (house->x_far)
     if (auto met = house->x_far->wait(lanes_up, floor->lanes * floor->seats); !met)
       return refuse(met.error());
+  if (house->x_far)
+    house->x_far->watch(give_up);
   return house;
 }
 

@@ -28,6 +28,9 @@ public:
 /// One for each life of a port.
 using peer_source = std::function<std::unique_ptr<lane_peer>(caf::actor_system&)>;
 
+std::unique_ptr<lane_peer> peer_of(std::unique_ptr<supervision::process>);
+/// The thread that sends: frames are worked off, and events come, within `send`.
+std::unique_ptr<lane_peer> make_own_peer();
 /// Processes of this machine.
 peer_source peers_from(std::shared_ptr<supervision::standby> processes);
 

@@ -40,7 +40,7 @@ constexpr auto ask_again = std::chrono::microseconds{20}; // a source that has n
 
 std::uint32_t batch_of(const stream_options& options, bool shared) {
   if (options.batch_tensors != 0)
-    return options.batch_tensors;
+    return std::min(options.batch_tensors, slots_max);
   return shared ? tensors_an_order : tensors_a_message;
 }
 
@@ -75,7 +75,7 @@ stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels
   }
   if (x_broken.code == errc::ok)
     lease();
-  const auto count = x_broken.code == errc::ok ? window_of(options, *x_floor) : 1;
+  const auto count = x_broken.code == errc::ok ? x_window : 1;
   x_hub->wake_at = count / 2;
   x_slots.resize(count);
   x_views.resize(std::max(x_batch_tensors, views_a_pull));
@@ -91,18 +91,19 @@ stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels
 // The whole stream is admitted at once; its batches then share what it was given.
 void stream_core::lease() {
   auto& room = *x_floor->room;
-  const auto window = window_of(x_options, *x_floor);
+  // A quarter of all there is, so that other work is not shut out.
+  const auto tickets_max = std::max(1u, room.all().tickets / 4);
+  x_window = std::min(window_of(x_options, *x_floor), tickets_max);
   const auto batch_bytes = x_options.batch_bytes != 0 ? x_options.batch_bytes
                            : x_shares != nullptr      ? bytes_an_order
                                                       : bytes_a_message;
-  const auto tickets = std::min(window, room.all().tickets);
   // Where sources are copied, too, they are up to eight times what comes of them.
   const auto a_batch = x_shares != nullptr && x_options.into.empty() ? 9 * batch_bytes
                                                                      : batch_bytes;
-  x_bytes_max = std::min(window * a_batch, room.all().bytes / 4);
+  x_bytes_max = std::min(x_window * a_batch, room.all().bytes / 4);
   x_batch_bytes = std::min(batch_bytes, x_bytes_max);
   const auto mode = x_options.when_full == on_full::refuse ? on_full::refuse : on_full::block;
-  auto given = room.admit({x_bytes_max, tickets}, mode, x_options.until);
+  auto given = room.admit({x_bytes_max, x_window}, mode, x_options.until);
   if (given)
     x_lease = std::move(*given);
   else
@@ -215,8 +216,9 @@ void stream_core::flush() {
   x_unsent.clear();
 }
 
-/// Slabs together keep to the lease, and to so many regions: those of free batches are dropped
-/// first. Where the system has no room the batch is lost, and only that one.
+/// Slabs together keep to the lease, and to so many regions: one of a free batch is taken over
+/// where it is large enough, and others of them are dropped. Where the system has no room the batch
+/// is lost, and only that one.
 bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
   if (bytes <= batch.bytes.size())
     return true;
@@ -226,8 +228,14 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
     each.bytes.drop();
   };
   const auto crowded = [&] {
-    return x_bytes + bytes > x_bytes_max || x_regions >= regions_max;
+    return x_bytes + bytes > x_bytes_max
+           || x_regions >= std::max(regions_max, 2 + 3 * x_floor->lanes);
   };
+  for (std::size_t i = 0; x_shares != nullptr && i < x_free.size(); ++i)
+    if (x_free[i]->bytes.size() >= bytes) { // a lane has it mapped
+      batch.bytes.swap(x_free[i]->bytes);
+      return true;
+    }
   drop(batch);
   for (std::size_t i = 0; i < x_free.size() && crowded(); ++i)
     drop(*x_free[i]);

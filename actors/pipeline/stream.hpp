@@ -27,7 +27,9 @@ struct stream_options {
   std::uint32_t batch_tensors = 0;
   /// Encoded bytes a batch aims at; a larger tensor goes alone. 0: 256 KiB, or 2 MiB.
   std::uint64_t batch_bytes = 0;
-  std::uint32_t window = 0; ///< Batches under way or unread; 0: for about 16,384 tensors.
+  /// Batches under way or unread; 0: for about 16,384 tensors. A quarter of the pipeline's
+  /// budget_tickets at most.
+  std::uint32_t window = 0;
   urgency how_urgent = urgency::normal;
   deadline until = no_deadline; ///< Tensors that no lane has begun by then fail with timed_out.
   bool measure = false; ///< Lanes decode each result again: encoded_view::measured.

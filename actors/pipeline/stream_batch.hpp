@@ -5,7 +5,7 @@
 
 #include "actors/pipeline/desk.hpp"
 #include "actors/pipeline/encode_view.hpp"
-#include "actors/pipeline/shared_bytes.hpp"
+#include "actors/pipeline/slab.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -31,34 +31,6 @@ struct stream_hub {
   std::condition_variable come;
   std::vector<stream_batch*> done;
   bool waiting = false;
-};
-
-/// Memory at an address of 64, of which only the size is kept when it grows; a region of `shares`.
-class slab {
-public:
-  /// Errors: over_budget; then it has none.
-  expected<void> make_room(std::uint64_t bytes, shared_table* shares);
-  void drop() noexcept;
-  const std::shared_ptr<shared_region>& region() const noexcept {
-    return x_region;
-  }
-  ~slab() {
-    drop();
-  }
-  slab() = default;
-  slab(const slab&) = delete;
-  slab& operator=(const slab&) = delete;
-  std::byte* data() const noexcept {
-    return x_data;
-  }
-  std::uint64_t size() const noexcept {
-    return x_size;
-  }
-
-private:
-  std::byte* x_data = nullptr;
-  std::uint64_t x_size = 0;
-  std::shared_ptr<shared_region> x_region;
 };
 
 class stream_batch final : public unit,

@@ -61,7 +61,7 @@ private:
   std::uint64_t x_bytes_max = 0, x_bytes = 0; // of slabs
   std::uint32_t x_regions = 0;                // slabs that lane processes map
   std::uint64_t x_batch_bytes = 0, x_into = 0;
-  std::uint32_t x_batch_tensors = 1;
+  std::uint32_t x_batch_tensors = 1, x_window = 1; // batches under way or unread
   shared_table* const x_shares; // null: lanes are threads
   shared_table::place x_into_at, x_near; // where `into` lies; the region a view was found in last
 

@@ -24,6 +24,7 @@ std::string encode(const region_note& what) {
   out.put(what.id);
   out.put(what.bytes);
   out.put(static_cast<std::uint8_t>(what.stays));
+  out.put(static_cast<std::uint8_t>(what.holes));
   return out.done();
 }
 
@@ -32,10 +33,12 @@ std::optional<region_note> decode_region(std::string_view bytes) {
   region_note what;
   in.take(what.id);
   in.take(what.bytes);
-  std::uint8_t stays = 0;
-  in.take(stays);
-  in.require(stays <= 1);
-  what.stays = stays == 1;
+  for (auto* const word : {&what.stays, &what.holes}) {
+    std::uint8_t said = 0;
+    in.take(said);
+    in.require(said <= 1);
+    *word = said == 1;
+  }
   return in.whole() ? std::optional(what) : std::nullopt;
 }
 
@@ -72,6 +75,7 @@ void take(frame_reader& in, tensor_order& order) {
   in.require(type <= static_cast<std::uint8_t>(dtype::bf16));
   order.type = static_cast<dtype>(type);
   in.take(order.slots);
+  in.require(order.slots <= slots_max);
   in.take(order.out);
   std::uint8_t measure = 0;
   in.take(measure);

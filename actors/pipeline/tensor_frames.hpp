@@ -34,6 +34,7 @@ struct region_note {
   std::uint32_t id = 0;
   std::uint64_t bytes = 0;
   bool stays = false; ///< A byte of it that was read or made once never is another one later.
+  bool holes = false; ///< It is full of them, and takes memory only where it is touched.
 };
 
 /// Tensors of one shape, one after the other in their region, as their planes are in theirs.
@@ -46,6 +47,9 @@ struct tensor_run {
 
   std::uint64_t source_bytes(dtype type) const noexcept; ///< Of the run, from first to last byte.
 };
+
+/// Tensors of one order at most: what a lane sets aside for each is bounded by what it is told.
+inline constexpr std::uint32_t slots_max = 1u << 20;
 
 struct tensor_order {
   std::uint64_t number = 0;

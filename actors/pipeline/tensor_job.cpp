@@ -35,8 +35,6 @@ std::uint64_t tensor_job::bytes() const {
 }
 
 void tensor_job::begin(budget::lease lease) {
-  if (!lease)
-    return stop({errc::interrupted, name() + ": the pipeline is closed"});
   start(x_how.row->survey_run != nullptr ? survey_round : encode_round, [&] {
     x_lease = std::move(lease);
     x_result.emplace(x_how, x_view.rows, x_view.cols);

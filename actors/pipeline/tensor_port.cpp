@@ -144,24 +144,30 @@ void wake(tensor_port_state& state, std::size_t seat) {
   occupy(state, seat, std::move(next));
 }
 
-/// What came of a seat's orders, in their turn. False where it cannot be that.
+/// What came of a seat's orders, in their turn. False where it cannot be that; then none of it is
+/// counted, for all of it is run again.
 bool settle(tensor_port_state& state, const tensor_port_state::seat& jobs,
             const std::vector<tensor_receipt>& all) {
-  auto& meter = *state.place.meter;
   auto got = all.begin();
-  for (const auto& job : jobs) {
-    if (job.order == 0)
-      continue;
-    auto& remote = *job.work->remote();
-    if (got == all.end() || got->number != job.order || !remote.settle(*got))
-      return false;
-    const auto did = remote.tally();
-    state.took = std::chrono::nanoseconds{got->took_ns};
-    meter.add({did.method, did.tensors, did.values, did.bytes, state.took});
-    meter.saw_memory(got->peak_rss);
-    ++got;
-  }
-  return got == all.end();
+  for (const auto& job : jobs)
+    if (job.order != 0) {
+      if (got == all.end() || got->number != job.order || !job.work->remote()->settle(*got))
+        return false;
+      ++got;
+    }
+  if (got != all.end())
+    return false;
+  auto& meter = *state.place.meter;
+  got = all.begin();
+  for (const auto& job : jobs)
+    if (job.order != 0) {
+      const auto did = job.work->remote()->tally();
+      state.took = std::chrono::nanoseconds{got->took_ns};
+      meter.add({did.method, did.tensors, did.values, did.bytes, state.took});
+      meter.saw_memory(got->peak_rss);
+      ++got;
+    }
+  return true;
 }
 
 void take_receipts(self_ptr self, const supervision::frame& what) {

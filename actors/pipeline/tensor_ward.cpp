@@ -52,8 +52,8 @@ lane_floor unharmed() {
 class tensor_ward::region {
 public:
   /// `bytes` of the file are the region's; all of it is mapped, `all`.
-  region(int file, std::uint64_t all, std::uint64_t bytes, bool fills)
-      : x_read{{file, all, PROT_READ}, {}}, x_size(bytes), x_fills(fills),
+  region(int file, std::uint64_t all, std::uint64_t bytes, bool holes)
+      : x_read{{file, all, PROT_READ}, {}}, x_size(bytes), x_holes(holes),
         x_writable((::fcntl(file, F_GETFL) & O_ACCMODE) == O_RDWR) {
     if (x_writable)
       x_write.map = file_map(file, all, PROT_READ | PROT_WRITE);
@@ -84,7 +84,7 @@ private:
   // Small pages come in by the 2 MiB: one at a time, as they are touched, costs four times as much.
   std::byte* at(side& in, int advice, std::uint64_t offset, std::uint64_t bytes) const {
     const auto last = (offset + bytes + large_page_bytes - 1) / large_page_bytes;
-    for (auto page = offset / large_page_bytes; x_fills && page < last; ++page)
+    for (auto page = offset / large_page_bytes; !x_holes && page < last; ++page)
       if (!in.there[page]) {
         const auto first = page * large_page_bytes;
         ::madvise(in.map.data() + first, std::min(large_page_bytes, in.map.size() - first), advice);
@@ -95,7 +95,8 @@ private:
 
   side x_read, x_write;
   const std::uint64_t x_size;
-  const bool x_fills, x_writable;
+  const bool x_holes; // nothing is brought in before it is touched
+  const bool x_writable;
 };
 
 tensor_ward::tensor_ward(owner me) : x_me(std::move(me)) {
@@ -120,7 +121,7 @@ bool tensor_ward::share(const supervision::frame& what) {
   // The maps are all that is needed of it: no descriptor is kept, however many regions there are.
   x_regions[note->id] = std::make_unique<region>(
     what.attached->get(), static_cast<std::uint64_t>(info.st_size), note->bytes,
-    x_me.fills);
+    note->holes);
   return true;
 }
 

@@ -21,7 +21,6 @@ public:
     std::function<bool(supervision::frame)> send; ///< False: nobody hears it any more.
     std::function<void(std::uint64_t)> mark;      ///< The order that is executed; 0: none.
     std::function<void()> step;                   ///< The work has moved.
-    bool fills = true; ///< Pages come in before their use; not where regions are full of holes.
   };
   explicit tensor_ward(owner me);
   ~tensor_ward();

@@ -35,9 +35,9 @@ TEST_CASE("budget: first come, first served: small requests do not overtake a la
   const auto room = of(100, 10);
   auto held = room->admit({50, 1}, on_full::refuse, no_deadline);
   std::vector<int> order;
-  std::vector<budget::lease> given;
+  std::vector<expected<budget::lease>> given;
   const auto park = [&](std::uint64_t bytes, int number) {
-    return room->park({bytes, 1}, [&, number](budget::lease got) {
+    return room->park({bytes, 1}, [&, number](expected<budget::lease> got) {
       order.push_back(number);
       given.push_back(std::move(got));
     });
@@ -57,9 +57,9 @@ TEST_CASE("budget: who leaves waits no longer, and those behind it may fit") {
   const auto room = of(100, 10);
   auto held = room->admit({50, 1}, on_full::refuse, no_deadline);
   std::vector<int> order;
-  std::vector<budget::lease> given;
+  std::vector<expected<budget::lease>> given;
   const auto park = [&](std::uint64_t bytes, int number) {
-    return *room->park({bytes, 1}, [&, number](budget::lease got) {
+    return *room->park({bytes, 1}, [&, number](expected<budget::lease> got) {
       order.push_back(number);
       given.push_back(std::move(got));
     });
@@ -81,9 +81,11 @@ TEST_CASE("budget: who leaves waits no longer, and those behind it may fit") {
 TEST_CASE("budget: only so many may wait outside") {
   const auto room = of(1, 1);
   auto held = room->admit({1, 1}, on_full::refuse, no_deadline);
-  std::vector<budget::lease> given;
+  std::vector<expected<budget::lease>> given;
   const auto park = [&] {
-    return room->park({1, 1}, [&](budget::lease got) { given.push_back(std::move(got)); });
+    return room->park({1, 1}, [&](expected<budget::lease> got) {
+      given.push_back(std::move(got));
+    });
   };
   for (int i = 0; i < 4; ++i)
     REQUIRE(park());
@@ -133,10 +135,10 @@ TEST_CASE("budget: many that wait and give their room back at once need no stack
   REQUIRE(held);
   std::uint32_t told = 0, deep = 0, deepest = 0;
   for (std::uint32_t i = 0; i < many; ++i)
-    REQUIRE(room->park({1, 1}, [&](budget::lease got) {
+    REQUIRE(room->park({1, 1}, [&](expected<budget::lease> got) {
       deepest = std::max(deepest, ++deep);
       ++told;
-      got.end();
+      got->end();
       --deep;
     }));
   held->end();

@@ -106,11 +106,11 @@ TEST_CASE("desk: what a dead lane had goes to the front; what it had begun is to
   o.give({a, b});
   CHECK(o.turn(0) == "a");
   a->begun = a->at_work = true;
-  o.work.lane_down(0, true);
+  o.work.lane_down(0, true, "of a test");
   CHECK(a->told == "lose ");
   o.up(0);
   CHECK(o.turn(0) == "a");
-  o.work.lane_down(0, true); // not begun: no blame
+  o.work.lane_down(0, true, "of a test"); // not begun: no blame
   CHECK(a->told == "lose ");
   CHECK(a->runs_lost == 1);
   o.up(1);
@@ -127,7 +127,7 @@ TEST_CASE("desk: a unit that ended three lanes fails, and the rest goes on") {
     o.up(0);
     CHECK(o.turn(0) == "a");
     a->begun = a->at_work = true;
-    o.work.lane_down(0, true);
+    o.work.lane_down(0, true, "of a test");
   }
   CHECK(a->told == "lose lose fail:job_failed:begun ");
   const auto c = paper("c", urgency::high);
@@ -136,7 +136,7 @@ TEST_CASE("desk: a unit that ended three lanes fails, and the rest goes on") {
     o.up(0);
     CHECK(o.turn(0) == "c");
     c->begun = c->at_work = true;
-    o.work.lane_down(0, false);
+    o.work.lane_down(0, false, "of a test");
   }
   CHECK(c->runs_lost == 0);
   o.up(0);
@@ -151,7 +151,7 @@ TEST_CASE("desk: a lane given up for dead has no unit to finish and gets none") 
   o.give({paper("a"), b});
   CHECK(o.turn(0) == "a");
   const auto old = o.life[0];
-  o.work.lane_down(0, true);
+  o.work.lane_down(0, true, "of a test");
   o.up(0);
   CHECK(o.turn(0) == "a");
   handful late, now;
@@ -172,7 +172,7 @@ TEST_CASE("desk: closed, everything in line fails once, and what comes later") {
   CHECK(b->told == "fail:interrupted ");
   CHECK(c->told == "fail:interrupted ");
   CHECK(a->told.empty()); // the lane's to finish
-  o.work.lane_down(0, true);
+  o.work.lane_down(0, true, "of a test");
   CHECK(a->told == "fail:interrupted ");
 }
 
@@ -207,7 +207,7 @@ TEST_CASE("desk: of what a dead lane had together only what it was at is blamed,
   a->begun = true; // it has run
   o.work.let_go(0, o.life[0], *gone); // answered by itself
   b->begun = b->at_work = true;
-  o.work.lane_down(0, true);
+  o.work.lane_down(0, true, "of a test");
   CHECK(a->told == "lose ");
   CHECK(b->told == "lose ");
   CHECK(c->told.empty());

@@ -1,73 +1,10 @@
 // What the conductor decides, as tables: events in, commands out; no actor, clock or file.
 
-#include "actors/job_policy.hpp"
-#include "tests/support/catch.hpp"
+#include "tests/actors/conducted.hpp"
 
 using namespace viva;
 using namespace viva::actors;
-
-namespace {
-
-/// `shards` shards of 1 MiB to be copied, each of which travels alone, into an output of one file.
-plan work_of(std::uint32_t shards) {
-  plan p;
-  p.job = "copy";
-  p.output.files.emplace_back();
-  work_tensor tensor;
-  tensor.name = "weight";
-  tensor.rows = std::uint64_t{shards} << 20;
-  tensor.cols = 1;
-  p.tensors.push_back(tensor);
-  for (std::uint64_t s = 0; s < shards; ++s)
-    p.shards.push_back({task::copy, 0, s << 20, 1 << 20, 1 << 20});
-  return p;
-}
-
-/// A policy whose commands are looked at one by one.
-struct conducted {
-  plan work;
-  job_policy policy;
-  std::vector<command> said;
-  std::size_t heard = 0;
-
-  explicit conducted(std::uint32_t shards, policy_options options = {}, earlier_run earlier = {})
-      : work(work_of(shards)), policy(work, options, earlier) {
-  }
-  /// The next command of this kind, which must be the next at all.
-  template <class T>
-  T next() {
-    for (auto& each : policy.take_commands())
-      said.push_back(std::move(each));
-    REQUIRE(heard < said.size());
-    auto* found = std::get_if<T>(&said[heard++]);
-    REQUIRE(found != nullptr);
-    return *found;
-  }
-  bool silent() {
-    for (auto& each : policy.take_commands())
-      said.push_back(std::move(each));
-    return heard == said.size();
-  }
-  void come_home(const hand_out& out) {
-    batch_receipt receipt{out.lane, out.number, {}};
-    for (const auto& each : out.tasks)
-      receipt.shards.push_back({each.id, 7u + each.id.shard, {}, {}});
-    policy.take_receipt(receipt);
-  }
-  void die(const hand_out& out, bool blames_shard = true) {
-    policy.lane_down(out.lane, {out.tasks[0].id.shard, blames_shard, "crash"});
-  }
-  std::vector<std::uint32_t> shards_of(const hand_out& out) const {
-    std::vector<std::uint32_t> all;
-    for (const auto& each : out.tasks)
-      all.push_back(each.id.shard);
-    return all;
-  }
-};
-
-using shard_list = std::vector<std::uint32_t>;
-
-} // namespace
+using namespace viva::testing;
 
 TEST_CASE("policy: tickets go out when the job has started and lanes are up, two for each lane") {
   conducted job(5);

@@ -116,3 +116,39 @@ TEST_CASE("ledger: a run lost while its lane worked on another shard costs no st
   CHECK(book.give_back(*book.take(), false) == ledger::verdict::again);
   CHECK(book.give_back(*book.take(), true) == ledger::verdict::suspect);
 }
+
+TEST_CASE("ledger: a copy beside the first run is no loss, and either may be home first") {
+  ledger book(2, 2);
+  CHECK_FALSE(book.take_copy(0)); // waits
+  const auto first = *book.take();
+  const auto copy = *book.take_copy(0);
+  CHECK(copy == ticket{0, 2});
+  CHECK_FALSE(book.take_copy(0)); // one is enough
+  SECTION("the copy is lost, then the first") {
+    CHECK(book.give_back(copy, true) == ledger::verdict::elsewhere);
+    CHECK(book.give_back(copy, true) == ledger::verdict::stale);
+    CHECK(book.next() == 1u);
+    CHECK(book.give_back(first, false) == ledger::verdict::again);
+    CHECK(book.take() == ticket{0, 3});
+    CHECK_FALSE(book.take_copy(0)); // it has cost a lane
+  }
+  SECTION("both end their lanes") {
+    CHECK(book.give_back(first, true) == ledger::verdict::elsewhere);
+    CHECK(book.give_back(copy, true) == ledger::verdict::suspect);
+    CHECK(book.strikes(0) == 2);
+    CHECK(book.quarantined_count() == 0);
+  }
+  SECTION("one is home") {
+    CHECK(book.commit(0));
+    CHECK(book.give_back(first, true) == ledger::verdict::stale);
+    CHECK(book.commit(1));
+    CHECK(book.idle());
+    CHECK(book.complete());
+  }
+}
+
+TEST_CASE("ledger: where one lane's death makes a suspect, nothing runs twice at once") {
+  ledger book(1, 1);
+  (void)book.take();
+  CHECK_FALSE(book.take_copy(0));
+}

@@ -8,8 +8,15 @@
 #include "tests/support/raw_peer.hpp"
 #include "tests/support/temporary_folder.hpp"
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 namespace {
 
@@ -260,4 +267,81 @@ TEST_CASE("node liveness: with certificates, and not without", "[node]") {
     CHECK(told.wait(life::lost));
     CHECK(told.all() == std::vector<life>{life::lost});
   }
+}
+
+namespace {
+
+/// Bytes over loopback as fast as it takes them, from a thread to another, until it goes.
+class flood {
+public:
+  flood() {
+    const int door = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in where{};
+    where.sin_family = AF_INET;
+    where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof where;
+    REQUIRE(::bind(door, reinterpret_cast<sockaddr*>(&where), sizeof where) == 0);
+    REQUIRE(::listen(door, 1) == 0);
+    REQUIRE(::getsockname(door, reinterpret_cast<sockaddr*>(&where), &size) == 0);
+    x_from = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    REQUIRE(::connect(x_from, reinterpret_cast<sockaddr*>(&where), sizeof where) == 0);
+    x_to = ::accept(door, nullptr, nullptr);
+    ::close(door);
+    x_sends = std::thread([this] {
+      const std::string much(1 << 20, 'x');
+      while (::send(x_from, much.data(), much.size(), MSG_NOSIGNAL) > 0) {
+      }
+    });
+    x_takes = std::thread([this] {
+      std::string much(1 << 20, 'x');
+      for (;;) {
+        const auto got = ::recv(x_to, much.data(), much.size(), 0);
+        if (got <= 0)
+          return;
+        x_bytes += static_cast<std::uint64_t>(got);
+      }
+    });
+  }
+  ~flood() {
+    ::shutdown(x_from, SHUT_RDWR);
+    ::shutdown(x_to, SHUT_RDWR);
+    x_sends.join();
+    x_takes.join();
+    ::close(x_from);
+    ::close(x_to);
+  }
+  std::uint64_t bytes() const {
+    return x_bytes;
+  }
+
+private:
+  int x_from = -1, x_to = -1;
+  std::atomic<std::uint64_t> x_bytes{0};
+  std::thread x_sends, x_takes;
+};
+
+} // namespace
+
+TEST_CASE("node liveness: of a thousand beside a full link and full processors none is given up",
+          "[.long]") {
+  constexpr int rounds = 20, at_once = 50;
+  flood links[4];
+  std::atomic<int> alive{0}, wrong{0};
+  for (int round = 0; round < rounds; ++round) {
+    pair_of_sides of;
+    node::liveness_watch eye;
+    for (int i = 0; i < at_once; ++i)
+      eye.watch({"127.0.0.1", of.server->port()}, 11, static_cast<std::uint64_t>(i) + 1,
+                [&](life what) {
+                  alive += what == life::alive ? 1 : 0;
+                  wrong += what == life::lost ? 1 : 0;
+                });
+    ::poll(nullptr, 0, 5'000); // silence is judged within 3.6 s
+    for (const auto told : of.of_coordinator.all())
+      wrong += told == life::lost ? 1 : 0;
+  }
+  CHECK(alive >= rounds * at_once);
+  CHECK(wrong == 0);
+  for (const auto& each : links)
+    CHECK(each.bytes() > 1ull << 30);
 }

@@ -1,10 +1,9 @@
 // Pipelines whose lanes are nodes': the bytes of this machine from one, two and three of them,
 // whatever falls over.
 
-#include "tests/actors/node_processes.hpp"
+#include "tests/actors/node_cluster.hpp"
 
 #include "actors/node/certificates.hpp"
-#include "actors/node/region_store.hpp"
 #include "tests/actors/tensors.hpp"
 #include "tests/kernels/attention_problem.hpp"
 #include "tests/support/sanitized.hpp"
@@ -13,36 +12,11 @@
 
 using namespace viva;
 using namespace viva::testing;
-using viva::tests::node_process;
+using viva::tests::cluster;
 using viva::tests::sized;
 using viva::tests::temporary_folder;
 
 namespace {
-
-/// Nodes on loopback, and pipelines over the first few of them.
-struct cluster {
-  temporary_folder roots;
-  std::vector<std::unique_ptr<node_process>> nodes;
-
-  explicit cluster(std::size_t count, const std::vector<std::string>& more = {}) {
-    for (std::size_t i = 0; i < count; ++i)
-      nodes.push_back(std::make_unique<node_process>(roots.path(), more));
-  }
-  pipeline_options over(std::size_t count, std::uint32_t lanes = 2) const {
-    pipeline_options options{.lanes = lanes};
-    for (std::size_t i = 0; i < count; ++i)
-      options.nodes.push_back(nodes[i]->address());
-    return options;
-  }
-  void kill(std::size_t which) {
-    nodes[which]->end(SIGKILL);
-  }
-  void revive(std::size_t which) {
-    const auto address = nodes[which]->address();
-    nodes[which] = std::make_unique<node_process>(roots.path(), std::vector<std::string>{},
-                                                  address);
-  }
-};
 
 constexpr const char* some_methods[] = {"int8", "int8-tensor", "nf4", "nf4-dq", "nvfp4",
                                         "sparse24"};
@@ -285,57 +259,6 @@ TEST_CASE("pipeline over nodes: queries travel to resident keys, plain and quant
     CHECK(viva::tests::comes_true([&] { return pipe.metrics().queue->lanes_up == 16; }));
     require_same(ask(pipe, k, v), whole);
   }
-}
-
-TEST_CASE("pipeline over nodes: a node that is none, or another build, is an error of every call") {
-  const auto values = normal_values(1024, 1);
-  const auto told = [&](pipeline_options options) {
-    pipeline pipe{std::move(options)};
-    const auto got = pipe.quantize(view_of(values), int8{}).get();
-    REQUIRE_FALSE(got.has_value());
-    return got.error();
-  };
-  CHECK(told({.nodes = {"nonsense"}}).code == errc::bad_option);
-  CHECK(told({.nodes = {"10.255.255.1:4242"}}).text.find("viva certs") != std::string::npos);
-  const cluster liars(1, {"--allow-faults", "--claim-build", "viva 9.9"});
-  CHECK(told(liars.over(1)).text.find("another build") != std::string::npos);
-}
-
-TEST_CASE("pipeline over nodes: more lanes than a node lends are refused, and the most is told") {
-  pipeline_options options{.lanes = 65};
-  options.nodes = {"127.0.0.1:9"};
-  pipeline pipe{options};
-  const auto values = normal_values(64, 1);
-  const auto got = pipe.quantize(view_of(std::span<const float>(values)), int8{}).get();
-  REQUIRE_FALSE(got);
-  CHECK(got.error().code == errc::bad_option);
-  CHECK(got.error().text.find("64 lanes at most, not 65") != std::string::npos);
-}
-
-TEST_CASE("pipeline over nodes: a region that nobody brought cannot be read, and is not made") {
-  using actors::node::access;
-  const auto used = std::make_shared<std::atomic<std::uint64_t>>(0);
-  actors::node::region_store store(1 << 20, used);
-  const actors::node::range some{.file = 3, .offset = 0, .bytes = 8};
-  const auto read = store.touch(access::read, some);
-  REQUIRE_FALSE(read);
-  CHECK(read.error().code == errc::malformed);
-  CHECK(read.error().text.find("region 3") != std::string::npos);
-  CHECK(store.touch(access::write, some));
-  CHECK(store.touch(access::read, some));
-}
-
-TEST_CASE("pipeline over nodes: more than a node's memory fails the work, and the node lives") {
-  const cluster on(1, {"--max-memory", "64MiB"});
-  pipeline pipe{on.over(1, 1)};
-  const tensor_values large(20 << 20, 0.5f); // 80 MiB
-  const auto small = normal_values(1 << 20, 2);
-  const auto got = pipe.quantize(view_of(large), int8{}, {.name = "w"}).get(); // one shard
-  REQUIRE_FALSE(got.has_value());
-  CHECK(got.error().code == errc::job_failed);
-  const auto fine = pipe.quantize(matrix_of(small, 1024), int8{}).get();
-  REQUIRE(fine.has_value());
-  CHECK(same_bytes(fine->view(), matrix_by_reference("int8", small, 1024).view()));
 }
 
 TEST_CASE("pipeline over nodes: with certificates all is encrypted") {

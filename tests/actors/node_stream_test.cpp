@@ -115,7 +115,9 @@ TEST_CASE("nodes without the files: one, two, three and five give the bytes of o
   }
   for (auto& each : nodes) {
     CHECK(gets_empty(each.scratch()));
-    CHECK(each->end(SIGTERM) == 0);
+    const auto code = each->end(SIGTERM);
+    INFO(each->err());
+    CHECK(code == 0);
     CHECK(fs::directory_iterator(each.scratch())->path().filename() == "lock"); // and nothing else
   }
 }

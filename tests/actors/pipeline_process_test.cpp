@@ -301,6 +301,11 @@ TEST_CASE("tensor frames: what is cut short or changed in a count is refused") {
     CHECK_FALSE(actors::decode_tensors(std::string_view(bytes).substr(0, cut)).has_value());
   order.runs[1].count = 6; // a slot too many
   CHECK_FALSE(actors::decode_tensors(actors::encode(std::vector{order})).has_value());
+  order.runs.clear();
+  order.slots = actors::slots_max;
+  CHECK(actors::decode_tensors(actors::encode(std::vector{order})).has_value());
+  ++order.slots;
+  CHECK_FALSE(actors::decode_tensors(actors::encode(std::vector{order})).has_value());
   actors::tensor_receipt receipt;
   receipt.problems = {{3, errc::not_finite, 7}, {3, errc::not_finite, 8}}; // one tensor twice
   CHECK_FALSE(actors::decode_encoded(actors::encode(std::vector{receipt})).has_value());

@@ -19,6 +19,7 @@ TEST_CASE("simulation: whatever dies, tears or rots, every story ends as the law
       all.lane_deaths += told.lane_deaths;
       all.quarantined += told.quarantined;
       all.rotten += told.rotten;
+      all.copies += told.copies;
       all.named_only += told.named_only;
       if (!told.broken.empty())
         FAIL_CHECK(method << ", seed " << seed << ": " << told.broken);
@@ -30,6 +31,7 @@ TEST_CASE("simulation: whatever dies, tears or rots, every story ends as the law
   CHECK(all.lane_deaths > 5000);
   CHECK(all.quarantined > 200);
   CHECK(all.rotten > 500);
+  CHECK(all.copies > 50);
   CHECK(all.named_only > 10);
 }
 

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <set>
+#include <map>
 #include <sstream>
 
 using namespace viva;
@@ -36,18 +36,50 @@ TEST_CASE("certs: an authority and members, keys for nobody else, and later more
   CHECK(text_in(folder / "certs/a/node.pem") == member);
 }
 
-TEST_CASE("bench nodes: each way of moving bytes is a line with what it moved") {
-  const auto run = tests::viva({"bench", "nodes", "--rounds", "1", "--mebibytes", "8", "--json"});
+namespace {
+
+/// The lines of one part, by their metrics.
+std::map<std::string, nlohmann::json> measured(const std::string& part) {
+  const auto run = tests::viva({"bench", "nodes", "--only", part, "--rounds", "1", "--mebibytes",
+                                "8", "--job-mebibytes", "4", "--coordinated", "40", "--shards",
+                                "20000", "--json"});
   INFO(run.err);
   REQUIRE(run.code == 0);
   std::istringstream lines(run.out);
-  std::set<std::string> metrics;
+  std::map<std::string, nlohmann::json> all;
   for (std::string line; std::getline(lines, line);) {
-    const auto one = nlohmann::json::parse(line);
-    INFO(line);
-    CHECK(one.at("mb_per_s").get<double>() > 0);
-    CHECK(one.at("to_raw_files").is_null() == (one.at("metric") == "raw"));
-    metrics.insert(one.at("metric").get<std::string>());
+    auto one = nlohmann::json::parse(line);
+    const auto metric = one.at("metric").get<std::string>();
+    all[metric] = std::move(one);
   }
-  CHECK(metrics.size() == 6);
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("bench nodes: each way of moving bytes is a line with what it moved") {
+  const auto all = measured("bytes");
+  CHECK(all.size() == 6);
+  for (const auto& [metric, one] : all) {
+    INFO(metric);
+    CHECK(one.at("mb_per_s").get<double>() > 0);
+    CHECK(one.at("to_raw_files").is_null() == (metric == "raw"));
+  }
+}
+
+TEST_CASE("bench nodes: questions, jobs over processes, and a coordinator of many are measured") {
+  auto all = measured("jobs");
+  CHECK(all.size() == 6);
+  CHECK(all["control"].at("p99_us") >= all["control"].at("median_us"));
+  for (const auto* metric : {"job_local", "job_1", "job_2", "job_4", "job_2_shared"}) {
+    INFO(metric);
+    CHECK(all[metric].at("mb_per_s").get<double>() > 0);
+    CHECK(all[metric].at("cpu_s_per_gb").get<double>() > 0);
+  }
+  CHECK(all["job_local"].at("to_local") == 1);
+  const auto many = measured("coordinator").at("coordinator");
+  CHECK(many.at("shards") == 20000);
+  CHECK(many.at("lanes") == 80);
+  CHECK(many.at("us_per_shard").get<double>() > 0);
+  CHECK(many.at("messages_per_shard").get<double>() >= 2);
 }

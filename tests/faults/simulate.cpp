@@ -21,6 +21,7 @@ void add(story& all, const story& one) {
   all.lane_deaths += one.lane_deaths;
   all.rotten += one.rotten;
   all.quarantined += one.quarantined;
+  all.copies += one.copies;
   all.named_only += one.named_only;
   all.shards_run += one.shards_run;
   all.events += one.events;
@@ -49,7 +50,8 @@ int simulate_all(std::uint64_t first, std::uint64_t seeds) {
   std::ostringstream line;
   line << "seeds " << seeds << ", failed " << failed << ", lives " << all.lives << ", kills "
        << all.kills << ", power cuts " << all.power_cuts << ", lane deaths " << all.lane_deaths
-       << ", rotten bits " << all.rotten << ", shards in quarantine " << all.quarantined
+       << ", late shards copied " << all.copies << ", rotten bits " << all.rotten
+       << ", shards in quarantine " << all.quarantined
        << ", ends just behind the name " << all.named_only << ", runs of a shard "
        << all.shards_run << ", events " << all.events << ", seconds "
        << took.count() << ", seeds a minute "

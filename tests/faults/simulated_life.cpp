@@ -105,6 +105,10 @@ void simulated_life::later(std::uint64_t delay_max, std::function<void()> what) 
   x_events.emplace(x_now + chance(delay_max + 1), std::move(what));
 }
 
+std::uint64_t simulated_life::shard_time(const std::string& id) const {
+  return id == x_faults.slow_lane ? 100 * shard_us : shard_us;
+}
+
 void simulated_life::obey() {
   for (auto& each : x_policy->take_commands())
     std::visit([this](auto& what) { carry_out(what); }, each);
@@ -122,13 +126,25 @@ void simulated_life::raise_lane(const std::string& id) {
 
 void simulated_life::carry_out(hand_out& what) {
   check_handed_out(what);
+  x_past.copies += std::ranges::count_if(what.tasks, [&](const shard_task& each) {
+    return std::ranges::any_of(x_lanes, [&](const auto& other) {
+      return other.first != what.lane && holds(other.second, each.id.shard);
+    });
+  });
   later(message_us, [this, what, life = x_lanes[what.lane].life] {
     auto& which = x_lanes[what.lane];
     if (!which.up || which.life != life)
       return; // nobody hears it any more
     which.box.push_back(what);
     if (!std::exchange(which.busy, true))
-      later(shard_us, [this, id = what.lane, life] { step(id, life); });
+      later(shard_time(what.lane), [this, id = what.lane, life] { step(id, life); });
+  });
+}
+
+bool simulated_life::holds(const lane& which, std::uint32_t shard) {
+  return std::ranges::any_of(which.box, [&](const hand_out& out) {
+    return std::ranges::any_of(out.tasks,
+                               [&](const shard_task& each) { return each.id.shard == shard; });
   });
 }
 
@@ -144,8 +160,12 @@ void simulated_life::step(const std::string& id, std::uint32_t life) {
     return;
   const bool failed = which.receipt.shards.back().problem.code != errc::ok;
   if (++which.task == work.tasks.size() || failed) {
-    later(message_us,
-          [this, told = std::move(which.receipt)] { x_policy->take_receipt(told); });
+    for (bool again = false;; again = true) {
+      later(again ? 100 * message_us : message_us,
+            [this, told = which.receipt] { x_policy->take_receipt(told); });
+      if (again || chance(100) >= x_faults.twice_percent)
+        break;
+    }
     which.task = 0;
     which.box.pop_front();
     if (chance(100) < x_faults.idle_deaths_percent)
@@ -153,7 +173,7 @@ void simulated_life::step(const std::string& id, std::uint32_t life) {
   }
   which.busy = !which.box.empty();
   if (which.busy)
-    later(shard_us, [this, id, life] { step(id, life); });
+    later(shard_time(id), [this, id, life] { step(id, life); });
 }
 
 /// False where the lane died of it.

@@ -29,6 +29,8 @@ struct hardship {
   std::uint64_t lane_deaths_percent = 0; ///< Of runs of a shard.
   std::uint64_t idle_deaths_percent = 0; ///< Of receipts, after which the lane dies.
   std::set<std::uint32_t> poison;        ///< Shards that kill whatever runs them.
+  std::uint64_t twice_percent = 0; ///< Of receipts, which come a second time, perhaps much later.
+  std::string slow_lane; ///< Each shard takes it a hundred times as long.
   bool isolation_refused = false;
   bool strict = false, pardons = false;
   std::uint64_t kill_at_event = ~0ull, stop_at_event = ~0ull, full_at_event = ~0ull;
@@ -40,7 +42,7 @@ struct memory {
   std::uint64_t batch_bytes_max = 4096;
   std::set<std::uint32_t> acknowledged; ///< Shards that somebody was told are durable.
   std::map<std::uint32_t, std::uint32_t> strikes; ///< Acknowledged, of poisoned shards.
-  std::uint64_t lane_deaths = 0, shards_run = 0, events = 0;
+  std::uint64_t lane_deaths = 0, shards_run = 0, copies = 0, events = 0;
   std::string broken; ///< The first law that was broken, in words.
 
   void accuse(const std::string& what) {
@@ -80,6 +82,7 @@ private:
   bool begin(); ///< False where refused.
   void loop();
   void later(std::uint64_t delay_max, std::function<void()> what);
+  std::uint64_t shard_time(const std::string& id) const;
   std::uint64_t chance(std::uint64_t of) {
     return x_random() % of;
   }
@@ -91,6 +94,7 @@ private:
   void carry_out(actors::give_answer& what);
   void raise_lane(const std::string& id);
   void step(const std::string& id, std::uint32_t life);
+  static bool holds(const lane& which, std::uint32_t shard);
   bool run_task(const std::string& id, lane& which, const actors::shard_task& task);
   void die(const std::string& id, std::uint32_t shard);
   void journal_next();

@@ -42,6 +42,7 @@ public:
     x_story.broken = x_past.broken;
     x_story.lane_deaths = x_past.lane_deaths;
     x_story.shards_run = x_past.shards_run;
+    x_story.copies = x_past.copies;
     x_story.events = x_past.events;
     return x_story;
   }
@@ -64,7 +65,10 @@ private:
     auto faults = calm();
     faults.lane_deaths_percent = chance(3) == 0 ? 0 : chance(25);
     faults.idle_deaths_percent = chance(2) == 0 ? 0 : chance(10);
+    faults.twice_percent = chance(2) == 0 ? 0 : chance(20);
     faults.strict = chance(10) == 0;
+    if (chance(3) == 0)
+      faults.slow_lane = "lane-" + std::to_string(chance(x_past.lanes));
     faults.isolation_refused = chance(20) == 0;
     x_early_quarantine |= faults.isolation_refused; // one strike is of the refusal
     if (chance(4) == 0)

@@ -5,7 +5,7 @@
 //
 //   lives with faults: lanes die at and between writes, the process is killed at any call, the
 //   power fails and takes what was not synced, a sync fails, the disk is full, bytes and the
-//   journal rot between lives, messages overtake one another;
+//   journal rot between lives, messages overtake one another, receipts come twice, a lane is slow;
 //   then a life without faults, which has to end; where shards are poisoned, with exactly those in
 //   quarantine; then a last one that pardons them.
 //
@@ -23,6 +23,7 @@ struct story {
   std::uint64_t lives = 0, kills = 0, power_cuts = 0, lane_deaths = 0, rotten = 0, quarantined = 0;
   std::uint64_t named_only = 0; ///< Lives that ended between the name and the journal's removal.
   std::uint64_t shards_run = 0, events = 0;
+  std::uint64_t copies = 0; ///< Shards that one lane had and another got, too.
 };
 
 story simulate(const ground& on, std::uint64_t seed);

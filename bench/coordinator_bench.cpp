@@ -1,0 +1,132 @@
+#include "bench/coordinator_bench.hpp"
+
+#include "actors/job_policy.hpp"
+#include "actors/journal_file.hpp"
+#include "bench/processor_time.hpp"
+#include "bench/scratch_folder.hpp"
+
+#include <deque>
+#include <fstream>
+#include <string>
+
+#include <unistd.h>
+
+namespace viva::bench {
+namespace {
+
+using namespace actors;
+
+constexpr std::uint32_t receipts_a_tick = 10'000;
+
+/// Shards of 8 MiB of one tensor, to be copied: the policy asks no more of a shard.
+plan work_of(std::uint32_t shards) {
+  constexpr std::uint64_t bytes = 8ull << 20;
+  plan made;
+  made.job = "copy";
+  made.output.files.emplace_back();
+  work_tensor tensor;
+  tensor.name = "weight";
+  tensor.rows = shards * bytes;
+  tensor.cols = 1;
+  made.tensors.push_back(tensor);
+  for (std::uint64_t s = 0; s < shards; ++s)
+    made.shards.push_back({task::copy, 0, s * bytes, bytes, bytes});
+  return made;
+}
+
+double resident_bytes() {
+  std::ifstream in("/proc/self/statm");
+  double all = 0, resident = 0;
+  in >> all >> resident;
+  return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
+}
+
+/// Plays lanes and journal: who was given first is home first.
+class pretended_cluster {
+public:
+  pretended_cluster(const plan& work, const coordinator_options& options, journal_file journal)
+      : x_policy(work, {}, {}), x_journal(std::move(journal)) {
+    for (std::uint32_t node = 0; node < options.nodes; ++node)
+      for (std::uint32_t lane = 0; lane < options.lanes_per_node; ++lane)
+        x_policy.lane_up("node-" + std::to_string(node) + "/lane-" + std::to_string(lane));
+  }
+
+  expected<coordinator_cost> run() {
+    x_policy.start();
+    obey();
+    for (std::uint64_t home = 1; !x_over && !x_out.empty(); ++home) {
+      const auto next = std::move(x_out.front());
+      x_out.pop_front();
+      batch_receipt receipt{next.lane, next.number, {}};
+      for (const auto& each : next.tasks)
+        receipt.shards.push_back({each.id, each.id.shard, {}, {}});
+      x_policy.take_receipt(receipt);
+      if (home % receipts_a_tick == 0)
+        x_policy.tick();
+      obey();
+    }
+    if (x_problem.code != errc::ok)
+      return tl::unexpected(x_problem);
+    return x_cost;
+  }
+
+private:
+  void obey() {
+    for (auto& each : x_policy.take_commands())
+      std::visit([this](auto& what) { carry_out(what); }, each);
+  }
+  void carry_out(hand_out& what) {
+    x_out.push_back(std::move(what));
+  }
+  void carry_out(save& what) {
+    const auto done = x_journal.append(what.records);
+    x_policy.saved(done ? error{} : done.error());
+    obey();
+  }
+  void carry_out(give_name&) {
+    x_policy.named({});
+    obey();
+  }
+  void carry_out(open_isolation&) {
+  }
+  void carry_out(give_answer& what) {
+    x_over = true;
+    x_cost.messages = static_cast<double>(what.outcome.messages);
+    x_cost.shards_done = x_policy.shards_done();
+    x_problem = what.outcome.problem;
+  }
+
+  job_policy x_policy;
+  journal_file x_journal;
+  error x_problem;
+  std::deque<hand_out> x_out;
+  coordinator_cost x_cost;
+  bool x_over = false;
+};
+
+} // namespace
+
+expected<coordinator_cost> measure_coordinator(const coordinator_options& options) {
+  const auto room = scratch_folder::make();
+  if (!room)
+    return tl::unexpected(room.error());
+  const auto file = room->path() / "journal";
+  auto journal = journal_file::open(file, {{"job", "bench"}}, {});
+  if (!journal)
+    return tl::unexpected(journal.error());
+  const double before = resident_bytes();
+  const auto work = work_of(options.shards);
+  const double began = processor_seconds();
+  pretended_cluster all(work, options, std::move(*journal));
+  auto cost = all.run();
+  if (!cost)
+    return cost;
+  const double count = options.shards;
+  cost->us_per_shard = (processor_seconds() - began) * 1e6 / count;
+  cost->bytes_per_shard = (resident_bytes() - before) / count;
+  cost->journal_bytes = static_cast<double>(std::filesystem::file_size(file)) / count;
+  cost->messages /= count;
+  return cost;
+}
+
+} // namespace viva::bench

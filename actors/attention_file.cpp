@@ -149,29 +149,31 @@ pipeline_options options_of(const attention_spec& spec, std::uint64_t budget_byt
           .insecure = spec.insecure};
 }
 
-/// Of one lane, what attention.hpp promises; of its process, and of the spare one, as `fit_memory`.
-constexpr std::uint64_t lane_bytes = 1 << 20, process_bytes = 2 << 20;
+/// The program; of one lane what attention.hpp promises; of its process, the spare one and the
+/// nursery: as other jobs count them (plan.cpp).
+constexpr std::uint64_t base_bytes = 24 << 20, lane_bytes = 1 << 20, process_bytes = 2 << 20;
 
 /// What lanes need, and the turned copy of out, besides what the pipeline counts.
 std::uint64_t fixed_bytes(const attention_spec& spec, const attention_side& q) {
   const std::uint64_t turned = q.shape.size() != 2 ? 0
                                                    : q.rows * q.heads * q.head_size
                                                        * kernels::bytes_of(q.lies.type);
-  if (!spec.nodes.empty())
-    return turned;
   const std::uint64_t lanes
     = spec.lanes != 0 ? spec.lanes : std::max(1u, std::thread::hardware_concurrency());
   const bool processes = spec.lanes_are == isolation::process;
-  return turned + lanes * lane_bytes + (processes ? (lanes + 1) * process_bytes : 0);
+  return base_bytes + turned + lanes * lane_bytes
+         + (processes ? (lanes + 2) * process_bytes : 0);
 }
 
 /// The pipeline's part of --max-memory. Refuses what it cannot hold.
 expected<std::uint64_t> budget_of(const attention_spec& spec, const attention_side& q,
                                   const attention_view& what, std::span<const std::byte> mapped) {
+  if (!spec.nodes.empty())
+    return ~0ull; // copies for them: a limit of this machine's is not asked for
   shared_table shares({}, false);
   std::shared_ptr<shared_region> lent;
-  const bool far = !spec.nodes.empty(), remote = far || spec.lanes_are == isolation::process;
-  if (remote && !far) {
+  const bool remote = spec.lanes_are == isolation::process;
+  if (remote) {
     auto made = shared_region::of_file(spec.source, mapped);
     if (!made)
       return tl::unexpected(made.error());
@@ -185,7 +187,8 @@ expected<std::uint64_t> budget_of(const attention_spec& spec, const attention_si
               formats::shown(spec.source) + ": its attention needs "
                 + std::to_string((need >> 20) + 1)
                 + " MiB beyond the source, more than --max-memory; raise it"
-                + (remote && !far ? ", or take --isolation thread, which needs less" : ""));
+                + (remote ? ", or take fewer --lanes, or --isolation thread, which needs less"
+                          : ", or take fewer --lanes"));
 }
 
 /// The result, and what lanes did for it. `give_up` is asked now and then: then errc::interrupted.

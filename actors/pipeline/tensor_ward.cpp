@@ -53,8 +53,9 @@ class tensor_ward::region {
 public:
   /// `bytes` of the file are the region's; all of it is mapped, `all`.
   region(int file, std::uint64_t all, std::uint64_t bytes, bool holes)
-      : x_read{{file, all, PROT_READ}, {}}, x_size(bytes), x_holes(holes),
-        x_writable((::fcntl(file, F_GETFL) & O_ACCMODE) == O_RDWR) {
+      : x_read{{file, all, PROT_READ}, {}}, x_size(bytes),
+        x_writable((::fcntl(file, F_GETFL) & O_ACCMODE) == O_RDWR),
+        x_holes(holes || !x_writable) { // a file of the owner's may be larger than memory
     if (x_writable)
       x_write.map = file_map(file, all, PROT_READ | PROT_WRITE);
     for (auto* each : {&x_read, &x_write}) {
@@ -95,8 +96,8 @@ private:
 
   side x_read, x_write;
   const std::uint64_t x_size;
-  const bool x_holes; // nothing is brought in before it is touched
   const bool x_writable;
+  const bool x_holes; // nothing is brought in before it is touched
 };
 
 tensor_ward::tensor_ward(owner me) : x_me(std::move(me)) {

@@ -202,12 +202,12 @@ TEST_CASE("attention lanes: more memory than --max-memory is refused before the 
     fs::remove(folder / "out", none);
     return done.code;
   };
-  CHECK(code_of(by_threads, "64MiB", "needs 67 MiB beyond the source, more than --max-memory")
+  CHECK(code_of(by_threads, "64MiB", "needs 91 MiB beyond the source, more than --max-memory")
         == 2);
-  CHECK(code_of(by_processes, "130MiB", "or take --isolation thread") == 2);
+  CHECK(code_of(by_processes, "150MiB", "or --isolation thread") == 2);
   if (!tests::sanitized) {
-    CHECK(code_of(by_threads, "67MiB", "") == 0);
-    CHECK(code_of(by_processes, "140MiB", "") == 0); // the result, and where lanes write it
+    CHECK(code_of(by_threads, "91MiB", "") == 0);
+    CHECK(code_of(by_processes, "166MiB", "") == 0); // the result, and where lanes write it
   }
   const auto done = tests::viva(attention(source, folder / "out", {"--isolation", "fork"}));
   CHECK(done.code == 2);

@@ -172,7 +172,7 @@ conductor_options order_of(const site_ptr& site, earlier_run earlier, const run_
   order.earlier = std::move(earlier);
   order.policy.strikes_max = options.limits.attempts_max;
   order.policy.interrupt_after = options.faults.interrupt_after;
-  order.policy.copies = options.limits.nodes.empty() || options.limits.shared_fs;
+  order.policy.copies = options.limits.nodes.empty();
   if (options.strict)
     order.policy.quarantine_max = 0;
   return order;

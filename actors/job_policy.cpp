@@ -298,8 +298,8 @@ void job_policy::put_in_quarantine(std::uint32_t s) {
 
 void job_policy::take_one(const shard_receipt& receipt) {
   const auto s = receipt.id.shard;
-  if (receipt.problem.code != errc::ok)
-    return note_problem(s, receipt.problem);
+  if (receipt.problem.code != errc::ok) // of a run that nobody needs any more it is nobody's
+    return x_book.done(s) ? void() : note_problem(s, receipt.problem);
   if (!agrees(s, receipt.checksum))
     return note_problem(s, {errc::job_failed,
                             place_of(s) + ": two runs gave different bytes, which neither the same "

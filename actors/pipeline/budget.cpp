@@ -92,7 +92,9 @@ void budget::admit_waiting(std::unique_lock<std::mutex>& lock) {
     lock.unlock();
     try {
       next.go(lease{shared_from_this(), next.what});
+      next.go = nullptr; // may own its lease by now, whose end wants the lock
     } catch (...) {
+      next.go = nullptr;
       lock.lock();
       x_admitting = false;
       throw;

@@ -148,3 +148,20 @@ TEST_CASE("budget: many that wait and give their room back at once need no stack
   CHECK(room->used().tickets == 0);
   CHECK(room->admit({1, 1}, on_full::refuse, no_deadline).has_value());
 }
+
+TEST_CASE("budget: an admission that owns its lease may be its last owner") {
+  const auto room = of(1, 1);
+  auto held = room->admit({1, 1}, on_full::refuse, no_deadline);
+  struct work {
+    budget::lease mine;
+  };
+  auto owner = std::make_shared<work>();
+  bool let_in = false;
+  REQUIRE(room->park({1, 1}, [owner = std::move(owner), &let_in](expected<budget::lease> got) {
+    owner->mine = std::move(*got);
+    let_in = true;
+  }));
+  held->end(); // lets it in, and ends it
+  CHECK(let_in);
+  CHECK(room->used().bytes == 0);
+}

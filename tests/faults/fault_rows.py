@@ -34,8 +34,9 @@ def signalled(bench, chance, output):
 
 
 def stopped(bench, chance, output):
-    """T04: no heartbeat, killed after 5 s; that it would go on later changes nothing."""
-    job, stops = run(bench, output), []
+    """T04: no heartbeat, killed after 5 s; that it would go on later changes nothing. One attempt, or another lane
+    would be given a copy of what it has, and the job be over before."""
+    job, stops = run(bench, output, "--attempts", 1), []
     job.wait_for_lanes()
     time.sleep(chance.uniform(0, bench.seconds / 4))
     if lanes := job.at_work():

@@ -203,26 +203,6 @@ def slow_link(bench, chance, output):
         return 1, [], []
 
 
-def slow_node(bench, chance, output):
-    """T28: one of three runs a tenth of the time; the job takes little longer than with the other two alone."""
-    with cluster(bench, chance, 3) as nodes:
-        slow, rest = nodes.all[0], ",".join(each.address for each in nodes.all[1:])
-        alone = run(bench, output, "--nodes", rest, *nodes.flags()[2:], lanes=0, kind="thread",
-                    inside=["ip", "netns", "exec", nodes.hub])
-        nodes.ends(alone)
-        shutil.rmtree(output)
-        job = nodes.job(output)
-        while job.runs():
-            slow.signal(signal.SIGSTOP)
-            time.sleep(0.045)
-            slow.signal(signal.SIGCONT)
-            time.sleep(0.005)
-        nodes.ends(job)
-        took, limit = job.report()["seconds"], 1.3 * alone.report()["seconds"] + 1.5
-        must(took < limit, f"a slow node makes a job take {took:.1f} s, not {limit:.1f}")
-        return 1, [], []
-
-
 def silent(begin, end, seconds_from=4, seconds_to=6):
     """Some node falls silent for so long; where that is longer than 3.6 s, it must be found."""
     def row(bench, chance, output):
@@ -352,7 +332,6 @@ rows = {
     "T24 kill -9 of coordinator": coordinator_killed,
     "T27 coordinator stands still": coordinator_stopped,
     "T28 a slow link": slow_link,
-    "T28 a slow node": slow_node,
     "T29 a cut that heals soon": silent(*cut, 0.2, 1),
     "T29 a cut that heals late": silent(*cut),
     "T30 heard by nobody": silent(*mute),

@@ -114,11 +114,14 @@ public:
     std::vector<double> rates, processor;
     for (std::uint32_t i = 0; i < x_options.rounds; ++i) {
       const double before = processor_of_all();
-      const auto seconds = run(nodes, shared, metric);
+      const auto seconds = run(nodes, shared);
       if (!seconds)
         return tl::unexpected(seconds.error());
       rates.push_back(1.048576 * x_options.mebibytes / *seconds);
       processor.push_back((processor_of_all() - before) / (1048576e-9 * x_options.mebibytes));
+      if (nodes != 0 && !same_files(x_root / "local", output_of(nodes)))
+        return fail(errc::job_failed,
+                    "bench nodes: " + metric + " made other bytes than job_local");
     }
     node_job_line line{metric, median(rates), median_deviation(rates), median(processor), 0};
     x_local = nodes == 0 ? line.mb_per_s : x_local;
@@ -128,13 +131,13 @@ public:
 
 private:
   /// Seconds of the job; its nodes have ended when this returns.
-  expected<double> run(std::size_t count, bool shared, const std::string& metric) {
+  expected<double> run(std::size_t count, bool shared) {
     const auto nodes = start_nodes(count, x_root);
     if (!nodes)
       return tl::unexpected(nodes.error());
     quantize_spec spec;
     spec.source = x_root / "source";
-    spec.output = x_root / (count == 0 ? "local" : "over-nodes");
+    spec.output = output_of(count);
     spec.method = x_options.method;
     spec.overwrite = true;
     spec.limits.lanes = count == 0 ? 2 : 0;
@@ -145,9 +148,10 @@ private:
     const auto done = run_quantize(spec);
     if (!done)
       return tl::unexpected(done.error());
-    if (count != 0 && !same_files(x_root / "local", spec.output))
-      return fail(errc::job_failed, "bench nodes: " + metric + " made other bytes than job_local");
     return done->seconds;
+  }
+  fs::path output_of(std::size_t nodes) const {
+    return x_root / (nodes == 0 ? "local" : "over-nodes");
   }
 
   const node_jobs_options& x_options;

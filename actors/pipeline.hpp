@@ -118,7 +118,9 @@ public:
 
   /// Lets lanes that are processes read a file where it lies on the disk, without a copy: views
   /// into `mapped`, which is all of it, mapped by the caller. Map and answer must outlive the work
-  /// on such views. With other lanes nothing needs to be done, and nothing is. Errors: unreadable.
+  /// on such views. With other lanes nothing needs to be done, and nothing is. A file that changes
+  /// meanwhile is the caller's to notice: where it is cut short lanes die of it again and again, so
+  /// cancel the work. Errors: unreadable.
   expected<lent_file> lend(const std::filesystem::path& file, std::span<const std::byte> mapped);
 
   /// What lanes did and what waits, as the collector has it. Lanes tell it their totals a thousand

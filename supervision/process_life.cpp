@@ -253,7 +253,11 @@ void process::life::reap() {
   siginfo_t info{};
   const auto how = static_cast<idtype_t>(P_PIDFD);
   const auto which = static_cast<id_t>(grave.native_handle());
-  const bool mine = ::waitid(how, which, &info, WEXITED) == 0;
+  const bool mine = ::waitid(how, which, &info, WEXITED | WNOHANG) == 0;
+  // Asio may wake a waiter for an event of the descriptor that had its place before, and it has
+  // made the pidfd non-blocking: whoever lives is no child that somebody else reaped.
+  if (mine ? info.si_pid == 0 : errno == EAGAIN)
+    return watch_for_end();
   if (now == phase::ready)
     listen(); // what it said before
   if (known.words.empty())

@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <sstream>
+#include <utility>
+#include <vector>
 
 namespace viva::cli {
 
@@ -51,26 +54,40 @@ constexpr fault_name fault_names[] = {
     {"no-memory-at", &fault_plan::no_memory_at},
 };
 
-expected<void> read_faults(encode_flags& flags) {
-  if (!flags.faults.empty() && !flags.allow_faults)
-    return fail(errc::bad_option, "--fault breaks the job on purpose; it needs --allow-faults");
-  for (const auto& text : flags.faults) {
-    const auto at = text.find('=');
-    const auto name = text.substr(0, at);
-    const auto number = at == std::string::npos ? std::string() : text.substr(at + 1);
-    std::uint32_t value = 0;
-    const auto* const end = number.data() + number.size();
-    const auto [rest, problem] = std::from_chars(number.data(), end, value);
-    const auto* fault = std::ranges::find(fault_names, name, &fault_name::name);
-    if (problem != std::errc{} || rest != end || value == 0 || fault == std::end(fault_names))
-      return fail(
-          errc::bad_option,
-          fmt::format("--fault '{}' is none of throw-every=N, poison=N, stop-after=N, "
-                      "stop-at-naming=N, interrupt-after=N, crash-at=N, abort-at=N, hang-at=N, "
-                      "oom-at=N, garbage-at=N, exit-at=N, sticky-at=N, no-memory-at=N",
-                      text));
-    flags.spec.faults.*fault->count = value;
+/// One of `fault_names` with its number, as "poison=7"; `origin` is who said it.
+expected<void> read_fault(std::string_view text, std::string_view origin, fault_plan& into) {
+  const auto at = text.find('=');
+  const auto number = at == text.npos ? std::string_view() : text.substr(at + 1);
+  std::uint32_t value = 0;
+  const auto* const end = number.data() + number.size();
+  const auto [rest, problem] = std::from_chars(number.data(), end, value);
+  const auto* fault = std::ranges::find(fault_names, text.substr(0, at), &fault_name::name);
+  if (problem != std::errc{} || rest != end || value == 0 || fault == std::end(fault_names)) {
+    std::string known;
+    for (const auto& each : fault_names)
+      known += fmt::format("{}{}=N", known.empty() ? "" : ", ", each.name);
+    return fail(errc::bad_option,
+                fmt::format("fault '{}' ({}) is none of {}", text, origin, known));
   }
+  into.*fault->count = value;
+  return {};
+}
+
+/// Those of `--fault`, and those of the setting `faults` with commas between.
+expected<void> read_faults(encode_flags& flags, const setting& kept) {
+  std::vector<std::pair<std::string, std::string>> said; // what, and who said it
+  for (const auto& text : flags.faults)
+    said.emplace_back(text, "--fault");
+  std::istringstream in(kept.text);
+  for (std::string text; std::getline(in, text, ',');)
+    said.emplace_back(text, kept.origin);
+  if (!said.empty() && !flags.allow_faults)
+    return fail(errc::bad_option,
+                fmt::format("fault '{}' ({}) breaks the job on purpose; it needs --allow-faults",
+                            said.front().first, said.front().second));
+  for (const auto& [text, origin] : said)
+    if (auto read = read_fault(text, origin, flags.spec.faults); !read)
+      return read;
   return {};
 }
 
@@ -110,7 +127,7 @@ void add_encode_flags(CLI::App& app, invocation& call, encode_flags& flags) {
 expected<exit_code> run_encode(const invocation& call, encode_flags flags,
                                const std::string& suffix, const settings& in_force) {
   auto& spec = flags.spec;
-  if (auto read = read_faults(flags); !read)
+  if (auto read = read_faults(flags, in_force.at("faults")); !read)
     return tl::make_unexpected(read.error());
   auto output =
       output_path(flags.output.empty() ? output_beside(flags.source, suffix) : flags.output);

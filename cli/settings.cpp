@@ -24,7 +24,7 @@ namespace {
 
 using kind = setting_row::kind;
 
-constexpr std::array<setting_row, 14> rows = {{
+constexpr std::array<setting_row, 15> rows = {{
     {"lanes", kind::count, "0", 0, 1024, "", "executors at work at once; 0: one for each core"},
     {"max_memory", kind::bytes, "1GiB", 64ull << 20, 1ull << 50, "",
      "memory a job may use beyond the mapped source"},
@@ -50,6 +50,8 @@ constexpr std::array<setting_row, 14> rows = {{
      "folder where a node keeps what shards in flight read and write; a temporary one by default"},
     {"tls", kind::text, "", 0, 0, "",
      "folder with ca.pem, node.pem and node.key, for connections between nodes"},
+    {"faults", kind::text, "", 0, 0, "",
+     "faults to put in on purpose, with commas between; refused unless --allow-faults is said"},
     {"log_level", kind::word, "warn", 0, 0, "trace debug info warn error off",
      "least severe line that goes to standard error"},
 }};

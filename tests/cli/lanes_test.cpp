@@ -138,3 +138,25 @@ TEST_CASE("lanes: faults are refused unless they were allowed, and by lanes that
   }
   CHECK_FALSE(fs::exists(output));
 }
+
+TEST_CASE("lanes: faults of a settings file are refused unless allowed, named if unknown, put in") {
+  const temporary_folder folder;
+  const auto source = source_in(folder), output = (folder / "out").string();
+  const auto conf = (folder / "viva.toml").string();
+  const auto job = [&](const std::string& faults, words more) {
+    std::ofstream(conf) << "faults = \"" << faults << "\"\n";
+    more.insert(more.end(), {"--conf", conf});
+    return tests::viva(quantize(source, output, std::move(more)));
+  };
+  const auto says = [](const tests::finished& what, const std::string& words) {
+    return what.code == 2 && what.err.find(words) != what.err.npos
+           && what.err.find("viva.toml") != what.err.npos;
+  };
+  const auto refused = job("exit-at=1", {});
+  CHECK(says(refused, "--allow-faults"));
+  const auto unknown = job("exit-at=1,exit-at=x", {"--allow-faults"});
+  CHECK(says(unknown, "'exit-at=x'"));
+  CHECK_FALSE(fs::exists(output));
+  CHECK(job("exit-at=1", {"--allow-faults"}).code == 0); // the lane is replaced
+  CHECK(job("poison=1", {"--allow-faults", "--overwrite"}).code == 1);
+}

@@ -50,8 +50,8 @@ def stopped(bench, chance, output):
 def hook(way, words):
     """T02, T03, T05, T11 (its own limit): the first run of one shard ends its lane so."""
     def row(bench, chance, output):
-        job = run(bench, output, "--allow-faults", "--fault", f"{way}-at={chance.randint(1, bench.shards)}",
-                  "--stall-seconds", 1)
+        job = run(bench, output, "--allow-faults", "--stall-seconds", 1,
+                  env={"VIVA_FAULTS": f"{way}-at={chance.randint(1, bench.shards)}"})
         job.ends(0)
         must(job.report()["restarts"] >= 1, "the fault was not put in")
         must(re.search(words, job.log), f"no report of {words}")

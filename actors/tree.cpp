@@ -5,6 +5,7 @@
 #include "actors/lane.hpp"
 #include "actors/node/middleman.hpp"
 #include "actors/port.hpp"
+#include "actors/start_limit.hpp"
 #include "supervision/process.hpp"
 #include "supervision/scheduler.hpp"
 #include "supervision/spawn.hpp"
@@ -237,6 +238,7 @@ expected<tree> tree::grow(std::uint32_t lanes, std::shared_ptr<journal_file> jou
   root.how = strategy::rest_for_one;
   root.reports = t.x_reports;
   root.people = t.x_people;
+  root.bucket = limit_of_starts();
   auto up = supervision::start_supervisor(*t.x_system, root, std::move(specs));
   if (!up)
     return fail(errc::fault, "the supervision tree did not start: "

@@ -4,6 +4,7 @@
 #include "actors/pipeline/tensor_lane.hpp"
 #include "actors/pipeline/tensor_port.hpp"
 #include "actors/port.hpp"
+#include "actors/start_limit.hpp"
 #include "supervision/process.hpp"
 #include "supervision/report.hpp"
 #include "supervision/scheduler.hpp"
@@ -249,6 +250,7 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor, const pipeline_opti
   root.how = supervision::strategy::rest_for_one;
   root.period = root_period;
   root.reports = house->x_reports;
+  root.bucket = limit_of_starts();
   const auto people = house->x_roster = std::make_shared<roster>();
   auto meters = meters_child(floor->board, [floor] { return read_queue(*floor); },
                              [people](caf::actor who) { people->set(std::move(who)); });

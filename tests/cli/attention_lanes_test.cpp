@@ -81,10 +81,11 @@ long ticks_of(pid_t who) {
   return user;
 }
 
-/// The child that has computed the most, once one has computed for 50 ms; else 0.
+/// The child that has computed the most, once one has computed for 50 ms more than it takes to
+/// start; else 0.
 pid_t busiest_child(pid_t parent) {
   pid_t found = 0;
-  long most = 4;
+  long most = static_cast<long>(sized(4, 50));
   std::error_code gone;
   for (const auto& task :
        fs::directory_iterator("/proc/" + std::to_string(parent) + "/task", gone)) {

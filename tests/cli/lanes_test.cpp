@@ -149,8 +149,8 @@ TEST_CASE("lanes: faults of a settings file are refused unless allowed, named if
     return tests::viva(quantize(source, output, std::move(more)));
   };
   const auto says = [](const tests::finished& what, const std::string& words) {
-    return what.code == 2 && what.err.find(words) != what.err.npos
-           && what.err.find("viva.toml") != what.err.npos;
+    return what.code == 2 && what.out.find(words) != what.out.npos
+           && what.out.find("viva.toml") != what.out.npos;
   };
   const auto refused = job("exit-at=1", {});
   CHECK(says(refused, "--allow-faults"));

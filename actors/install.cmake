@@ -5,7 +5,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(VIVA_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/viva_tensor)
 set_target_properties(viva_actors PROPERTIES EXPORT_NAME tensor)
-install(TARGETS viva_root viva_kernels viva_formats viva_supervision viva_actors
+install(TARGETS viva_root viva_kernels viva_formats viva_supervision viva_wire viva_actors
         EXPORT viva_tensor)
 install(EXPORT viva_tensor NAMESPACE viva:: FILE viva_tensorTargets.cmake
         DESTINATION ${VIVA_CMAKE_DIR})

@@ -1,136 +1,16 @@
-"""Faults between machines: each node of a job in a network namespace of its own, the coordinator in one that has a
-link to each. Rows as in fault_rows.py. Every other job sees the same files on all machines, the rest none.
+"""Faults between machines (machines.py). Rows as in fault_rows.py. Every other job sees the same files on all machines,
+the rest none.
 
-Links are slow (tbf), or a job would be over before a link has been down for long. Needs root and iproute2."""
-import os, pathlib, re, shutil, signal, subprocess, tempfile, time
+A job that is done has removed its journal; it has a second name here, and the independent checker reads it after each."""
+import contextlib, json, os, pathlib, re, signal, time
 
-from real_job import must, run, seconds_of, skipped
+from machines import cluster
+from real_job import must, seconds_of
 
-lost = re.compile(r"^(\S+ \S+) \S+ node (\S+): (?!up)(.*)$", re.M)
+killed_by, silent_by = 0.2, 3.6 + 0.3 # seconds until a node is given up; 0.3: until the line of it is seen
+
+lost = re.compile(r"^(\S+ \S+) warning node (\S+): (.*)$", re.M)
 up = re.compile(r"^(\S+ \S+) \S+ node (\S+): up$", re.M)
-
-
-def ip(*words):
-    done = subprocess.run(["ip", *map(str, words)], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise skipped(f"ip {' '.join(map(str, words))}: {done.stderr.strip()}")
-
-
-class machine:
-    """A namespace with one node in it."""
-
-    def __init__(self, owner, number):
-        self.owner, self.number = owner, number
-        self.space, self.here, self.there = f"{owner.name}-{number}", f"10.99.{number}.1", f"10.99.{number}.2"
-        self.address, self.node = f"{self.there}:4242", None
-        self.scratch = owner.place / f"scratch-{number}"
-        self.scratch.mkdir()
-        ip("netns", "add", self.space)
-        owner.spaces.append(self.space)
-        ip("-n", owner.hub, "link", "add", self.link, "type", "veth", "peer", "name", "out", "netns", self.space)
-        ip("-n", owner.hub, "addr", "add", f"{self.here}/30", "dev", self.link)
-        ip("-n", self.space, "addr", "add", f"{self.there}/30", "dev", "out")
-        for space, link in ((owner.hub, self.link), (self.space, "out"), (self.space, "lo")):
-            ip("-n", space, "link", "set", link, "up")
-
-    @property
-    def link(self):
-        return f"to{self.number}"
-
-    def pace(self, megabits):
-        for space, link in ((self.owner.hub, self.link), (self.space, "out")):
-            done = subprocess.run(["tc", "-n", space, "qdisc", "replace", "dev", link, "root", "tbf", "rate",
-                                   f"{megabits}mbit", "burst", "64kb", "latency", "400ms"], capture_output=True, text=True)
-            if done.returncode != 0:
-                raise skipped(f"tc: {done.stderr.strip()}")
-
-    def start(self):
-        self.said = tempfile.TemporaryFile("w+")
-        self.node = subprocess.Popen(["ip", "netns", "exec", self.space, self.owner.bench.viva, "node", "--listen",
-                                      self.address, "--insecure", "--lanes", "1", "--isolation", "thread", "--roots",
-                                      self.owner.bench.place, "--scratch", self.scratch, "--json"],
-                                     stdout=self.said, stderr=subprocess.DEVNULL, start_new_session=True)
-        end = time.monotonic() + 20
-        while '"listening"' not in self.heard():
-            must(self.node.poll() is None and time.monotonic() < end, "a node did not start")
-            time.sleep(0.005)
-        return self
-
-    def heard(self):
-        self.said.seek(0)
-        return self.said.read()
-
-    def signal(self, number, times=None):
-        if times is not None:
-            times.append((time.time(), self.address))
-        self.node.send_signal(number)
-
-    def kill(self, times=None):
-        self.signal(signal.SIGKILL, times)
-        self.node.wait()
-
-    def cable(self, state):
-        ip("-n", self.owner.hub, "link", "set", self.link, state)
-
-    def mute(self, whether):
-        """It hears, and is not heard."""
-        ip("-n", self.space, "route", "add" if whether else "del", "blackhole", self.here)
-
-
-class cluster:
-    def __init__(self, bench, chance, count, megabits=40):
-        if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
-            raise skipped("needs root, ip and tc")
-        self.bench, self.spaces = bench, []
-        self.name = f"viva{os.getpid()}"
-        self.hub = f"{self.name}-hub"
-        self.place = pathlib.Path(tempfile.mkdtemp(prefix="nodes-", dir=bench.place))
-        self.same_files = chance.random() < 0.5
-        self.all = []
-        try:
-            ip("netns", "add", self.hub)
-            self.spaces.append(self.hub)
-            ip("-n", self.hub, "link", "set", "lo", "up")
-            for number in range(count):
-                self.all.append(machine(self, number))
-                self.all[-1].pace(megabits)
-                self.all[-1].start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        for each in self.all:
-            if each.node and each.node.poll() is None:
-                each.node.kill()
-                each.node.wait()
-        for space in self.spaces:
-            subprocess.run(["ip", "netns", "del", space], capture_output=True)
-        shutil.rmtree(self.place, ignore_errors=True)
-
-    def flags(self):
-        roots = ["--shared-fs"] if self.same_files else []
-        return ["--nodes", ",".join(each.address for each in self.all), "--insecure", *roots]
-
-    def job(self, output, *more):
-        return run(self.bench, output, *self.flags(), *more, lanes=0, kind="thread",
-                   inside=["ip", "netns", "exec", self.hub])
-
-    def ends(self, job, seconds=180):
-        job.ends(0, seconds=seconds)
-        self.is_tidy()
-
-    def is_tidy(self):
-        end = time.monotonic() + 20
-        while left := [each for one in self.all if one.node.poll() is None for each in one.scratch.glob("node-*/job-*")]:
-            must(time.monotonic() < end, f"a node keeps {left}")
-            time.sleep(0.05)
 
 
 def noticed(job, times):
@@ -141,6 +21,11 @@ def noticed(job, times):
                  if found[2] == address and seconds_of(found[1]) >= at - 1e-3]
         if after:
             seen.append(max(0.0, min(after)))
+    return seen
+
+
+def in_time(seen, limit):
+    must(max(seen, default=0.0) <= limit, f"a node was given up only after {max(seen, default=0.0):.2f} s")
     return seen
 
 
@@ -163,6 +48,11 @@ def under_way(bench, chance, output, job):
         must(time.monotonic() < end, "nothing becomes durable")
         time.sleep(0.01)
     time.sleep(chance.uniform(0, 0.5))
+
+
+def nobody_lost(job):
+    gone = lost.findall(job.log)
+    must(not gone, f"given up for nothing: {gone[:1]}")
 
 
 def coordinator_stopped(bench, chance, output):
@@ -203,8 +93,26 @@ def slow_link(bench, chance, output):
         return 1, [], []
 
 
+def other_build(bench, chance, output):
+    """T36: one node computes other bytes, by what its kernels make of the matrix that all are asked for."""
+    with cluster(bench, chance, 3) as nodes:
+        liar = chance.choice(nodes.all)
+        words = nodes.builds()[liar.address]
+        at = max(i for i, letter in enumerate(words[:words.rindex(", letters")]) if letter.isalnum())
+        digit = chance.choice([each for each in "0123456789abcdef" if each != words[at]])
+        liar.kill()
+        liar.start("--allow-faults", "--claim-build", words[:at] + digit + words[at + 1:])
+        job = nodes.job(output)
+        nodes.ends(job)
+        must(f"node {liar.address}: it is another build" in job.log
+             or f"node {liar.address}: this node is another build" in job.log, "another build was not refused")
+        lanes = {each["id"] for each in json.loads(job.said)["lanes"]}
+        must(lanes and not any(each.startswith(liar.address) for each in lanes), f"another build worked: {lanes}")
+        return 1, [], []
+
+
 def silent(begin, end, seconds_from=4, seconds_to=6):
-    """Some node falls silent for so long; where that is longer than 3.6 s, it must be found."""
+    """Some node falls silent for so long; where that is longer than 3.6 s, it must be found, where not, not."""
     def row(bench, chance, output):
         with cluster(bench, chance, 3, megabits=8) as nodes:
             job, times = nodes.job(output), []
@@ -215,8 +123,10 @@ def silent(begin, end, seconds_from=4, seconds_to=6):
             long = lasts(job, chance.uniform(seconds_from, seconds_to))
             end(victim)
             nodes.ends(job)
-            seen = noticed(job, times)
+            seen = in_time(noticed(job, times), silent_by)
             must(seen or not long, "a node that says nothing was not found")
+            if seconds_to < 3.4:
+                nobody_lost(job)
             return len(seen) if seconds_from > 3.6 else 1, seen, []
     return row
 
@@ -249,11 +159,30 @@ def storm(bench, chance, output):
         job.child.kill()
         if job.finish() == 0:
             return 0, [], []
+        known = bench.journal(output)
         again = nodes.job(output)
+        worked = processor_seconds(again, len(nodes.all), 5)
         nodes.ends(again)
+        if known is not None and known["done"] == bench.shards: # nothing left to join for
+            return 0, [], []
         seen = [at - again.began for at in joined(again)]
-        must(not seen or max(seen) < 5, f"a node joined only after {max(seen, default=0):.1f} s")
+        must(seen, "nobody joined")
+        must(max(seen) < 5, f"a node joined only after {max(seen):.1f} s")
+        must(worked < 1, f"the coordinator took {worked:.2f} s of a processor until all had joined")
         return 1, [], seen
+
+
+def processor_seconds(job, nodes, limit):
+    """Of the coordinator, until so many have joined, it is over or the limit has passed."""
+    worked = 0.0
+    while job.runs() and time.time() - job.began < limit:
+        with contextlib.suppress(OSError, IndexError):
+            fields = pathlib.Path(f"/proc/{job.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            worked = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        if len(up.findall(os.pread(job.err.fileno(), 1 << 20, 0).decode(errors="replace"))) >= nodes:
+            break
+        time.sleep(0.01)
+    return worked
 
 
 def join_and_leave(bench, chance, output):
@@ -280,8 +209,7 @@ def saturated(bench, chance, output):
         nodes.same_files = False
         job = nodes.job(output)
         nodes.ends(job)
-        gone = lost.findall(job.log)
-        must(not gone, f"given up under load: {gone[:1]}")
+        nobody_lost(job)
         return 1, [], []
 
 
@@ -295,7 +223,7 @@ def node_killed(bench, chance, output):
         victim.kill(times)
         victim.start()
         nodes.ends(job)
-        seen = noticed(job, times)
+        seen = in_time(noticed(job, times), killed_by)
         must(seen or not there, "a node was killed, and nobody saw it")
         return len(seen), seen, [at - times[0][0] for at in joined(job, times[0][0])[:1]]
 
@@ -308,7 +236,7 @@ def half_killed(bench, chance, output):
         for victim in chance.sample(nodes.all, 2):
             victim.kill(times)
         nodes.ends(job)
-        return 2, noticed(job, times), []
+        return 2, in_time(noticed(job, times), killed_by), []
 
 
 def all_killed(bench, chance, output):
@@ -337,6 +265,7 @@ rows = {
     "T30 heard by nobody": silent(*mute),
     "T31 a link that flaps": flapping,
     "T34 all join at once": storm,
+    "T36 another build": other_build,
     "T37 join, leave, drain": join_and_leave,
     "T39 a link that is full": saturated,
     "T41 half of them die": half_killed,

@@ -1,0 +1,158 @@
+"""Machines of one job: each node in a network namespace of its own, the coordinator in one that has a link to each.
+
+Links are slow (tbf), or a job would be over before a link has been down for long. Needs root and iproute2."""
+import contextlib, json, os, pathlib, shutil, signal, subprocess, tempfile, threading, time
+
+from real_job import must, run, skipped
+
+
+def ip(*words):
+    done = subprocess.run(["ip", *map(str, words)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise skipped(f"ip {' '.join(map(str, words))}: {done.stderr.strip()}")
+
+
+class machine:
+    """A namespace with one node in it."""
+
+    def __init__(self, owner, number):
+        self.owner, self.number = owner, number
+        self.space, self.here, self.there = f"{owner.name}-{number}", f"10.99.{number}.1", f"10.99.{number}.2"
+        self.port = 4242 + 10 * number
+        self.address = f"{self.there}:{self.port}"
+        self.node = None
+        self.scratch = owner.place / f"scratch-{number}"
+        self.scratch.mkdir()
+        ip("netns", "add", self.space)
+        owner.spaces.append(self.space)
+        ip("-n", owner.hub, "link", "add", self.link, "type", "veth", "peer", "name", "out", "netns", self.space)
+        ip("-n", owner.hub, "addr", "add", f"{self.here}/30", "dev", self.link)
+        ip("-n", self.space, "addr", "add", f"{self.there}/30", "dev", "out")
+        for space, link in ((owner.hub, self.link), (self.space, "out"), (self.space, "lo")):
+            ip("-n", space, "link", "set", link, "up")
+
+    @property
+    def link(self):
+        return f"to{self.number}"
+
+    def pace(self, megabits):
+        for space, link in ((self.owner.hub, self.link), (self.space, "out")):
+            done = subprocess.run(["tc", "-n", space, "qdisc", "replace", "dev", link, "root", "tbf", "rate",
+                                   f"{megabits}mbit", "burst", "64kb", "latency", "400ms"], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise skipped(f"tc: {done.stderr.strip()}")
+
+    def start(self, *more):
+        self.said = tempfile.TemporaryFile("w+")
+        self.node = subprocess.Popen(["ip", "netns", "exec", self.space, self.owner.bench.viva, "node", "--listen",
+                                      self.address, "--insecure", "--lanes", "1", "--isolation", "thread", "--roots",
+                                      self.owner.bench.place, "--scratch", self.scratch, "--json", *more],
+                                     stdout=self.said, stderr=subprocess.DEVNULL, start_new_session=True)
+        end = time.monotonic() + 20
+        while '"listening"' not in self.heard():
+            must(self.node.poll() is None and time.monotonic() < end, "a node did not start")
+            time.sleep(0.005)
+        return self
+
+    def heard(self):
+        self.said.seek(0)
+        return self.said.read()
+
+    def signal(self, number, times=None):
+        if times is not None:
+            times.append((time.time(), self.address))
+        self.node.send_signal(number)
+
+    def kill(self, times=None):
+        self.signal(signal.SIGKILL, times)
+        self.node.wait()
+
+    def cable(self, state):
+        ip("-n", self.owner.hub, "link", "set", self.link, state)
+
+    def mute(self, whether):
+        """It hears, and is not heard."""
+        ip("-n", self.space, "route", "add" if whether else "del", "blackhole", self.here)
+
+
+class cluster:
+    def __init__(self, bench, chance, count, megabits=40):
+        if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
+            raise skipped("needs root, ip and tc")
+        self.bench, self.spaces = bench, []
+        self.name = f"viva{os.getpid()}"
+        self.hub = f"{self.name}-hub"
+        self.place = pathlib.Path(tempfile.mkdtemp(prefix="nodes-", dir=bench.place))
+        self.same_files = chance.random() < 0.5
+        self.all = []
+        try:
+            ip("netns", "add", self.hub)
+            self.spaces.append(self.hub)
+            ip("-n", self.hub, "link", "set", "lo", "up")
+            for number in range(count):
+                self.all.append(machine(self, number))
+                self.all[-1].pace(megabits)
+                self.all[-1].start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        for each in self.all:
+            if each.node and each.node.poll() is None:
+                each.node.kill()
+                each.node.wait()
+        for space in self.spaces:
+            subprocess.run(["ip", "netns", "del", space], capture_output=True)
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def inside(self, *words):
+        return ["ip", "netns", "exec", self.hub, *words]
+
+    def builds(self):
+        """What each node says that it is."""
+        said = subprocess.run(self.inside(self.bench.viva, "nodes", *self.flags()[:3], "--json"),
+                              capture_output=True, text=True)
+        return {each["address"]: each["build"] for each in json.loads(said.stdout)["nodes"]}
+
+    def flags(self):
+        roots = ["--shared-fs"] if self.same_files else []
+        return ["--nodes", ",".join(each.address for each in self.all), "--insecure", *roots]
+
+    def job(self, output, *more):
+        job = run(self.bench, output, *self.flags(), *more, lanes=0, kind="thread",
+                  inside=self.inside())
+        self.keeper = threading.Thread(target=self.keep_journal, args=(job, pathlib.Path(f"{output}.journal")), daemon=True)
+        self.keeper.start()
+        return job
+
+    def keep_journal(self, job, journal):
+        """Gives it a second name, for a job that is done removes it; never while it is empty, for that it would mind."""
+        kept = self.place / "kept.journal"
+        while job.runs():
+            with contextlib.suppress(OSError): # not there yet, or no more
+                if journal.stat().st_size > 0 and not (kept.exists() and kept.samefile(journal)):
+                    kept.unlink(missing_ok=True)
+                    os.link(journal, kept)
+            time.sleep(0.002)
+
+    def ends(self, job, seconds=180):
+        job.ends(0, seconds=seconds)
+        self.keeper.join()
+        known = self.bench.journal(self.place / "kept")
+        must(known is not None, "the job had no journal")
+        must(known["named"] and known["done"] == self.bench.shards,
+             f"the journal of a job that is done holds {known}")
+        self.is_tidy()
+
+    def is_tidy(self):
+        end = time.monotonic() + 20
+        while left := [each for one in self.all if one.node.poll() is None for each in one.scratch.glob("node-*/job-*")]:
+            must(time.monotonic() < end, f"a node keeps {left}")
+            time.sleep(0.05)

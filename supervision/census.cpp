@@ -23,6 +23,7 @@ nlohmann::json json_of(const tree& node) {
     {"age_ms", node.age.count()},
     {"last_reason", node.last_reason},
   };
+  json["process"] = node.process > 0 ? nlohmann::json(node.process) : nlohmann::json(nullptr);
   json["mailbox"] = node.mailbox ? nlohmann::json(*node.mailbox) : nlohmann::json(nullptr);
   json["children"] = nlohmann::json::array();
   for (const auto& child : node.children)
@@ -36,6 +37,8 @@ void append_lines(std::string& text, const tree& node, const std::string& indent
                       to_string(node.state), node.pid, node.restarts,
                       node.mailbox ? std::to_string(*node.mailbox) : "-",
                       static_cast<double>(node.age.count()) / 1000.0);
+  if (node.process > 0)
+    text += "  process " + std::to_string(node.process);
   if (!node.last_reason.empty())
     text += "  last: " + node.last_reason;
   text += '\n';
@@ -48,8 +51,10 @@ void look_at(tree& node, const caf::actor_addr& who) {
   if (!alive)
     return;
   node.pid = alive->id();
-  if (auto gauge = dynamic_cast<const mailbox_gauge*>(alive->get()))
-    node.mailbox = gauge->depth();
+  if (const auto* signs = dynamic_cast<const vital_signs*>(alive->get())) {
+    node.mailbox = signs->mailbox_depth();
+    node.process = signs->process();
+  }
 }
 
 } // namespace

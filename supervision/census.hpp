@@ -67,6 +67,7 @@ struct tree {
   child_type type = child_type::worker;
   life state = life::down;
   std::uint64_t pid = 0;                ///< CAF's actor id; 0 if it is not alive.
+  std::int32_t process = 0;             ///< The system's number of what it speaks for; 0: itself.
   std::uint64_t restarts = 0;
   std::optional<std::uint64_t> mailbox{}; ///< Messages waiting, the one in work included.
   milliseconds age{0};                  ///< In this state.

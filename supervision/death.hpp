@@ -2,19 +2,26 @@
 
 // Death: why a process ended, from what the system says of it and what was known before. Pure.
 //
-//   ended                                 reason          blamed
-//   exit 0 after a goodbye                normal          nobody
-//   exit 0 without                        early_exit      lane
+//   ended                                 reason          blamed      its restart counts
+//   exit 0 after a goodbye                normal          nobody      yes
+//   exit 0 without                        early_exit      lane        yes
 //   by our signal                         as we meant it  as that says
-//   SIGKILL, memory was short             oom             work
-//   SIGKILL, SIGTERM, SIGINT, SIGHUP      killed          nobody
-//   SIGSEGV and its like                  crash           work
-//   SIGABRT                               aborted         work
-//   SIGXCPU                               stalled         work
-//   exit 71 … 78 (exit_words below)       what they say
-//   any other exit code                   exit_code       work
+//   SIGKILL, memory was short             oom             work        as want of memory
+//   SIGKILL, SIGTERM, SIGINT, SIGHUP      killed          nobody      yes
+//   SIGSEGV and its like                  crash           work        yes
+//   SIGABRT                               aborted         work        yes
+//   SIGXCPU                               stalled         work        yes
+//   exit 71                               device_sticky   work        yes
+//   exit 72                               device_lost     device      no
+//   exit 73                               bad_input       work        no; nor is the work run again
+//   exit 74                               io              machine     no
+//   exit 75                               temporary       nobody      no
+//   exit 76                               oom             work        as want of memory
+//   exit 77                               fenced          nobody      no
+//   exit 78                               misconfigured   machine     yes; a first start is final
+//   any other exit code                   exit_code       work        yes
 //
-// Blame is `blame_of(reason)`: reason.cpp has the table.
+// Blame is `blame_of(reason)`, what counts `counted_as(reason)`: reason.cpp has the table.
 
 #include "supervision/reason.hpp"
 

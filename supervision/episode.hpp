@@ -1,7 +1,7 @@
 #pragma once
 
-// What the supervisor's shell keeps: a child, its one deadline, and the episode in work. Private to
-// this folder.
+// What the supervisor's shell keeps: a child, its one deadline, the episode in work, what waits
+// behind it, and who listens. Private to this folder.
 
 #include "supervision/orders.hpp"
 
@@ -68,6 +68,18 @@ struct episode {
   bool awaits(serial id) const noexcept {
     return starts_first() && begun < starts.size() && starts[begun] == id;
   }
+};
+
+/// What is done once no episode is in work.
+struct waiting {
+  std::function<void()> run;
+  caf::response_promise answer; // told no_process if the supervisor ends first
+};
+
+struct listener {
+  caf::actor_addr who; // weak: a subscriber lives as long as it likes
+  std::function<void(const child_up&)> on_up;
+  std::function<void(const child_down&)> on_down;
 };
 
 struct retry_now {

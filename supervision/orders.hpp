@@ -69,6 +69,8 @@ struct supervisor_options {
   bool give_up_is_shutdown = false;    ///< Giving up looks like a shutdown to the parent, so a
                                        ///< transient supervisor stays away (OTP: true).
   bool whole_seconds = false;          ///< Count the window in whole seconds (OTP: true).
+  bool count_by_reason = true;         ///< What `counted_as` says; without backoff, and in OTP,
+                                       ///< every restart counts.
   bool stop_in_parallel = false;       ///< Stop all at once instead of last to first.
   std::uint32_t start_retries = 0;     ///< Failed first starts that are tried again, over a boot or
                                        ///< one start_child; each counts as a restart. OTP: 0.

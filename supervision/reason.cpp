@@ -16,10 +16,11 @@ constexpr caf::atom_value category = caf::atom("vivafault");
 struct fault_row {
   std::string_view name;
   blame whom = blame::nobody;
+  tally counted = tally::restart;
 };
 
 // By number. A hang is blamed on the lane and not on its work: the heart is a thread of its own,
-// which work cannot hold up.
+// which work cannot hold up. Another build counts: it does not become ours by waiting.
 constexpr std::array<fault_row, 36> faults{{
   {"none"},
   {"exception", blame::work},
@@ -42,18 +43,18 @@ constexpr std::array<fault_row, 36> faults{{
   {"name_taken"},
   {"crash", blame::work},
   {"aborted", blame::work},
-  {"oom", blame::work},
+  {"oom", blame::work, tally::memory},
   {"hang", blame::lane},
   {"stalled", blame::work},
   {"protocol", blame::lane},
   {"early_exit", blame::lane},
   {"killed"},
   {"device_sticky", blame::work},
-  {"device_lost", blame::device},
-  {"bad_input", blame::work},
-  {"io", blame::machine},
-  {"temporary"},
-  {"fenced"},
+  {"device_lost", blame::device, tally::none},
+  {"bad_input", blame::work, tally::none},
+  {"io", blame::machine, tally::none},
+  {"temporary", blame::nobody, tally::none},
+  {"fenced", blame::nobody, tally::none},
   {"misconfigured", blame::machine},
   {"exit_code", blame::work},
   {"node_lost"},
@@ -105,6 +106,11 @@ blame blame_of(const caf::error& reason) noexcept {
     return faults.at(reason.code()).whom;
   // What CAF itself says of a handler that threw; its exits are orders.
   return reason == caf::sec::runtime_error ? blame::work : blame::nobody;
+}
+
+tally counted_as(const caf::error& reason) noexcept {
+  return reason && reason.category() == category ? faults.at(reason.code()).counted
+                                                 : tally::restart;
 }
 
 std::string_view to_string(blame whom) noexcept {

@@ -66,6 +66,14 @@ enum class blame : std::uint8_t {
   machine, ///< Disk, memory or program of this machine.
 };
 
+/// What a restart after an end counts in: a storm of restarts is to end its supervisor, and not
+/// what the child is not to blame for and time may mend.
+enum class tally : std::uint8_t {
+  restart, ///< The intensity.
+  memory,  ///< Ends for want of memory, which have an intensity of their own.
+  none,    ///< Nothing: only the backoff holds it up.
+};
+
 std::string_view to_string(fault code) noexcept;
 caf::error make_error(fault code, std::string text = {});
 
@@ -78,6 +86,9 @@ ending ending_of(const caf::error& reason) noexcept;
 /// Of any reason a child ended with. Blame on work is a strike only against what was executing.
 blame blame_of(const caf::error& reason) noexcept;
 std::string_view to_string(blame whom) noexcept;
+
+/// Of any reason a child ended with, or its start failed with.
+tally counted_as(const caf::error& reason) noexcept;
 
 /// One line: "exception: index out of range", "killed", "shutdown", "system: request_timeout".
 std::string to_text(const caf::error& reason);

@@ -95,7 +95,10 @@ void reporter::post(report what) noexcept {
   {
     std::lock_guard lock{x_guard};
     ++x_counts.posted;
-    if (x_waiting.size() >= x_options.capacity) {
+    // The one that says how a storm ended finds room behind all that came of it.
+    const auto room = what.context == report_context::gave_up ? 2 * x_options.capacity
+                                                              : x_options.capacity;
+    if (x_waiting.size() >= room) {
       ++x_counts.dropped;
       ++x_done;
       return;
@@ -148,7 +151,7 @@ void reporter::write(const report& what, report_counts& counts) {
     tell_kept();
     x_burst_began = now;
   }
-  if (++x_burst > x_options.burst_max) {
+  if (++x_burst > x_options.burst_max && what.context != report_context::gave_up) {
     ++counts.suppressed;
     return;
   }

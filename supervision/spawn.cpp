@@ -17,6 +17,11 @@ void prepare(caf::scheduled_actor* self) {
   self->set_down_handler([](caf::scheduled_actor*, caf::down_msg&) {});
 }
 
+void speak_for(caf::local_actor* self, std::int32_t process) {
+  if (auto* signs = dynamic_cast<vital_signs*>(self))
+    signs->speak_for(process);
+}
+
 void urge_exit(const caf::actor& who, const caf::actor_addr& from, caf::error reason,
                caf::execution_unit* host) {
   who->enqueue(nullptr, caf::make_message_id(caf::message_priority::high),

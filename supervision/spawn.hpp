@@ -5,7 +5,8 @@
 //   spawn<caf::detached>(sup, lane, options)    as sup->spawn, and besides
 //     - the text of an uncaught exception becomes the exit reason (CAF keeps it for its console),
 //     - CAF's handlers that print to stdout are silenced,
-//     - the mailbox is counted, so that a dump can show its depth without asking.
+//     - the mailbox is counted, so that a dump can show its depth without asking,
+//     - one that speaks for a process can say so, and the dump shows its number.
 //
 // Everything about CAF 0.17 that the rest of the folder should not spell out is here.
 
@@ -19,25 +20,35 @@
 
 namespace viva::supervision {
 
-/// Readable from any thread. Messages that arrive after the end are never counted down, and never
-/// looked at either.
-class mailbox_gauge {
+/// What others see of an actor, from any thread. Messages that arrive after the end are never
+/// counted down, and never looked at either.
+class vital_signs {
 public:
-  virtual ~mailbox_gauge() = default;
-  std::uint64_t depth() const noexcept {
+  virtual ~vital_signs() = default;
+  std::uint64_t mailbox_depth() const noexcept {
     const auto out = x_out.load(std::memory_order_acquire); // first: what is in then is more
     const auto in = x_in.load(std::memory_order_relaxed);
     return in > out ? in - out : 0;
+  }
+  /// The number of the process that it speaks for; 0 where there is none.
+  std::int32_t process() const noexcept {
+    return x_process.load(std::memory_order_relaxed);
+  }
+  void speak_for(std::int32_t process) noexcept {
+    x_process.store(process, std::memory_order_relaxed);
   }
 
 protected:
   std::atomic<std::uint64_t> x_in{0};
   std::atomic<std::uint64_t> x_out{0}; // written by the actor only
+
+private:
+  std::atomic<std::int32_t> x_process{0};
 };
 
 /// Any event-based actor class, with a counted mailbox.
 template <class Base>
-class measured : public Base, public mailbox_gauge {
+class measured : public Base, public vital_signs {
 public:
   using Base::Base;
   using Base::enqueue;
@@ -57,6 +68,9 @@ public:
 
 /// Keeps exception text, and logs instead of printing what nobody handles. `spawn` calls it.
 void prepare(caf::scheduled_actor* self);
+
+/// Tells the census for which process this actor speaks; of one that `spawn` made.
+void speak_for(caf::local_actor* self, std::int32_t process);
 
 /// Ends an actor ahead of what waits in its mailbox. `from` is who it believes to have asked.
 /// Inside an actor give its `context()`: without one, CAF wakes another thread for the receiver.

@@ -2,6 +2,8 @@
 
 #include "supervision/supervisor_actor.hpp"
 
+#include <limits>
+
 namespace viva::supervision {
 namespace {
 
@@ -33,6 +35,10 @@ supervisor_options otp_compat(supervisor_options options) {
   options.give_up_is_shutdown = true;
   options.whole_seconds = true;
   options.stop_in_parallel = false;
+  options.count_by_reason = false;
+  options.start_retries = 0;
+  // One that never lets wait, or the parent's would be inherited.
+  options.bucket = std::make_shared<shared_bucket>(std::numeric_limits<std::uint32_t>::max(), 1);
   return options;
 }
 

@@ -65,7 +65,7 @@ void supervisor_actor::boot() {
   x_page = std::make_shared<census_page>(x_options.name, address(), clock().now());
   if (x_options.people)
     x_options.people->enter(x_page);
-  x_window = {x_options.intensity, x_options.period, x_options.whole_seconds};
+  open_windows();
   x_random.seed(static_cast<std::minstd_rand::result_type>(
     x_options.seed ? x_options.seed : std::random_device{}()));
   x_random.discard(16); // the first draws of a small seed are small
@@ -166,31 +166,6 @@ bool supervisor_actor::stops_done() {
   return true;
 }
 
-// After the stops of a restart: either the delay begins (false, and the episode is over), or the
-// list of starts is made. Made late, because the stops may have taken children off the table.
-bool supervisor_actor::plan_starts() {
-  auto& e = x_episode;
-  if (!e.starts.empty())
-    return true;
-  const auto culprit = place_of(e.culprit);
-  if (e.delay.count() > 0) {
-    e.what = episode::kind::none;
-    enter(culprit->second, life::restarting);
-    set_deadline(e.culprit, culprit->second, alarm::retry, e.delay);
-    return false;
-  }
-  const auto scope = reach_of(x_options.how);
-  if (scope == reach::itself) {
-    e.starts.push_back(e.culprit);
-    return true;
-  }
-  const auto first = scope == reach::everyone ? x_children.begin() : culprit;
-  for (auto i = first; i != x_children.end(); ++i)
-    if (i == culprit || rejoins(i->second.spec->restart, i->second.wanted, x_options.revive))
-      e.starts.push_back(i->first);
-  return true;
-}
-
 supervisor_actor::step supervisor_actor::starts_done() {
   auto& e = x_episode;
   while (e.begun < e.starts.size()) {
@@ -277,7 +252,7 @@ void supervisor_actor::on_down(caf::down_msg& down) {
     --x_stopping;
     const bool as_told = who.spec->shutdown->how == shutdown_policy::kind::brutal_kill
                          && down.reason == caf::exit_reason::kill;
-    if (!as_told && ending_of(down.reason) == ending::abnormal)
+    if (!as_told && is_odd(who, down.reason))
       post(report_kind::supervisor, report_context::shutdown_error, &who, down.reason);
     if (x_episode.what == episode::kind::restart && who.spec->restart == temporary)
       erase(place);
@@ -313,62 +288,6 @@ void supervisor_actor::drop_or_keep(table::iterator who) {
     return;
   if (ends_supervisor(x_options.ends, significant, any_significant_left() ? 1 : 0))
     begin_ending(caf::exit_reason::user_shutdown);
-}
-
-// One crash counts once, however many siblings it takes along; so does every failed attempt.
-std::optional<milliseconds> supervisor_actor::admit(child& who) {
-  const auto now = clock().now();
-  if (!x_window.admit(now)) {
-    const auto& last = who.entry->last_reason;
-    post(report_kind::supervisor, report_context::gave_up, &who, last);
-    begin_ending(x_options.give_up_is_shutdown
-                   ? caf::error{caf::exit_reason::user_shutdown}
-                   : make_error(fault::intensity, who.entry->id + ": " + to_text(last)));
-    return std::nullopt;
-  }
-  auto delay = who.pace.next(x_options.backoff, std::exchange(who.up_since, {}), now, x_random);
-  if (x_options.bucket)
-    delay = std::max(delay, x_options.bucket->take(now));
-  return delay;
-}
-
-void supervisor_actor::restart(serial id, child& who) {
-  if (const auto delay = admit(who))
-    begin_restart(id, *delay);
-}
-
-void supervisor_actor::begin_restart(serial culprit, milliseconds delay) {
-  auto& e = begin(episode::kind::restart);
-  e.culprit = culprit;
-  e.delay = delay;
-  const auto scope = reach_of(x_options.how);
-  if (scope == reach::itself)
-    return;
-  for (const auto& [id, who] : x_children | std::views::reverse) {
-    if (id == culprit) {
-      if (scope == reach::itself_and_later)
-        break;
-      continue;
-    }
-    e.stops.push_back(id);
-  }
-}
-
-void supervisor_actor::try_again(serial id) {
-  const auto who = place_of(id);
-  if (who == x_children.end() || who->second.state() != life::restarting)
-    return; // stopped by hand meanwhile
-  if (x_episode.awaits(id)) // it goes on where it waits
-    return enter(who->second, life::down);
-  if (idle())
-    begin_restart(id, milliseconds{0});
-  else if (x_phase != phase::ending)
-    x_backlog.push_back({[this, id, born = who->second.generation] {
-                           const auto same = place_of(id);
-                           if (same != x_children.end() && same->second.generation == born)
-                             try_again(id);
-                         },
-                         {}});
 }
 
 void supervisor_actor::on_exit() {

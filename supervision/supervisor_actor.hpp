@@ -45,19 +45,23 @@ private:
   void booted(const caf::error& why);
   void proceed();
   bool stops_done();
-  bool plan_starts();
   step starts_done();
   void finish_episode();
   bool idle() const noexcept;
   episode& begin(episode::kind what);
   void begin_ending(caf::error reason);
-  std::optional<milliseconds> admit(child& who);
-  void restart(serial id, child& who);
-  void begin_restart(serial culprit, milliseconds delay);
-  void try_again(serial id);
   void on_down(caf::down_msg& down);
   void decide(serial id);
   void drop_or_keep(table::iterator who);
+
+  // supervisor_restarts.cpp: whether, when, and with whom
+  void open_windows();
+  std::optional<milliseconds> admit(child& who);
+  void restart(serial id, child& who);
+  void begin_restart(serial culprit, milliseconds delay);
+  bool plan_starts();
+  bool starts_again(serial id, child& who, const caf::error& why);
+  void try_again(serial id);
 
   // supervisor_children.cpp: one child
   table::iterator place_of(serial id); ///< The end where it is gone.
@@ -72,7 +76,7 @@ private:
   void ignored(serial id);
   void refused(serial id, child& who, caf::error why);
   void start_failed(serial id, caf::error why);
-  bool starts_again(serial id, child& who, const caf::error& why);
+  static bool is_odd(const child& who, const caf::error& reason);
   bool begin_stop(serial id, child& who, bool own_deadline);
   void kill(serial id, child& who);
   void abandon(serial id, child& who);
@@ -107,16 +111,6 @@ private:
     return x_options.how == strategy::simple_one_for_one;
   }
 
-  struct waiting {
-    std::function<void()> run;
-    caf::response_promise answer; // told no_process if the supervisor ends first
-  };
-  struct listener {
-    caf::actor_addr who; // weak: a subscriber lives as long as it likes
-    std::function<void(const child_up&)> on_up;
-    std::function<void(const child_down&)> on_down;
-  };
-
   init_function x_init;
   supervisor_options x_options;
   caf::actor_addr x_parent;
@@ -124,7 +118,7 @@ private:
   std::shared_ptr<const std::string> x_name;
   std::shared_ptr<census_page> x_page;
   phase x_phase = phase::starting;
-  restart_window x_window;
+  restart_window x_window, x_memory_window;
   std::minstd_rand x_random;
   table x_children;
   serial x_last_serial = 0;

@@ -47,6 +47,7 @@ void supervisor_actor::enter(child& who, life state) {
 supervisor_actor::step supervisor_actor::start(serial id, child& who) {
   ++who.generation;
   who.wanted = true;
+  who.info = {}; // of an earlier start
   start_result made = ignore;
   try {
     made = who.spec->start(this, who.args);
@@ -219,19 +220,11 @@ void supervisor_actor::start_failed(serial id, caf::error why) {
   }
 }
 
-// A first start that failed by an accident, as a kill is one, is tried again within the episode.
-// True also where the attempt was one too many, and the supervisor ends.
-bool supervisor_actor::starts_again(serial id, child& who, const caf::error& why) {
-  auto& e = x_episode;
-  if (!e.starts_first() || e.retries >= x_options.start_retries || is(why, fault::start_failed)
-      || is(why, fault::misconfigured))
-    return false;
-  ++e.retries;
-  if (const auto delay = admit(who)) {
-    enter(who, life::restarting);
-    set_deadline(id, who, alarm::retry, *delay);
-  }
-  return true;
+// Whether a child that was to stop ended as neither asked for nor allowed: a permanent one is not
+// even to end normally (OTP's `shutdown/1`).
+bool supervisor_actor::is_odd(const child& who, const caf::error& reason) {
+  return !(reason == caf::exit_reason::user_shutdown)
+         && (who.spec->restart == permanent || ending_of(reason) == ending::abnormal);
 }
 
 // False: there is nothing to wait for.
@@ -243,7 +236,7 @@ bool supervisor_actor::begin_stop(serial id, child& who, bool own_deadline) {
       // The end of a significant child may be the supervisor's: `decide` comes behind the restart.
       who.dead = x_episode.what == episode::kind::restart && !who.wanted && !x_options.revive
                  && who.spec->significant;
-      if (how == ending::abnormal && !who.dead)
+      if (is_odd(who, who.entry->last_reason) && !who.dead)
         tell_end(who, report_context::shutdown_error);
     }
     if (who.state() == life::restarting) {

@@ -218,7 +218,7 @@ void supervisor_actor::execute(change& order, caf::response_promise answer) {
   order.options.name = x_options.name;
   order.options.subscribers.clear();
   x_options = std::move(order.options);
-  x_window = {x_options.intensity, x_options.period, x_options.whole_seconds};
+  open_windows();
   for (auto& spec : order.specs) {
     auto shared = std::make_shared<const child_spec>(std::move(spec));
     serial id = 0;

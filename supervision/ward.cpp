@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <new>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
@@ -45,11 +46,14 @@ void volunteer_for_oom() {
 
 } // namespace
 
+// The other end is closed where the guardian ended before PR_SET_PDEATHSIG could be asked for. (Its
+// number would not do: a guardian may be process 1 as well as whoever inherits its children.)
 bool ward::is_guarded() {
   int type = 0;
   socklen_t bytes = sizeof type;
+  pollfd other_end{ward_channel_fd, 0, 0};
   return ::getsockopt(ward_channel_fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0
-         && type == SOCK_SEQPACKET;
+         && type == SOCK_SEQPACKET && ::poll(&other_end, 1, 0) == 0;
 }
 
 tl::expected<std::unique_ptr<ward>, std::string> ward::enter() {

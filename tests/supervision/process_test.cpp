@@ -2,6 +2,7 @@
 
 #include "supervision/oom_kills.hpp"
 #include "supervision/ward.hpp"
+#include "tests/support/holdings.hpp"
 #include "tests/supervision/wards.hpp"
 
 #include <csignal>
@@ -10,41 +11,16 @@
 #include <set>
 #include <thread>
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 using namespace viva::supervision;
 using namespace viva::supervision::testing;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// What the system holds of this process.
-struct holdings {
-  std::size_t descriptors = 0, threads = 0, children = 0, memory_kib = 0, mappings = 0;
-
-  static holdings now() {
-    namespace fs = std::filesystem;
-    const auto entries = [](const char* folder) {
-      return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), {}));
-    };
-    holdings all;
-    all.descriptors = entries("/proc/self/fd");
-    all.threads = entries("/proc/self/task");
-    for (const auto& task : fs::directory_iterator("/proc/self/task")) {
-      std::ifstream in{task.path() / "children"};
-      for (pid_t child = 0; in >> child;)
-        ++all.children; // zombies, too
-    }
-    std::ifstream maps{"/proc/self/maps"};
-    for (std::string line; std::getline(maps, line);)
-      all.mappings += line.find("memfd:") != std::string::npos ? 1 : 0;
-    std::ifstream status{"/proc/self/status"};
-    for (std::string line; std::getline(status, line);)
-      if (line.starts_with("VmRSS:"))
-        all.memory_kib = std::stoul(line.substr(6));
-    return all;
-  }
-};
 
 /// Ends one process as the order says and tells why it ended.
 caf::error end_of(guardian& keeper, const std::string& order,
@@ -77,7 +53,8 @@ std::set<pid_t> of_nursery() {
 }
 
 void die_often(int deaths, const process_options& options = ward_options()) {
-  auto keeper = std::make_shared<guardian>();
+  const own_temporary_files temporary;
+  const auto keeper = std::make_shared<guardian>();
   standby source{keeper, options, true};
   const std::string orders[] = {"raise 11", "raise 9", "exit 3", "nonsense 2", "quit", "echo x"};
   const auto live_once = [&](int i) {
@@ -90,17 +67,10 @@ void die_often(int deaths, const process_options& options = ward_options()) {
   };
   for (int i = 0; i < 30; ++i) // the allocator's, the loader's and the library's own first needs
     live_once(i);
-  const auto before = holdings::now();
+  const auto before = at_rest(source);
   for (int i = 0; i < deaths; ++i)
     live_once(i);
-  const auto after = holdings::now();
-  CHECK(after.threads == before.threads);
-  // The spare may be between its end and the next at either moment: one life of difference.
-  CHECK(after.children <= before.children + 1);
-  CHECK(after.descriptors <= before.descriptors + 4);
-  CHECK(after.mappings <= before.mappings + 1);
-  CHECK(after.memory_kib <= before.memory_kib + 4096);
-  keeper.reset();
+  check_nothing_left(before, at_rest(source));
 }
 
 } // namespace
@@ -241,6 +211,30 @@ TEST_CASE("process: with its handle or its guardian it is gone") {
   CHECK(is(stopped.end().reason, fault::shutdown));
   CHECK(::kill(dropped, 0) == -1); // not even a zombie
   stopped.whom().kill(fault::stalled, "nobody hears this");
+}
+
+TEST_CASE("process: one whose guardian ended before it could ask to be told begins nothing") {
+  auto ends = channel::make_pair();
+  auto page = pulse::make();
+  REQUIRE((ends && page));
+  const descriptor talk{::fcntl(ends->second.native(), F_DUPFD_CLOEXEC, ward_pulse_fd + 1)};
+  const descriptor heart{::fcntl(page->native(), F_DUPFD_CLOEXEC, ward_pulse_fd + 1)};
+  ends->first = channel{};
+  posix_spawn_file_actions_t files;
+  ::posix_spawn_file_actions_init(&files);
+  ::posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&files, talk.get(), ward_channel_fd);
+  ::posix_spawn_file_actions_adddup2(&files, heart.get(), ward_pulse_fd);
+  std::string name = VIVA_TEST_WARD, mode = GENERATE("obey", "nursery");
+  char* const words[] = {name.data(), mode.data(), nullptr};
+  pid_t made = 0;
+  REQUIRE(::posix_spawn(&made, words[0], &files, nullptr, words, environ) == 0);
+  ::posix_spawn_file_actions_destroy(&files);
+  int status = 0;
+  REQUIRE(::waitpid(made, &status, 0) == made);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 2); // as where nobody ever guarded it
+  CHECK(page->page().beats.load() == 0);
 }
 
 TEST_CASE("process: a ward that does not read holds nobody up") {

@@ -273,3 +273,24 @@ TEST_CASE("S-25: rest_for_one goes on from the child that failed and keeps the e
   w.crash("b");
   CHECK(w.told() == "-b -d -c +b !c +c +d");
 }
+
+TEST_CASE("a death overtakes what waits in the supervisor's mailbox", "[restart]") {
+  world w;
+  w.rise({}, {member("a", w.book)});
+  const auto before = w.child("a");
+  std::vector<caf::actor> answers;
+  // Runs first; then a dies, and the supervisor finds its end behind a thousand questions.
+  w.system.spawn([&](caf::event_based_actor* self) {
+    for (int i = 0; i < 1000; ++i)
+      self->request(w.top, caf::infinite, which_children{})
+        .then([&](const std::vector<child_info>& all) { answers.push_back(all.at(0).who); });
+  });
+  w.scheduler.try_run_once();
+  REQUIRE(w.scheduler.jobs.size() == 1); // the supervisor's
+  urge_exit(before, before.address(), caf::exit_reason::kill);
+  std::swap(w.scheduler.jobs.front(), w.scheduler.jobs.back());
+  w.settle();
+  REQUIRE(answers.size() == 1000);
+  CHECK(answers.back());
+  CHECK(answers.back() != before); // it is up again before the last answer
+}

@@ -204,6 +204,27 @@ TEST_CASE("S-06: a start function may return ok, ok with info, ignore, an error,
   CHECK(w.state("info") == life::up);
 }
 
+TEST_CASE("S-06: what an earlier start told is not told of a later one that tells nothing",
+          "[start]") {
+  world w;
+  auto starts = std::make_shared<int>(0);
+  w.rise({.backoff = {0ms, 0ms, 1s}},
+         {{.id = "a", .start = [=, book = w.book](auto* sup) -> start_result {
+             if (++*starts < 3) // the first at boot, the second after a crash: nobody asked
+               return started{spawn(sup, obedient, book, "a"),
+                              caf::make_message(std::string{"42"})};
+             return starting(spawn(sup, [](caf::event_based_actor*) -> caf::behavior {
+               return {[](await_up) { return caf::unit; }};
+             }));
+           }}});
+  w.crash("a");
+  CHECK(w.ask(terminate_child{"a"}));
+  const auto again = w.ask<started>(restart_child{"a"});
+  REQUIRE(again);
+  CHECK(again->who);
+  CHECK(again->info.empty());
+}
+
 TEST_CASE("S-07: an ignored permanent or transient child keeps its spec and the start goes on",
           "[start]") {
   world w;

@@ -197,6 +197,51 @@ TEST_CASE("S-42: a child that crashes while others are stopped is reported with 
   }
 }
 
+namespace {
+
+/// How often an end of b is told where it ends normally during a stop or a group restart: by itself
+/// before it is asked, or in answer.
+std::ptrdiff_t told_of_normal_end(restart_type type, bool stops, bool asked) {
+  auto reports = std::make_shared<reporter>(
+    reporter_options{.log = std::make_shared<spdlog::logger>("quiet")});
+  std::vector<report> heard;
+  reports->subscribe([&](const report& what) { heard.push_back(what); });
+  world w;
+  auto deaf = member("deaf", w.book);
+  deaf.shutdown = shutdown_policy::after(100ms);
+  w.rise({.how = strategy::one_for_all, .reports = reports},
+         {member("a", w.book), member("b", w.book, type), deaf});
+  const auto b = w.child("b");
+  caf::anon_send(w.child("deaf"), be_deaf{});
+  if (asked)
+    caf::anon_send(b, end_late{});
+  if (stops)
+    caf::anon_send(w.top, stop{});
+  else
+    caf::anon_send(w.child("a"), throw_now{"first"});
+  w.settle(); // deaf is being stopped, b is not yet told
+  if (!asked)
+    w.end(b, {});
+  w.pass(100ms);
+  CHECK(w.ended.has_value() == stops);
+  reports->flush();
+  return std::ranges::count_if(heard, [](const report& what) {
+    return what.context == report_context::shutdown_error && what.child == "b";
+  });
+}
+
+} // namespace
+
+TEST_CASE("S-18: a permanent child that ends normally while it is to stop is reported, no other is",
+          "[stop]") {
+  for (const bool stops : {true, false})
+    for (const bool asked : {true, false}) {
+      CHECK(told_of_normal_end(permanent, stops, asked) == 1);
+      CHECK(told_of_normal_end(transient, stops, asked) == 0);
+      CHECK(told_of_normal_end(temporary, stops, asked) == 0);
+    }
+}
+
 TEST_CASE("S-43: a child cannot hang its supervisor by cutting links: there are none", "[stop]") {
   world w;
   w.rise({}, {member("a", w.book)});

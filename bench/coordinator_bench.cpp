@@ -2,6 +2,8 @@
 
 #include "actors/job_policy.hpp"
 #include "actors/journal_file.hpp"
+#include "actors/lane_frames.hpp"
+#include "actors/node/letters.hpp"
 #include "bench/processor_time.hpp"
 #include "bench/scratch_folder.hpp"
 
@@ -41,6 +43,45 @@ double resident_bytes() {
   return resident * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
+/// What lies between the conductor and its nodes: orders become letters, letters receipts. What a
+/// node says is written once for each length, for that is the node's work.
+class letter_box {
+public:
+  void send(const hand_out& what) {
+    work_order order{what.number, {}};
+    for (const auto& task : what.tasks)
+      order.tasks.push_back({task, lane_fault::none});
+    x_bytes += encode(node::letter{node::word::work, stamp,
+                                   node::encode(node::parcel{0, 1, encode(order)})})
+                 .size();
+  }
+  /// False where it cannot be read.
+  bool receive(const batch_receipt& home) {
+    if (home.shards.size() != x_shards) {
+      x_shards = home.shards.size();
+      work_receipts all{home.number, 0, {}};
+      for (const auto& each : home.shards)
+        all.shards.push_back({each, {}});
+      x_answer = encode(node::letter{node::word::receipts, stamp,
+                                     node::encode(node::parcel{0, 1, encode(all)})});
+    }
+    x_bytes += x_answer.size();
+    const auto from = node::decode_letter(x_answer);
+    const auto what = from ? node::decode_parcel(from->body) : std::nullopt;
+    const auto all = what ? decode_receipts(what->bytes) : std::nullopt;
+    return all && all->shards.size() == x_shards;
+  }
+  std::uint64_t bytes() const {
+    return x_bytes;
+  }
+
+private:
+  static constexpr node::stamp stamp{1, 2, 3};
+  std::uint64_t x_bytes = 0;
+  std::size_t x_shards = 0;
+  std::string x_answer;
+};
+
 /// Plays lanes and journal: who was given first is home first.
 class pretended_cluster {
 public:
@@ -60,6 +101,8 @@ public:
       batch_receipt receipt{next.lane, next.number, {}};
       for (const auto& each : next.tasks)
         receipt.shards.push_back({each.id, each.id.shard, {}, {}});
+      if (!x_letters.receive(receipt))
+        return fail(errc::fault, "bench nodes: a letter of receipts cannot be read");
       x_policy.take_receipt(receipt);
       if (home % receipts_a_tick == 0)
         x_policy.tick();
@@ -76,6 +119,7 @@ private:
       std::visit([this](auto& what) { carry_out(what); }, each);
   }
   void carry_out(hand_out& what) {
+    x_letters.send(what);
     x_out.push_back(std::move(what));
   }
   void carry_out(save& what) {
@@ -92,12 +136,14 @@ private:
   void carry_out(give_answer& what) {
     x_over = true;
     x_cost.messages = static_cast<double>(what.outcome.messages);
+    x_cost.letter_bytes = static_cast<double>(x_letters.bytes());
     x_cost.shards_done = x_policy.shards_done();
     x_problem = what.outcome.problem;
   }
 
   job_policy x_policy;
   journal_file x_journal;
+  letter_box x_letters;
   error x_problem;
   std::deque<hand_out> x_out;
   coordinator_cost x_cost;
@@ -126,6 +172,7 @@ expected<coordinator_cost> measure_coordinator(const coordinator_options& option
   cost->bytes_per_shard = (resident_bytes() - before) / count;
   cost->journal_bytes = static_cast<double>(std::filesystem::file_size(file)) / count;
   cost->messages /= count;
+  cost->letter_bytes /= count;
   return cost;
 }
 

@@ -2,7 +2,8 @@
 
 // What a coordinator costs beyond this machine: the policy of a real job (actors/job_policy.hpp)
 // with a thousand nodes' lanes and a million shards, each handed out, brought home and written into
-// a journal. Lanes and connections are left out: one thread, which waits for its disk alone.
+// a journal, and its two letters (actors/node/letters.hpp) written and read as a link does. Lanes
+// and connections are left out: one thread, which waits for its disk alone.
 
 #include "kernels/error.hpp"
 
@@ -19,6 +20,7 @@ struct coordinator_cost {
   double bytes_per_shard = 0;   ///< Resident memory that the plan and the policy took.
   double journal_bytes = 0;     ///< Per shard, what is kept free for its last records included.
   double messages = 0;          ///< Per shard, both ways.
+  double letter_bytes = 0;      ///< … of their letters.
   std::uint64_t shards_done = 0;
 };
 

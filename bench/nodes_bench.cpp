@@ -16,6 +16,7 @@
 #include <ctime>
 #include <future>
 #include <thread>
+#include <utility>
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -90,6 +91,19 @@ public:
     }
     for (std::size_t i = 0; i < std::min(frames, window); ++i)
       asio::read(x_sender, asio::buffer(answer));
+    taker.join();
+  }
+
+  /// One way and nothing else.
+  void stream(std::size_t frames) {
+    std::thread taker([this, frames] {
+      std::vector<std::byte> body(frame);
+      for (std::size_t i = 0; i < frames; ++i)
+        asio::read(x_taker, asio::buffer(body));
+    });
+    const std::vector<std::byte> body(frame);
+    for (std::size_t i = 0; i < frames; ++i)
+      asio::write(x_sender, asio::buffer(body));
     taker.join();
   }
 
@@ -216,12 +230,16 @@ expected<void> measure_nodes(const nodes_bench_options& options,
   table all(options, tell);
   {
     raw_pair raw(from, to);
-    for (const bool files : {false, true}) {
-      const auto work = [&]() -> expected<void> {
-        raw.move(frames, files);
+    const std::pair<const char*, std::function<void()>> ways[]
+      = {{"raw", [&] { raw.move(frames, false); }},
+         {"raw_stream", [&] { raw.stream(frames); }},
+         {"raw_files", [&] { raw.move(frames, true); }}};
+    for (const auto& [metric, move] : ways) {
+      const auto work = [&move = move]() -> expected<void> {
+        move();
         return {};
       };
-      if (auto told = all.row(files ? "raw_files" : "raw", work); !told)
+      if (auto told = all.row(metric, work); !told)
         return told;
     }
   }

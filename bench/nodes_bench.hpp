@@ -4,6 +4,7 @@
 // most 8 unanswered:
 //
 //   raw          Asio's blocking calls, head and body gathered, from memory to memory: the bound
+//   raw_stream   … bodies alone: send and receive of 1 MiB, no head and no answer
 //   raw_files    … each body read from a file before and written to one after: the same work
 //   put, get     the bulk path, from file to file, checksums at both ends
 //   put_tls, get_tls   … in TLS 1.3

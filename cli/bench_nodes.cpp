@@ -90,13 +90,14 @@ expected<void> play_coordinator(const bench_flags& flags, bool as_json, lines& o
                               {"us_per_shard", cost->us_per_shard},
                               {"bytes_per_shard", cost->bytes_per_shard},
                               {"journal_bytes_per_shard", cost->journal_bytes},
-                              {"messages_per_shard", cost->messages}})
+                              {"messages_per_shard", cost->messages},
+                              {"letter_bytes_per_shard", cost->letter_bytes}})
                    : fmt::format("\ncoordinator of {} nodes, {} lanes, {} shards: a shard takes it "
                                  "{:.2f} us, {:.0f} bytes of memory, {:.0f} of journal, {:.1f} "
-                                 "messages\n",
+                                 "messages, {:.0f} bytes of letters\n",
                                  options.nodes, options.nodes * options.lanes_per_node,
                                  cost->shards_done, cost->us_per_shard, cost->bytes_per_shard,
-                                 cost->journal_bytes, cost->messages));
+                                 cost->journal_bytes, cost->messages, cost->letter_bytes));
   return {};
 }
 

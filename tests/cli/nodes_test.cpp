@@ -59,11 +59,11 @@ std::map<std::string, nlohmann::json> measured(const std::string& part) {
 
 TEST_CASE("bench nodes: each way of moving bytes is a line with what it moved") {
   const auto all = measured("bytes");
-  CHECK(all.size() == 6);
+  CHECK(all.size() == 7);
   for (const auto& [metric, one] : all) {
     INFO(metric);
     CHECK(one.at("mb_per_s").get<double>() > 0);
-    CHECK(one.at("to_raw_files").is_null() == (metric == "raw"));
+    CHECK(one.at("to_raw_files").is_null() == (metric == "raw" || metric == "raw_stream"));
   }
 }
 
@@ -82,4 +82,5 @@ TEST_CASE("bench nodes: questions, jobs over processes, and a coordinator of man
   CHECK(many.at("lanes") == 80);
   CHECK(many.at("us_per_shard").get<double>() > 0);
   CHECK(many.at("messages_per_shard").get<double>() >= 2);
+  CHECK(many.at("letter_bytes_per_shard").get<double>() > 100); // heads of two are 62
 }

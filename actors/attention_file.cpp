@@ -146,18 +146,22 @@ pipeline_options options_of(const attention_spec& spec, std::uint64_t budget_byt
           .budget_bytes = budget_bytes,
           .nodes = spec.nodes,
           .tls = spec.tls,
-          .insecure = spec.insecure};
+          .insecure = spec.insecure,
+          .node_timeout_seconds = spec.node_timeout_seconds};
 }
 
 /// The program; of one lane what attention.hpp promises; of its process, the spare one and the
-/// nursery: as other jobs count them (plan.cpp).
-constexpr std::uint64_t base_bytes = 24 << 20, lane_bytes = 1 << 20, process_bytes = 2 << 20;
+/// nursery: as other jobs count them (plan.cpp). Where nodes compute, slabs of a network.
+constexpr std::uint64_t base_bytes = 24 << 20, lane_bytes = 1 << 20, process_bytes = 2 << 20,
+                        network_bytes = 32 << 20;
 
 /// What lanes need, and the turned copy of out, besides what the pipeline counts.
 std::uint64_t fixed_bytes(const attention_spec& spec, const attention_side& q) {
   const std::uint64_t turned = q.shape.size() != 2 ? 0
                                                    : q.rows * q.heads * q.head_size
                                                        * kernels::bytes_of(q.lies.type);
+  if (!spec.nodes.empty())
+    return base_bytes + turned + network_bytes;
   const std::uint64_t lanes
     = spec.lanes != 0 ? spec.lanes : std::max(1u, std::thread::hardware_concurrency());
   const bool processes = spec.lanes_are == isolation::process;
@@ -168,12 +172,11 @@ std::uint64_t fixed_bytes(const attention_spec& spec, const attention_side& q) {
 /// The pipeline's part of --max-memory. Refuses what it cannot hold.
 expected<std::uint64_t> budget_of(const attention_spec& spec, const attention_side& q,
                                   const attention_view& what, std::span<const std::byte> mapped) {
-  if (!spec.nodes.empty())
-    return ~0ull; // copies for them: a limit of this machine's is not asked for
   shared_table shares({}, false);
   std::shared_ptr<shared_region> lent;
-  const bool remote = spec.lanes_are == isolation::process;
-  if (remote) {
+  const bool far = !spec.nodes.empty();
+  const bool remote = far || spec.lanes_are == isolation::process;
+  if (remote && !far) { // what goes to nodes is copied first (pipeline::lend)
     auto made = shared_region::of_file(spec.source, mapped);
     if (!made)
       return tl::unexpected(made.error());
@@ -187,8 +190,9 @@ expected<std::uint64_t> budget_of(const attention_spec& spec, const attention_si
               formats::shown(spec.source) + ": its attention needs "
                 + std::to_string((need >> 20) + 1)
                 + " MiB beyond the source, more than --max-memory; raise it"
-                + (remote ? ", or take fewer --lanes, or --isolation thread, which needs less"
-                          : ", or take fewer --lanes"));
+                + (far      ? ", or leave --nodes out: lanes of this machine map the source"
+                   : remote ? ", or take fewer --lanes, or --isolation thread, which needs less"
+                            : ", or take fewer --lanes"));
 }
 
 /// The result, and what lanes did for it. `give_up` is asked now and then: then errc::interrupted.

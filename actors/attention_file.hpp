@@ -40,6 +40,8 @@ struct attention_spec {
   std::vector<std::string> nodes{};
   std::filesystem::path tls{}; ///< Folder of certificates (`viva certs`); empty: none.
   bool insecure = false;       ///< Nodes beyond this machine without certificates.
+  /// Without any node for so long it fails, for it is not resumed; 0: it waits.
+  std::uint32_t node_timeout_seconds = 60;
 };
 
 struct attention_report {

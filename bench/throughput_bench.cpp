@@ -343,7 +343,8 @@ expected<throughput_result> measure_throughput(const throughput_options& options
                  .budget_tickets = 16 << 10, // of which a stream takes a quarter
                  .nodes = options.nodes,
                  .tls = options.tls,
-                 .insecure = options.insecure}};
+                 .insecure = options.insecure,
+                 .node_timeout_seconds = options.node_timeout_seconds}};
   auto source = pipe.share(throughput_field::source_bytes_of(options.tensors, options.values));
   auto results
     = pipe.share(throughput_field::result_bytes_of(*how, options.tensors, options.values));

@@ -41,6 +41,7 @@ struct throughput_options {
   std::vector<std::string> nodes{};
   std::filesystem::path tls{};
   bool insecure = false;
+  std::uint32_t node_timeout_seconds = 60; ///< As pipeline_options has it.
   bool measure = false; ///< Each result with its error, in a run of its own.
   std::uint32_t kill_ms = 0; ///< 0: no lane is killed.
   std::uint32_t rounds = 5;

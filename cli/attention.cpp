@@ -42,6 +42,8 @@ expected<exit_code> run(const invocation& call, const settings& in_force,
   spec.nodes = limits.nodes;
   spec.tls = limits.tls;
   spec.insecure = limits.insecure;
+  if (limits.node_timeout_seconds != 0) // or as long as the library waits
+    spec.node_timeout_seconds = limits.node_timeout_seconds;
   spec.on_nan = in_force.on_nan();
   const auto done = run_attention(spec, &watch_signals());
   if (!done)

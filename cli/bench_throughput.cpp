@@ -46,6 +46,8 @@ expected<exit_code> run(throughput_flags flags, const settings& in_force) {
   flags.options.nodes = limits.nodes;
   flags.options.tls = limits.tls;
   flags.options.insecure = limits.insecure;
+  if (limits.node_timeout_seconds != 0) // or as long as the library waits
+    flags.options.node_timeout_seconds = limits.node_timeout_seconds;
   lines out;
   if (auto opened = out.open(flags.file); !opened)
     return tl::unexpected(opened.error());

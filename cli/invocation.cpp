@@ -57,7 +57,7 @@ void add_lending_flags(CLI::App& app, invocation& call, node_flags& flags) {
            ->type_name("HOST:PORT,…"));
   option(app.add_flag("--insecure", flags.insecure,
                       "speak to other machines without certificates"));
-  add_setting_flags(app, call, {"tls"});
+  add_setting_flags(app, call, {"tls", "node_timeout"});
 }
 
 void add_node_flags(CLI::App& app, invocation& call, node_flags& flags) {
@@ -65,7 +65,6 @@ void add_node_flags(CLI::App& app, invocation& call, node_flags& flags) {
   app.add_flag("--shared-fs", flags.shared_fs,
                "nodes open source and output by the same names; no tensor byte is sent")
     ->group("Nodes");
-  add_setting_flags(app, call, {"node_timeout"});
 }
 
 void node_flags::apply(job_limits& limits) const {

@@ -47,9 +47,9 @@ struct node_flags {
 void add_common_flags(CLI::App&, invocation&);
 /// Flags of the settings table, as `settings.hpp` spells them; checked later in one place.
 void add_setting_flags(CLI::App&, invocation&, std::initializer_list<std::string_view> keys);
-/// --nodes, --shared-fs, --insecure, and the settings of nodes.
+/// The flags of lending, and --shared-fs.
 void add_node_flags(CLI::App&, invocation&, node_flags&);
-/// Those of them that work without files has: --nodes, --insecure, --tls.
+/// Of work without files, too: --nodes, --insecure, --tls, --node-timeout.
 void add_lending_flags(CLI::App&, invocation&, node_flags&);
 /// --json-progress and --no-progress.
 void add_progress_flags(CLI::App&, invocation&);

@@ -43,7 +43,7 @@ constexpr std::array<setting_row, 15> rows = {{
     {"stall_seconds", kind::count, "30", 1, 86400, "",
      "time without progress after which a lane process is killed; longer for large shards"},
     {"node_timeout", kind::count, "0", 0, 604800, "",
-     "seconds after which a job ends, resumable, that has no node and no lane; 0: it waits"},
+     "seconds without a node or lane until a job ends, resumable; 0: it waits, attention 60"},
     {"roots", kind::text, "", 0, 0, "",
      "folders below which a node reads and writes, absolute, with colons between; none by default"},
     {"scratch", kind::text, "", 0, 0, "",

@@ -11,8 +11,10 @@
 #include <poll.h>
 
 #include <csignal>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 namespace viva::tests {
 
@@ -74,5 +76,58 @@ private:
   std::string x_address;
   std::optional<int> x_code;
 };
+
+/// A line of /proc/PID/status in bytes, for example "VmRSS"; 0 where the process is gone.
+inline std::uint64_t memory_of(pid_t pid, const std::string& line) {
+  std::ifstream in{"/proc/" + std::to_string(pid) + "/status"};
+  for (std::string each; std::getline(in, each);)
+    if (each.starts_with(line + ":"))
+      return std::stoull(each.substr(line.size() + 1)) << 10;
+  return 0;
+}
+
+/// `top` and all processes below it.
+inline std::vector<pid_t> family_of(pid_t top) {
+  std::multimap<pid_t, pid_t> children;
+  for (const auto& each : std::filesystem::directory_iterator("/proc"))
+    if (const auto pid = std::atoi(each.path().filename().c_str()); pid != 0) {
+      const auto words = text_in(each.path() / "stat");
+      if (const auto end = words.rfind(')'); end != std::string::npos) // of the name
+        children.emplace(std::stoi(words.substr(end + 4)), pid);
+    }
+  std::vector<pid_t> all{top};
+  for (std::size_t i = 0; i < all.size(); ++i)
+    for (auto [at, last] = children.equal_range(all[i]); at != last; ++at)
+      all.push_back(at->second);
+  return all;
+}
+
+/// Names of the files that a process and all below it have open or mapped.
+inline std::set<std::string> files_held_below(pid_t top) {
+  std::set<std::string> names;
+  for (const auto pid : family_of(top)) {
+    const auto at = std::filesystem::path("/proc") / std::to_string(pid);
+    std::error_code gone;
+    for (std::filesystem::directory_iterator fd(at / "fd", gone), end; !gone && fd != end;
+         fd.increment(gone))
+      names.insert(std::filesystem::read_symlink(fd->path(), gone).string());
+    std::ifstream maps{at / "maps"};
+    for (std::string line; std::getline(maps, line);)
+      if (const auto name = line.find('/'); name != std::string::npos)
+        names.insert(line.substr(name));
+  }
+  return names;
+}
+
+/// Processes below `node` that have a pipeline's regions mapped.
+inline std::vector<pid_t> lanes_of(pid_t node) {
+  auto all = family_of(node);
+  std::erase_if(all, [node](pid_t pid) {
+    return pid == node
+           || text_in("/proc/" + std::to_string(pid) + "/maps").find("memfd:viva-region")
+                == std::string::npos;
+  });
+  return all;
+}
 
 } // namespace viva::tests

@@ -1,6 +1,7 @@
 #include "actors/lane.hpp"
 
 #include "actors/shard_work.hpp"
+#include "actors/site_gone.hpp"
 
 #include <caf/all.hpp>
 
@@ -88,6 +89,7 @@ caf::behavior lane(caf::event_based_actor* self, std::string id,
       meter->tell(); // before anybody can ask what the batch came to
       self->send(work.conductor, std::move(receipt));
     },
+    [](const site_gone&) {},
   };
 }
 

@@ -3,6 +3,7 @@
 // Lane: one thread that works on shards, one at a time.
 //
 //   hears   batch         -> batch_receipt to the conductor named in it
+//           site_gone     as ports do; it holds nothing
 //   ends    when stopped; by any exception out of a shard, on purpose: its supervisor restarts it
 //   child   permanent, of the lane supervisor; detached, because a shard blocks on files
 

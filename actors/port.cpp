@@ -2,6 +2,7 @@
 
 #include "actors/known_answer.hpp"
 #include "actors/lane_answers.hpp"
+#include "actors/site_gone.hpp"
 #include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
 
@@ -48,6 +49,7 @@ void take_batch(self_ptr self, const batch& work) {
   auto& state = self->state;
   if (state.assigned.lock() != work.site) {
     state.assigned = work.site;
+    state.gone = false;
     say(self, lane_kind::assign, work.site->assignment);
   }
   work_order order{work.number, {}};
@@ -56,6 +58,21 @@ void take_batch(self_ptr self, const batch& work) {
   state.out.push_back(work);
   watch_progress(self);
   say(self, lane_kind::work, encode(order));
+}
+
+/// Its process knows no job any more, and so none of its files.
+void let_go(self_ptr self) {
+  self->state.assigned.reset();
+  say(self, lane_kind::assign, {});
+}
+
+void take_end_of_site(self_ptr self, const site_gone& over) {
+  auto& state = self->state;
+  if (state.assigned.owner_before(over.site) || over.site.owner_before(state.assigned))
+    return; // it knows another
+  state.gone = true;
+  if (state.out.empty())
+    let_go(self);
 }
 
 bool is_for_devices(task what) {
@@ -82,8 +99,8 @@ void take_receipts(self_ptr self, const supervision::frame& what) {
         return each.device && is_for_devices(work.site->work.shards[each.id.shard].what);
       }))
     state.options.device->brought_batch_home();
-  if (state.out.empty() && work.site.use_count() == 1)
-    say(self, lane_kind::assign, {}); // the job is gone: its process lets go of its files, too
+  if (state.out.empty() && (state.gone || work.site.use_count() == 1))
+    let_go(self);
   auto receipt = believed(state.options.id, work, *all, *state.options.meter);
   self->send(work.conductor, std::move(receipt));
 }
@@ -146,6 +163,7 @@ caf::behavior port(self_ptr self, port_options options) {
         each.deliver(caf::unit);
     },
     [self](const batch& work) { take_batch(self, work); },
+    [self](const site_gone& over) { take_end_of_site(self, over); },
     [self](const ward_heard& heard) {
       if (!self->state.over)
         take_receipts(self, heard.what);

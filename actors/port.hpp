@@ -4,6 +4,7 @@
 //
 //   hears   await_up      answered once the process is ready and its known answer is right
 //           batch         -> batch_receipt to the conductor named in it
+//           site_gone     its process lets the job's files go, once it has nothing of it in hand
 //   ends    with the process, and with the reason of its death (supervision/death.hpp); what it was
 //           executing is in the batch's mark by then. Told to end, it lets the process leave first
 //   child   permanent, of the lane supervisor
@@ -38,7 +39,8 @@ struct port_state {
   bool ready = false;
   bool over = false; ///< Its process is as good as dead: what comes of it is not heard.
   std::deque<batch> out;
-  std::weak_ptr<const job_site> assigned; ///< The job that its process knows; its files may go.
+  std::weak_ptr<const job_site> assigned; ///< The job that its process knows.
+  bool gone = false; ///< That one is over, wherever it came from.
   caf::error leaving; ///< Why it was told to end.
   static inline const char* name = "port";
 };

@@ -53,11 +53,15 @@ void add_node(CLI::App& root, invocation& call) {
   add_common_flags(*app, call);
   app->add_flag("--allow-faults", options->spec.allow_faults)->group("");
   app->add_option("--claim-build", options->spec.claims)->group("");
+  app->add_option("--claim-attention", options->spec.claimed_attention)->group("");
   app->callback([&call, options] {
     call.run = [&call, options](const settings& in_force) -> expected<exit_code> {
-      if (!options->spec.claims.empty() && !options->spec.allow_faults)
-        return fail(errc::bad_option, "--claim-build lies on purpose; it needs --allow-faults");
-      return run(call, options->spec, in_force, options->insecure);
+      const auto& spec = options->spec;
+      if (const auto lies = !spec.claims.empty() || !spec.claimed_attention.empty();
+          lies && !spec.allow_faults)
+        return fail(errc::bad_option, "--claim-build and --claim-attention lie on purpose; they "
+                                      "need --allow-faults");
+      return run(call, spec, in_force, options->insecure);
     };
   });
 }

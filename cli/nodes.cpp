@@ -22,6 +22,7 @@ json json_of(const node_view& seen) {
           {"host", seen.host},        {"pid", seen.pid},
           {"lanes", seen.lanes},      {"jobs", seen.jobs},
           {"shards", seen.shards},    {"restarts", seen.restarts},
+          {"strangers", seen.strangers}, {"garbage", seen.garbage},
           {"seconds", seen.up_seconds}, {"build", seen.build},
           {"same_build", seen.same_build}};
 }

@@ -1,7 +1,9 @@
 #include "actors/node/lent_lane.hpp"
 
+#include "actors/known_answer.hpp"
 #include "actors/lane_frames.hpp"
 #include "actors/node/reception.hpp"
+#include "actors/pipeline/patience.hpp"
 #include "actors/pipeline/tensor_frames.hpp"
 #include "kernels/bf16_unit.hpp"
 #include "kernels/target.hpp"
@@ -64,10 +66,12 @@ void give_up(self_ptr self, const caf::error& reason, std::uint64_t mark) {
 
 void lend(self_ptr self, const loan& asked) {
   auto& state = self->state;
-  if (asked.attention != attention_words()) {
+  const auto& claimed = state.options.facts->claimed_attention;
+  const auto own = claimed.empty() ? attention_words() : claimed;
+  if (asked.attention != own) {
     tell(self, word::assigned,
          encode(error{errc::bad_option, "its processor computes attention in other steps ("
-                                          + attention_words() + ", not " + asked.attention
+                                          + own + ", not " + asked.attention
                                           + "): bytes would depend on the node"}));
     return self->quit();
   }
@@ -99,24 +103,34 @@ caf::error no_memory(const error& why) {
   return supervision::make_error(supervision::fault::oom, why.text);
 }
 
+/// A process that does not move on is the node's affair, whatever its borrower is: it is killed.
+void expect_progress(lent_lane_state& state, const std::vector<tensor_order>& orders) {
+  const std::chrono::seconds least{state.options.facts->limits.stall_seconds};
+  if (state.out++ == 0)
+    state.patience = {};
+  for (const auto& order : orders)
+    if (const auto limit = patience_with(order, least); limit > state.patience) {
+      state.patience = limit;
+      state.work->expect_progress(limit);
+    }
+}
+
 /// Where there is no memory for it, or was none for a region, it counts against its first order: or
 /// it would be sent again for ever.
 bool take_orders(self_ptr self, passage&& what) {
   auto& state = self->state;
-  const auto orders = state.no_region.code != errc::ok ? decode_tensors(what.bytes) : std::nullopt;
-  if (orders) {
-    give_up(self, no_memory(state.no_region), orders->front().number);
-    return true;
-  }
-  auto frame = pack(what.kind, what.bytes);
+  const auto orders = decode_tensors(what.bytes);
+  if (!orders)
+    return false;
+  auto frame = state.no_region.code == errc::ok ? pack(what.kind, std::move(what.bytes))
+                                                : tl::unexpected(state.no_region);
   if (frame) {
+    expect_progress(state, *orders);
     state.work->send(std::move(*frame));
-    return true;
+  } else {
+    give_up(self, no_memory(frame.error()), orders->front().number);
   }
-  const auto first = decode_tensors(what.bytes);
-  if (first)
-    give_up(self, no_memory(frame.error()), first->front().number);
-  return first.has_value();
+  return true;
 }
 
 /// False where it makes no sense.
@@ -147,10 +161,13 @@ bool take_frame(self_ptr self, passage&& what) {
 }
 
 void take_receipts(self_ptr self, const supervision::frame& what) {
+  auto& state = self->state;
+  if (state.out != 0 && --state.out == 0)
+    state.work->expect_progress(std::chrono::milliseconds{0});
   auto bytes = unpack(what);
   if (!bytes)
     return give_up(self, no_memory(bytes.error()), 0);
-  if (const auto fine = self->state.regions->weigh(); !fine) {
+  if (const auto fine = state.regions->weigh(); !fine) {
     const auto done = decode_encoded(*bytes);
     return give_up(self, no_memory(fine.error()), done ? done->front().number : 0);
   }
@@ -183,7 +200,8 @@ void take_end(self_ptr self, const supervision::process_end& how) {
 
 std::string attention_words() {
   return std::string(kernels::simd_target()) + ", bf16 unit "
-         + std::to_string(static_cast<int>(kernels::bf16_unit_in_use()));
+         + std::to_string(static_cast<int>(kernels::bf16_unit_in_use())) + ", answer "
+         + attention_answer();
 }
 
 caf::behavior lent_lane(self_ptr self, session_options options) {

@@ -21,6 +21,8 @@ struct lent_lane_state {
   std::unique_ptr<lane_peer> work;
   bool ready = false; ///< The pipeline was told so.
   error no_region;    ///< Why there was no memory for one; code ok: there was for all.
+  std::size_t out = 0; ///< Frames of orders that its process has.
+  std::chrono::milliseconds patience{0}; ///< With them.
   static inline const char* name = "lent_lane";
 
   ~lent_lane_state();
@@ -28,7 +30,8 @@ struct lent_lane_state {
 
 caf::behavior lent_lane(caf::stateful_actor<lent_lane_state>* self, session_options options);
 
-/// What attention's bytes depend on beside its inputs: two machines of equal words give equal ones.
+/// What attention's bytes depend on beside its inputs (target, unit, and what comes of a fixed
+/// problem): two machines of equal words give equal ones.
 std::string attention_words();
 
 } // namespace viva::actors::node

@@ -9,7 +9,7 @@ namespace viva::actors::node {
 namespace {
 
 constexpr std::uint32_t magic = 0x564E4F44; // "DONV", and so the order of bytes
-constexpr std::uint16_t letters_version = 3;
+constexpr std::uint16_t letters_version = 4;
 
 /// Those of a job's faults that its lanes have, wherever they are.
 constexpr std::uint32_t fault_plan::*lane_faults[]
@@ -109,7 +109,7 @@ std::string encode(const welcome& w) {
   out.put(w.host);
   for (const auto number : {w.pid, w.lanes, w.jobs})
     out.put(number);
-  for (const auto number : {w.restarts, w.shards, w.up_ms})
+  for (const auto number : {w.restarts, w.shards, w.up_ms, w.strangers, w.garbage})
     out.put(number);
   return out.done();
 }
@@ -122,7 +122,7 @@ std::optional<welcome> decode_welcome(std::string_view bytes) {
   in.take(made.host);
   for (auto* number : {&made.pid, &made.lanes, &made.jobs})
     in.take(*number);
-  for (auto* number : {&made.restarts, &made.shards, &made.up_ms})
+  for (auto* number : {&made.restarts, &made.shards, &made.up_ms, &made.strangers, &made.garbage})
     in.take(*number);
   return whole(in, std::move(made));
 }

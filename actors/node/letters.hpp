@@ -73,6 +73,9 @@ struct welcome {
   std::string host;
   std::uint32_t pid = 0, lanes = 0, jobs = 0;
   std::uint64_t restarts = 0, shards = 0, up_ms = 0;
+  /// Connections that its two side ports closed, as `bulk_counts` has them. CAF, which has the port
+  /// of letters, closes them, too, but counts nothing.
+  std::uint64_t strangers = 0, garbage = 0;
 };
 
 struct assign {

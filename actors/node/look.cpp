@@ -32,6 +32,8 @@ node_view view_of(const address& where, const std::string& answer, const std::st
   seen.jobs = said->jobs;
   seen.restarts = said->restarts;
   seen.shards = said->shards;
+  seen.strangers = said->strangers;
+  seen.garbage = said->garbage;
   seen.up_seconds = static_cast<double>(said->up_ms) / 1e3;
   seen.same_build = said->build == own_build;
   return seen;

@@ -15,6 +15,9 @@ struct node_view {
   std::uint32_t jobs = 0;        ///< Coordinators that it works for now.
   std::uint64_t restarts = 0;    ///< Of its lanes, since it began.
   std::uint64_t shards = 0;      ///< That its lanes did.
+  /// Connections to the ports of bytes and of life that were closed: for having no certificate of
+  /// ours or no hello; for what was no frame. Those to its first port are CAF's, and not counted.
+  std::uint64_t strangers = 0, garbage = 0;
   double up_seconds = 0;
   bool same_build = false; ///< As this program.
 };

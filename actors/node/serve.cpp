@@ -33,11 +33,14 @@ std::string host_name() {
   return name;
 }
 
-/// How the node is, for whoever asks.
+using life_port = std::unique_ptr<liveness_server>;
+
+/// How the node is, for whoever asks. Nobody can before all of its ports are open.
 std::function<welcome()> look_at(const tree& lives, std::shared_ptr<const node_facts> facts,
                                  std::shared_ptr<std::atomic<std::uint32_t>> sessions,
-                                 clock::time_point began) {
-  return [&lives, facts = std::move(facts), sessions = std::move(sessions), began] {
+                                 std::shared_ptr<const life_port> life) {
+  return [&lives, facts = std::move(facts), sessions = std::move(sessions),
+          life = std::move(life), began = clock::now()] {
     const auto meters = read_meters(lives.board());
     welcome now;
     now.build = facts->build;
@@ -46,6 +49,9 @@ std::function<welcome()> look_at(const tree& lives, std::shared_ptr<const node_f
     now.lanes = facts->limits.lanes;
     now.jobs = *sessions;
     now.restarts = meters.restarts;
+    const auto counts = facts->stores->server->counts();
+    now.strangers = counts.strangers + (*life)->strangers();
+    now.garbage = counts.garbage;
     for (const auto& lane : meters.lanes)
       now.shards += lane.shards;
     now.up_ms = static_cast<std::uint64_t>(
@@ -80,7 +86,7 @@ expected<void> wait(tree& lives, const caf::actor& door, const node_spec& spec,
 /// The two ports above a node's own (address.hpp).
 struct side_ports {
   std::unique_ptr<bulk_server> bulk;
-  std::unique_ptr<liveness_server> life;
+  life_port life;
 };
 
 /// Port 0 in `where` becomes one whose two above are free, too, or were a moment ago.
@@ -108,20 +114,20 @@ expected<side_ports> open_side_ports(address& where, const std::shared_ptr<netwo
 constexpr int tries_max = 50; // to find three ports in a row
 
 /// Opens all three, its own last: whoever finds the node finds all of it.
-expected<side_ports> open_ports(address& where, const std::shared_ptr<network>& threads,
-                                const tls_ptr& security, depot& stores, const caf::actor& door) {
+expected<void> open_ports(address& where, const tls_ptr& security, depot& stores, life_port& life,
+                          const caf::actor& door) {
+  const auto threads = std::make_shared<network>();
   const bool any = where.port == 0;
   for (int left = any ? tries_max : 1;; --left) {
-    auto made = open_side_ports(where, threads, security);
-    if (made) {
-      stores.server = std::move(made->bulk);
-      const auto port = node::publish(door, where);
-      if (port)
-        return made;
-      made = tl::unexpected(port.error());
-    }
+    auto done = open_side_ports(where, threads, security).and_then([&](side_ports made) {
+      stores.server = std::move(made.bulk);
+      life = std::move(made.life);
+      return node::publish(door, where);
+    });
+    if (done)
+      return {};
     if (left == 1)
-      return made;
+      return tl::unexpected(done.error());
     where.port = 0;
   }
 }
@@ -156,6 +162,7 @@ expected<std::shared_ptr<node_facts>> facts_of(const node_spec& spec) {
     };
   }
   facts->allow_faults = spec.allow_faults;
+  facts->claimed_attention = spec.claimed_attention;
   return facts;
 }
 
@@ -197,13 +204,13 @@ expected<void> run_node(const node_spec& spec, const node_observer& observer) {
     return tl::unexpected(lives.error());
   facts->lanes = [&lives] { return lives->lanes(); };
   const auto sessions = std::make_shared<std::atomic<std::uint32_t>>(0);
+  const auto life = std::make_shared<life_port>();
   const auto door = start_reception(
-    *lives, {facts, lives->jobs(), look_at(*lives, facts, sessions, clock::now()), sessions});
+    *lives, {facts, lives->jobs(), look_at(*lives, facts, sessions, life), sessions});
   if (!door)
     return tl::unexpected(door.error());
-  const auto sides = open_ports(*where, std::make_shared<network>(), *security, *stores, *door);
-  if (!sides)
-    return tl::unexpected(sides.error());
+  if (auto open = open_ports(*where, *security, *stores, *life, *door); !open)
+    return open;
   if (observer.on_up)
     observer.on_up(where->text());
   return wait(*lives, *door, spec, observer, *sessions);

@@ -23,6 +23,7 @@ struct node_spec {
   job_limits limits;  ///< Lanes, memory, isolation, tls, insecure.
   bool allow_faults = false;
   std::string claims; ///< A fault: says that it is this build.
+  std::string claimed_attention; ///< A fault: that it computes attention so.
   std::chrono::seconds drain{30}; ///< What is in hand may take so long once it is told to leave.
 };
 

@@ -1,6 +1,7 @@
 #include "actors/node/session.hpp"
 
 #include "actors/node/node_site.hpp"
+#include "actors/site_gone.hpp"
 #include "supervision/reason.hpp"
 #include "supervision/supervisor.hpp"
 
@@ -23,6 +24,13 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::flush)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::job_due)
 
 namespace viva::actors::node {
+
+session_state::~session_state() {
+  for (const auto& [id, each] : seats)
+    if (site && each.who)
+      caf::anon_send(each.who, site_gone{site});
+}
+
 namespace {
 
 void tell(self_ptr self, word what, std::string body) {

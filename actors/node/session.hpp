@@ -9,8 +9,9 @@
 //   ends    with its link or the connection to it; where no job comes
 //   child   temporary, of the node's job supervisor; detached, because it reads headers and syncs
 //
-// A lane that is at work when the link is lost ends that work: it writes the bytes that whoever
-// gets the ticket next writes, too, or copies that nobody reads, and its receipt finds nobody.
+// Lanes are told when it ends, and let the job's files go. One that is at work when the link is
+// lost ends that work: it writes the bytes that whoever gets the ticket next writes, too, or copies
+// that nobody reads, and its receipt finds nobody.
 
 #include "actors/lane_frames.hpp"
 #include "actors/messages.hpp"
@@ -38,6 +39,7 @@ struct node_facts {
   job_limits limits;                 ///< Memory and lanes of this machine.
   std::function<caf::actor()> lanes; ///< The lane supervisor of now.
   bool allow_faults = false;
+  std::string claimed_attention; ///< A fault: instead of `attention_words`.
   std::shared_ptr<const depot> stores; ///< For jobs whose files this machine does not see.
   error no_room;                       ///< Why it has no scratch.
   /// Who works for a lane that is lent to a pipeline.
@@ -71,6 +73,8 @@ struct session_state {
   std::vector<parcel> unsent;        ///< Receipts whose bytes are not known to be durable.
   bool flushes = false;
   static inline const char* name = "session";
+
+  ~session_state();
 };
 
 caf::behavior session(caf::stateful_actor<session_state>* self, session_options options);

@@ -29,6 +29,12 @@ std::optional<std::uint64_t> extent(const strides& apart, std::uint64_t batch, s
   return fine && all >> 61 == 0 ? std::optional(all) : std::nullopt; // floats fit, too
 }
 
+/// Whether each row has a place of its own, so that there are no more rows than memory; sequences
+/// and heads may share theirs, as they are bounded by what comes out.
+bool rows_lie_apart(std::uint64_t step, std::uint64_t rows, std::uint64_t line) {
+  return rows <= 1 || step >= line;
+}
+
 std::uint64_t packed_bytes(const shape& of, const source_rows& side, std::size_t heads,
                            std::size_t rows) {
   if (side.encoded != nullptr)
@@ -40,10 +46,10 @@ std::uint64_t packed_bytes(const shape& of, const source_rows& side, std::size_t
 std::optional<shared_table::place> found(const shared_table& shares, const shape& of,
                                          const source_rows& side, std::size_t heads,
                                          std::size_t rows) {
-  if (side.encoded != nullptr || rows == 0)
+  const auto line = of.head_size * kernels::bytes_of(side.type);
+  if (side.encoded != nullptr || rows == 0 || !rows_lie_apart(side.bytes.row, rows, line))
     return {};
-  const auto bytes = extent(side.bytes, of.batch, heads, side.skipped + rows,
-                            of.head_size * kernels::bytes_of(side.type));
+  const auto bytes = extent(side.bytes, of.batch, heads, side.skipped + rows, line);
   return bytes ? shares.find(side.data, *bytes) : std::nullopt;
 }
 
@@ -84,6 +90,9 @@ expected<attend_side> bring_side(shared_table& shares, const shape& of, const so
     regions.push_back(std::move(at->region));
     return to;
   }
+  if (side.encoded != nullptr && !rows_lie_apart(side.encoded->rows.row, rows, 1))
+    return fail(errc::bad_shape, "rows of an encoded k or v lie on one another; to lanes that are "
+                                 "apart each must have its own (a row stride of 1 or more)");
   auto made = shares.make(packed_bytes(of, side, heads, rows));
   if (!made)
     return tl::unexpected(made.error());
@@ -114,8 +123,10 @@ std::optional<source_rows> open_side(const attend_side& side, const shape& of, s
     return {};
   source_rows result;
   if (side.method.empty()) {
-    const auto bytes = extent(side.bytes, of.batch, heads, side.skipped + rows,
-                              of.head_size * kernels::bytes_of(side.type));
+    const auto line = of.head_size * kernels::bytes_of(side.type);
+    const auto bytes = rows_lie_apart(side.bytes.row, rows, line)
+                         ? extent(side.bytes, of.batch, heads, side.skipped + rows, line)
+                         : std::nullopt;
     result = {bytes ? memory.read(side.region, side.offset, *bytes) : nullptr, side.type,
               side.bytes, side.skipped};
     return result.data != nullptr ? std::optional(result) : std::nullopt;
@@ -124,6 +135,7 @@ std::optional<source_rows> open_side(const attend_side& side, const shape& of, s
   const auto last = extent(side.rows, of.batch, heads, side.skipped + rows, 1);
   if (!how || !last || *last > side.rows_count || side.rows_count >> 40 != 0
       || side.cols >> 20 != 0 || side.cols < of.head_size
+      || !rows_lie_apart(side.rows.row, rows, 1)
       || (heads > 1 && side.head_columns > (side.cols - of.head_size) / (heads - 1)))
     return {};
   const auto map = map_planes(*how, side.rows_count, side.cols);

@@ -1,5 +1,6 @@
 #include "actors/pipeline/tensor_port.hpp"
 
+#include "actors/pipeline/patience.hpp"
 #include "actors/pipeline/remote_order.hpp"
 #include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
@@ -15,18 +16,7 @@ using self_ptr = caf::stateful_actor<tensor_port_state>*;
 using supervision::fault;
 using supervision::milliseconds;
 
-/// How long an order may show no progress: a tensor tells none before its end, and the slowest
-/// method does more than a million values a second.
-milliseconds patience_with(const tensor_order& order) {
-  std::uint64_t values = 0;
-  for (const auto& run : order.runs)
-    values += run.rows * run.cols * run.count;
-  for (const auto& step : order.steps)
-    values += step.count * step.cols;
-  for (const auto& step : order.attends) // a score takes about as long as a value
-    values += step.of.batch * step.of.heads * step.of.queries * step.of.keys;
-  return milliseconds{30'000 + values / 1000};
-}
+constexpr milliseconds patience_least{30'000};
 
 /// What still comes of this life is not heard: what it had is lost, and run again.
 void end_life(tensor_port_state& state, fault why, std::string words) {
@@ -81,7 +71,8 @@ void let_go(tensor_port_state& state, std::size_t seat, const unit& gone) {
 void send_orders(tensor_port_state& state, std::size_t seat,
                  const std::vector<tensor_order>& orders) {
   for (const auto& order : orders)
-    if (const auto limit = patience_with(order); state.out.empty() || limit > state.patience) {
+    if (const auto limit = patience_with(order, patience_least);
+        state.out.empty() || limit > state.patience) {
       state.patience = limit;
       state.whom->expect_progress(limit);
     }

@@ -2,6 +2,7 @@
 
 #include "actors/node/certificates.hpp"
 #include "tests/actors/node_jobs.hpp"
+#include "tests/support/raw_peer.hpp"
 
 using namespace viva;
 using namespace viva::tests;
@@ -141,4 +142,65 @@ TEST_CASE("nodes: with certificates all is as without, and who has none of ours 
     on.quantize("other", nodes, {"--tls", (on.folder / "nowhere").string()}));
   CHECK(broken.code != 0);
   CHECK(broken.out.find("ca.pem") != std::string::npos);
+}
+
+namespace {
+
+/// What `viva nodes` says of one.
+nlohmann::json look_at(const std::string& address, const words& more = {}) {
+  words all{"nodes", "--nodes", address, "--json"};
+  all.insert(all.end(), more.begin(), more.end());
+  const auto told = viva::tests::viva(all);
+  INFO(told.err << told.out);
+  REQUIRE(told.code == 0);
+  return nlohmann::json::parse(told.out)["nodes"][0];
+}
+
+} // namespace
+
+TEST_CASE("nodes: `viva nodes` tells of jobs under way, and of lanes that began again") {
+  const ground on;
+  node_process a(on.folder.path(), may_hang);
+  held_job job(on, a.address());
+  REQUIRE(job.is_held());
+  const auto before = look_at(a.address());
+  CHECK(before["jobs"] == 1);
+  CHECK(before["strangers"] == 0);
+  CHECK(before["garbage"] == 0);
+  report_of(job.wait());
+  const auto after = look_at(a.address());
+  CHECK(after["restarts"].get<int>() >= 1); // of the lane that hung
+  CHECK(after["shards"].get<int>() > before["shards"].get<int>());
+  CHECK(comes_true([&] { return look_at(a.address())["jobs"] == 0; }));
+}
+
+TEST_CASE("nodes: noise on any port is refused, counted, and takes no memory of a node") {
+  const ground on;
+  const auto ours = on.folder / "ours";
+  REQUIRE(actors::node::make_certificates(ours, {.names = {"node", "coordinator"}}));
+  node_process a(on.folder.path(), {"--tls", (ours / "node").string()});
+  const words member{"--tls", (ours / "coordinator").string()};
+  const auto port = actors::node::parse_address(a.address())->port;
+  const auto before = memory_of(a.pid(), "VmRSS");
+  for (const std::uint16_t above : {0, 1, 2})
+    for (std::uint32_t seed = 0; seed < 4; ++seed) {
+      raw_peer peer(static_cast<std::uint16_t>(port + above));
+      peer.say("not TLS " + noise(500, seed));
+      CHECK(peer.is_closed());
+    }
+  // A head of CAF's: a handshake of a client whose payload is 4 GiB less 1.
+  std::string huge(32, '\0');
+  huge[0] = 1;
+  huge.replace(4, 4, "\xFF\xFF\xFF\xFF");
+  raw_peer liar(port);
+  liar.say(huge + noise(1 << 20, 9));
+  CHECK(liar.is_closed());
+  // Those of the two ports that are ours; CAF counts none. A count moves behind the close.
+  CHECK(comes_true([&] {
+    const auto seen = look_at(a.address(), member);
+    return seen["strangers"].get<int>() + seen["garbage"].get<int>() == 8;
+  }));
+  report_of(viva::tests::viva(on.quantize("out", a.address(), member)));
+  CHECK(files_in(on.out("out")) == on.truth);
+  CHECK(memory_of(a.pid(), "VmRSS") < before + (64u << 20));
 }

@@ -1,16 +1,18 @@
-// One job over nodes: the same bytes from one, two and three of them, whatever falls over.
+// One job over nodes: the same bytes from one, two, three and five of them, whatever falls over.
 
 #include "tests/actors/node_jobs.hpp"
+#include "tests/support/sanitized.hpp"
 
 using namespace viva;
 using namespace viva::tests;
 
-TEST_CASE("nodes: one, two and three of them give the bytes of one lane") {
+TEST_CASE("nodes: one, two, three and five of them give the bytes of one lane") {
   const ground on;
-  node_process a(on.folder.path()), b(on.folder.path()), c(on.folder.path());
-  std::string nodes;
-  for (const auto* each : {&a, &b, &c}) {
-    nodes += (nodes.empty() ? "" : ",") + each->address();
+  std::vector<std::unique_ptr<node_process>> all;
+  for (int i = 0; i < 5; ++i)
+    all.push_back(std::make_unique<node_process>(on.folder.path()));
+  for (const auto count : counts_of_nodes) {
+    const auto nodes = first_of(all, count);
     CAPTURE(nodes);
     const auto report = report_of(viva::tests::viva(on.quantize("out", nodes)));
     CHECK(files_in(on.out("out")) == on.truth);
@@ -18,7 +20,32 @@ TEST_CASE("nodes: one, two and three of them give the bytes of one lane") {
       CHECK(lane["id"].get<std::string>().find('/') != std::string::npos);
     fs::remove_all(on.out("out"));
   }
-  CHECK(a.end(SIGTERM) == 0);
+  CHECK(all.front()->end(SIGTERM) == 0);
+}
+
+TEST_CASE("nodes: every method gives over them the bytes of one lane") {
+  const temporary_folder folder;
+  const auto source = (folder / "source").string();
+  REQUIRE(viva::tests::viva({"synth", source, "--size", "4MiB"}).code == 0);
+  std::vector<std::unique_ptr<node_process>> all;
+  for (int i = 0; i < 5; ++i)
+    all.push_back(std::make_unique<node_process>(folder.path()));
+  std::size_t number = 0, ran = 0;
+  for (const auto& method : kernels::methods()) {
+    if (number++ % sized(1, 8) != 0)
+      continue;
+    const auto nodes = first_of(all, counts_of_nodes[ran++ % std::size(counts_of_nodes)]);
+    CAPTURE(method.name, nodes);
+    const auto here = (folder / "here").string(), there = (folder / "there").string();
+    auto one = quantize_by(method, source, here), many = quantize_by(method, source, there);
+    one.insert(one.end(), {"--isolation", "thread", "--lanes", "1"});
+    many.insert(many.end(), {"--nodes", nodes, "--shared-fs"});
+    report_of(viva::tests::viva(one));
+    report_of(viva::tests::viva(many));
+    CHECK(files_in(here) == files_in(there));
+    fs::remove_all(here);
+    fs::remove_all(there);
+  }
 }
 
 TEST_CASE("nodes: searches, surveys, statistics of errors and other jobs go over them, too") {
@@ -157,4 +184,36 @@ TEST_CASE("nodes: all but one of them die at one moment") {
   ::kill(c.pid(), SIGKILL);
   report_of(job.wait());
   CHECK(files_in(on.out("out")) == on.truth);
+}
+
+TEST_CASE("nodes: behind a job, killed or finished, nobody there holds a file of it") {
+  const ground on;
+  const temporary_folder scratch;
+  for (const bool shared : {true, false}) {
+    CAPTURE(shared);
+    auto flags = may_hang;
+    flags.insert(flags.end(), {"--scratch", scratch.path().string()});
+    node_process a(on.folder.path(), flags);
+    const auto holds_none = [&] {
+      return std::ranges::none_of(files_held_below(a.pid()), [&](const std::string& name) {
+        return name.starts_with(on.source) || name.starts_with(on.out("out"))
+               || name.find("/job-") != std::string::npos;
+      });
+    };
+    const auto as = [shared](words same) {
+      if (!shared)
+        std::erase(same, "--shared-fs");
+      return same;
+    };
+    CHECK(holds_none());
+    held_job job(on, a.address(), {}, as);
+    REQUIRE(job.is_held());
+    CHECK_FALSE(holds_none());
+    ::kill(job.pid(), SIGKILL);
+    job.wait();
+    CHECK(comes_true(holds_none));
+    report_of(viva::tests::viva(as(on.quantize("out", a.address()))));
+    CHECK(comes_true(holds_none));
+    fs::remove_all(on.out("out"));
+  }
 }

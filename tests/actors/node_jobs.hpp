@@ -2,6 +2,7 @@
 
 // A job over nodes as tests run it: a source, the bytes it must become, and a job that waits.
 
+#include "kernels/registry.hpp"
 #include "tests/actors/node_processes.hpp"
 
 #include <algorithm>
@@ -46,6 +47,29 @@ struct ground {
     return all;
   }
 };
+
+/// Sizes of clusters that give the bytes of one lane.
+inline constexpr std::size_t counts_of_nodes[] = {1, 2, 3, 5};
+
+/// The first so many, as --nodes takes them.
+template <class Nodes>
+std::string first_of(const Nodes& all, std::size_t count) {
+  std::string list;
+  for (std::size_t i = 0; i < count; ++i)
+    list += (list.empty() ? "" : ",") + all[i]->address();
+  return list;
+}
+
+/// By any method, in the first layout that takes it, of what `viva synth` makes.
+inline words quantize_by(const kernels::method& method, const std::string& source,
+                         const std::string& output) {
+  const std::string layouts{method.layouts};
+  // As in jobs.hpp: what the synthetic model's columns allow.
+  const std::string name = method.name == "awq" ? "awq:group=64:rtn" : std::string(method.name);
+  return {"quantize", source, "-m", name, "--layout", layouts.substr(0, layouts.find(' ')), "-o",
+          output, "--exclude", "down_proj", // whose columns are no whole blocks of some methods
+          "--shard-bytes", "256KiB", "--json"};
+}
 
 inline nlohmann::json report_of(const finished& run) {
   INFO(run.err << run.out);

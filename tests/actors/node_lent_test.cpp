@@ -3,10 +3,11 @@
 
 #include "tests/actors/node_cluster.hpp"
 
+#include "actors/known_answer.hpp"
+#include "actors/node/lent_lane.hpp"
 #include "actors/node/region_store.hpp"
 #include "tests/actors/tensors.hpp"
-
-#include <fstream>
+#include "tests/kernels/attention_problem.hpp"
 
 #include <sys/resource.h>
 
@@ -19,35 +20,9 @@ using actors::node::region_store;
 using actors::node::region_use;
 using viva::tests::cluster;
 using viva::tests::comes_true;
+using viva::tests::lanes_of;
 
 namespace {
-
-pid_t parent_of(pid_t pid) {
-  std::ifstream in{"/proc/" + std::to_string(pid) + "/stat"};
-  std::string words;
-  std::getline(in, words);
-  const auto end = words.rfind(')'); // of the name
-  return end == std::string::npos ? 0 : std::stoi(words.substr(end + 4));
-}
-
-/// Processes below `node` that have a pipeline's regions mapped.
-std::vector<pid_t> lanes_of(pid_t node) {
-  std::vector<pid_t> result;
-  for (const auto& each : std::filesystem::directory_iterator("/proc")) {
-    const auto pid = std::atoi(each.path().filename().c_str());
-    std::ifstream maps{each.path() / "maps"};
-    std::string line;
-    bool maps_regions = false;
-    while (pid != 0 && !maps_regions && std::getline(maps, line))
-      maps_regions = line.find("memfd:viva-region") != std::string::npos;
-    auto above = maps_regions ? parent_of(pid) : 0;
-    while (above > 1 && above != node)
-      above = parent_of(above);
-    if (above == node && maps_regions)
-      result.push_back(pid);
-  }
-  return result;
-}
 
 error refusal(pipeline& pipe) {
   const auto values = normal_values(1024, 1);
@@ -81,6 +56,24 @@ TEST_CASE("lent lanes: one that is killed dies alone, its node lives and the wor
   CHECK(comes_true([&] { return pipe.metrics().restarts >= 2; }));
   CHECK_FALSE(on.nodes[0]->ended());
   CHECK(on.nodes[0]->err().find("SIGKILL") != std::string::npos);
+}
+
+TEST_CASE("lent lanes: one that stands still is killed by its node, before its borrower asks") {
+  const cluster on(1, {"--stall-seconds", "2"});
+  pipeline pipe{on.over(1, 1)};
+  const auto values = normal_values(1 << 20, 2);
+  const auto id = pipe.put("w", matrix_of(values, 1024)).get();
+  REQUIRE(id);
+  REQUIRE(pipe.quantize(*id, "int8").get()); // and it holds what it made
+  const auto lanes = lanes_of(on.nodes[0]->pid());
+  REQUIRE(lanes.size() == 1);
+  ::kill(lanes[0], SIGSTOP);
+  const auto began = std::chrono::steady_clock::now();
+  const auto got = pipe.quantize(matrix_of(values, 1024), int8{}).get();
+  CHECK(std::chrono::steady_clock::now() - began < 20s); // 30: it was the pipeline
+  REQUIRE(got);
+  CHECK(same_bytes(got->view(), matrix_by_reference("int8", values, 1024).view()));
+  CHECK(on.nodes[0]->err().find("no progress for") != std::string::npos);
 }
 
 TEST_CASE("lent lanes: on threads, too, the bytes are the reference's") {
@@ -135,6 +128,36 @@ TEST_CASE("lent lanes: a node that is none, or another build, is an error of eve
   CHECK(told({.nodes = {"10.255.255.1:4242"}}).text.find("viva certs") != std::string::npos);
   const cluster liars(1, {"--allow-faults", "--claim-build", "viva 9.9"});
   CHECK(told(liars.over(1)).text.find("another build") != std::string::npos);
+}
+
+TEST_CASE("lent lanes: a node that computes attention in other steps lends nothing") {
+  const auto words = actors::node::attention_words();
+  const cluster liars(1, {"--allow-faults", "--claim-attention", words + "x"});
+  pipeline pipe{liars.over(1)};
+  const kernels::testing::problem made({.queries = 3, .keys = 9, .head_size = 32},
+                                       kernels::dtype::f32, false, 1);
+  const auto got = pipe.attention({made.of, made.in()}).get();
+  REQUIRE_FALSE(got);
+  CHECK(got.error().code == errc::bad_option);
+  CHECK(got.error().text.find("in other steps") != std::string::npos);
+  CHECK(got.error().text.find(words + "x") != std::string::npos); // and what the other has
+  const cluster honest(1, {"--allow-faults", "--claim-attention", words});
+  pipeline good{honest.over(1)};
+  CHECK(good.attention({made.of, made.in()}).get());
+  const auto lie = tests::viva({"node", "--listen", "127.0.0.1:0", "--claim-attention", "x"});
+  CHECK(lie.code == 2);
+  CHECK(lie.err.find("--allow-faults") != std::string::npos);
+}
+
+TEST_CASE("lent lanes: words of attention end with what comes of a fixed problem") {
+  const auto words = actors::node::attention_words();
+  CHECK(words == actors::node::attention_words());
+  const auto at = words.find("answer ");
+  REQUIRE(at != std::string::npos);
+  const auto answer = words.substr(at + 7);
+  CHECK(answer.size() == 16);
+  CHECK(answer.find_first_not_of("0123456789abcdef") == std::string::npos);
+  CHECK(answer == actors::attention_answer());
 }
 
 TEST_CASE("lent lanes: more lanes than a node lends are refused, and the most is told") {

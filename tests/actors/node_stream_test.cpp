@@ -2,7 +2,6 @@
 
 #include "actors/node/certificates.hpp"
 #include "actors/node/scratch.hpp"
-#include "kernels/registry.hpp"
 #include "tests/actors/node_jobs.hpp"
 #include "tests/actors/statistics_made.hpp"
 #include "tests/support/sanitized.hpp"
@@ -14,10 +13,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <iterator>
-#include <sstream>
-#include <thread>
 
 using namespace viva;
 using namespace viva::tests;
@@ -72,6 +67,9 @@ public:
   node_process* operator->() {
     return &x_node;
   }
+  const node_process* operator->() const {
+    return &x_node;
+  }
   const fs::path& scratch() const {
     return x_scratch.path();
   }
@@ -90,22 +88,13 @@ bool gets_empty(const fs::path& scratch) {
   return comes_true([&] { return found_in(scratch).jobs == 0; });
 }
 
-words words_of(std::string_view text) {
-  std::istringstream in{std::string(text)};
-  return {std::istream_iterator<std::string>(in), {}};
-}
-
 } // namespace
 
 TEST_CASE("nodes without the files: one, two, three and five give the bytes of one lane") {
   const ground on;
   far_node nodes[5];
-  std::string list;
-  std::size_t count = 0;
-  for (auto& each : nodes) {
-    list += (list.empty() ? "" : ",") + each->address();
-    if (++count == 4)
-      continue;
+  for (const auto count : counts_of_nodes) {
+    const auto list = first_of(nodes, count);
     CAPTURE(list);
     const auto report = report_of(viva::tests::viva(apart(on.quantize("out", list))));
     CHECK(files_in(on.out("out")) == on.truth);
@@ -126,29 +115,25 @@ TEST_CASE("nodes without the files: every method there, back and compared") {
   const temporary_folder folder;
   const auto source = (folder / "source").string();
   REQUIRE(viva::tests::viva({"synth", source, "--size", "4MiB"}).code == 0);
-  far_node a, b;
-  const words nodes{"--nodes", a->address() + "," + b->address()};
+  far_node all[5];
+  std::string nodes;
   const auto run = [&](words command, bool there) {
-    const auto more = there ? nodes : words{"--isolation", "thread"};
-    command.insert(command.end(), {"--shard-bytes", "256KiB", "--json"});
+    const auto more = there ? words{"--nodes", nodes}
+                            : words{"--isolation", "thread", "--lanes", "1"};
+    if (command.front() != "quantize")
+      command.insert(command.end(), {"--shard-bytes", "256KiB", "--json"});
     command.insert(command.end(), more.begin(), more.end());
     return report_of(viva::tests::viva(command));
   };
-  std::size_t number = 0;
+  std::size_t number = 0, ran = 0;
   for (const auto& method : kernels::methods()) {
     if (number++ % viva::tests::sized(1, 8) != 0)
       continue;
-    const auto layout = words_of(method.layouts).front();
-    // As in jobs.hpp: what the synthetic model's columns allow.
-    const std::string name = method.name == "awq" ? "awq:group=64:rtn" : std::string(method.name);
-    CAPTURE(name, layout);
+    nodes = first_of(all, counts_of_nodes[ran++ % std::size(counts_of_nodes)]);
+    CAPTURE(method.name, nodes);
     const auto here = (folder / "here").string(), there = (folder / "there").string();
-    for (const auto* out : {&here, &there}) {
-      // Its columns are no whole blocks of some methods.
-      run({"quantize", source, "-m", name, "--layout", layout, "-o", *out, "--exclude",
-           "down_proj"},
-          out == &there);
-    }
+    for (const auto* out : {&here, &there})
+      run(quantize_by(method, source, *out), out == &there);
     CHECK(files_in(here) == files_in(there));
     const auto errors = run({"compare", source, here}, false);
     CHECK(run({"compare", source, here}, true)["tensors"] == errors["tensors"]);
@@ -228,21 +213,35 @@ TEST_CASE("nodes without the files: a killed coordinator leaves nothing there, a
   CHECK(files_in(on.out("out")) == on.truth);
 }
 
-TEST_CASE("nodes without the files: disk there is bounded by what is in flight") {
-  const ground on("nf4", "64MiB");
+TEST_CASE("nodes without the files: disk there and memory at both ends hold what is in flight") {
+  const ground on("nf4", sanitized ? "16MiB" : "256MiB");
   far_node a;
-  std::atomic<bool> over{false};
-  std::uint64_t peak = 0;
-  std::thread watcher([&] {
-    while (!over) {
-      peak = std::max(peak, found_in(a.scratch()).disk);
-      ::poll(nullptr, 0, 2);
-    }
-  });
-  report_of(viva::tests::viva(apart(on.quantize("out", a->address()))));
-  over = true;
-  watcher.join();
-  CHECK(files_in(on.out("out")) == on.truth);
+  const auto began = memory_of(a->pid(), "RssAnon");
+  const auto said = on.out("said");
+  const int out = ::open(said.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const auto job = start_viva(apart(on.quantize("out", a->address())), out, out);
+  ::close(out);
+  std::uint64_t peak = 0, here = 0, there = began;
+  siginfo_t ended{};
+  while (::waitid(P_PID, static_cast<id_t>(job), &ended, WEXITED | WNOHANG | WNOWAIT) == 0
+         && ended.si_pid == 0) {
+    peak = std::max(peak, found_in(a.scratch()).disk);
+    std::error_code gone; // until then it is a copy of this program
+    if (fs::read_symlink("/proc/" + std::to_string(job) + "/exe", gone).filename() == "viva")
+      here = std::max(here, memory_of(job, "RssAnon"));
+    there = std::max(there, memory_of(a->pid(), "RssAnon"));
+    ::poll(nullptr, 0, 2);
+  }
+  INFO(text_in(said));
+  REQUIRE(wait_for(job) == 0);
+  const bool same = files_in(on.out("out")) == on.truth;
+  CHECK(same); // and no 64 MiB are printed
+  CAPTURE(here, began, there);
+  CHECK(here > 0);
+  if (!sanitized) { // which keep what was freed
+    CHECK(here < (64u << 20));
+    CHECK(there < began + (64u << 20));
+  }
   // Two lanes with two batches of up to 256 KiB each, what they write, the headers, and blocks of
   // 64 KiB at every end of a range.
   CHECK(peak > 0);

@@ -8,6 +8,7 @@
 #include "actors/pipeline/attend_step.hpp"
 #include "actors/pipeline/tensor_frames.hpp"
 #include "kernels/scalar.hpp"
+#include "tests/kernels/attention_problem.hpp"
 
 #include <csignal>
 #include <filesystem>
@@ -239,4 +240,70 @@ TEST_CASE("attend steps: what reaches out of its region is refused, not read") {
     s.k.cols = 32;
     s.k.rows = {0, 0, 1};
   }));
+}
+
+TEST_CASE("attend steps: rows that lie on one another are refused, or few bytes were many keys") {
+  std::vector<std::byte> memory(1 << 14);
+  const auto row = 32 * sizeof(float);
+  actors::attend_step step;
+  step.of = {.batch = 2, .heads = 2, .kv_heads = 1, .queries = 2, .keys = 8, .head_size = 32};
+  for (auto* side : {&step.q, &step.k, &step.v}) {
+    side->region = 1;
+    side->bytes = {0, 0, row}; // sequences and heads have the same rows
+  }
+  step.bias = {1, 0, {}};
+  step.to = 1;
+  step.out = 1 << 13;
+  step.lse = (1 << 13) + 8 * row;
+  const auto at = [&](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> std::byte* {
+    return id == 1 && offset <= memory.size() && bytes <= memory.size() - offset
+             ? memory.data() + offset
+             : nullptr;
+  };
+  const actors::step_memory known{at, at};
+  const auto runs = [&](auto change) {
+    auto other = step;
+    change(other);
+    return actors::run(other, known).has_value();
+  };
+  CHECK(runs([](auto&) {}));
+  CHECK(runs([](auto& s) { // one row needs no step
+    s.of.queries = 1;
+    s.q.bytes.row = 0;
+  }));
+  const auto shorter = {std::uint64_t{0}, std::uint64_t{4}, row - 4};
+  for (const std::uint64_t apart : shorter) {
+    CHECK_FALSE(runs([&](auto& s) { s.q.bytes.row = apart; }));
+    CHECK_FALSE(runs([&](auto& s) { s.k.bytes.row = apart; }));
+    CHECK_FALSE(runs([&](auto& s) { s.v.bytes.row = apart; }));
+  }
+  const auto encode = [](auto& s) {
+    for (auto* side : {&s.k, &s.v}) {
+      side->method = "q8_0";
+      side->rows_count = 8;
+      side->cols = 32;
+      side->rows = {0, 0, 1};
+    }
+  };
+  CHECK(runs(encode));
+  CHECK_FALSE(runs([&](auto& s) {
+    encode(s);
+    s.k.rows.row = 0;
+  }));
+}
+
+TEST_CASE("attend steps: what a caller lays on one another goes to processes as copies") {
+  kernels::testing::problem made({.queries = 3, .keys = 20, .head_size = 32}, dtype::f32, false, 4);
+  auto in = made.in();
+  in.k.bytes.row = 0; // all keys are the first one
+  pipeline by_threads{{.lanes = 1}}, by_processes{processes(1)};
+  auto memory = by_processes.share(made.k.size()).value(); // where a view is taken as it lies
+  std::ranges::copy(made.k, memory.bytes().begin());
+  in.k.data = memory.bytes().data() + 1;
+  const auto here = by_threads.attention({made.of, in}).get(),
+             there = by_processes.attention({made.of, in}).get();
+  REQUIRE(here);
+  REQUIRE(there);
+  CHECK(here->out == there->out);
+  CHECK(here->lse == there->lse);
 }

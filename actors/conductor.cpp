@@ -74,7 +74,8 @@ lane_death death_of(const conductor_state::seat& seat, const caf::error& reason)
   return {seat.mark->load(),
           supervision::blame_of(reason) == supervision::blame::work,
           supervision::to_text(reason),
-          supervision::is(reason, supervision::fault::device_sticky)};
+          supervision::is(reason, supervision::fault::device_sticky),
+          supervision::is(reason, supervision::fault::bad_input)};
 }
 
 void lose_lane(self_ptr self, const supervision::child_down& lost) {

@@ -276,9 +276,13 @@ std::vector<ticket> job_policy::late_tickets() {
 }
 
 void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
-  const auto verdict = x_book.give_back(id, died_on_it);
+  const bool refused = died_on_it && death.refuses;
+  const auto verdict = x_book.give_back(id, died_on_it && !refused);
   if (verdict == ledger::verdict::stale)
     return;
+  if (refused)
+    return note_problem(id.shard, {errc::malformed, place_of(id.shard) + ": a lane refused them: "
+                                                      + death.reason + "; check the source"});
   if (died_on_it) {
     x_reasons[id.shard] = death.reason;
     x_device_deaths[id.shard] += death.of_device ? 1 : 0;

@@ -52,6 +52,7 @@ struct lane_death {
   bool blames_shard = true;         ///< False where it was stopped, or its own surroundings failed.
   std::string reason;
   bool of_device = false; ///< The device that computed the shard broke.
+  bool refuses = false;   ///< It will not do what it was at work on, and no other will.
 };
 
 class job_policy {

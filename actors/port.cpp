@@ -5,6 +5,7 @@
 #include "actors/site_gone.hpp"
 #include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
+#include "supervision/spawn.hpp"
 
 #include <caf/all.hpp>
 #include <spdlog/spdlog.h>
@@ -158,6 +159,7 @@ caf::behavior port(self_ptr self, port_options options) {
       return answer;
     },
     [self](ward_ready) {
+      supervision::speak_for(self, self->state.whom->pid());
       self->state.ready = true;
       for (auto& each : std::exchange(self->state.await_up, {}))
         each.deliver(caf::unit);

@@ -128,6 +128,40 @@ TEST_CASE("policy: a lane's death costs the shard at work a strike, and none of 
   CHECK(job.next<hand_out>().tasks[0].id == ticket{1, 2});
 }
 
+TEST_CASE("policy: a lane that refuses its shard ends the job as bad input, without a strike") {
+  conducted job(3);
+  job.policy.start();
+  for (const auto* lane : {"a", "b"})
+    job.policy.lane_up(lane);
+  const auto first = job.next<hand_out>();
+  job.next<hand_out>(); // to the same lane
+  const auto other = job.next<hand_out>();
+  lane_death refusal{first.tasks[0].id.shard, true, "bad_input: exit 73"};
+  refusal.refuses = true;
+  job.policy.lane_down(first.lane, refusal);
+  job.policy.lane_up("c");
+  CHECK(job.silent()); // it is not tried again, and nothing else is begun
+  job.policy.lane_down(other.lane, {});
+  const auto why = job.next<give_answer>().outcome.problem;
+  CHECK(why.code == errc::malformed);
+  CHECK(why.text
+        == "'weight': bytes 0 to 1048576: a lane refused them: bad_input: exit 73; check the "
+           "source");
+}
+
+TEST_CASE("policy: a copy that came home is not harmed by a lane that refuses its shard") {
+  conducted job(1);
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto out = job.next<hand_out>();
+  job.come_home(out);
+  lane_death refusal{0, true, "bad_input: exit 73"};
+  refusal.refuses = true;
+  job.policy.lane_down("a", refusal);
+  job.policy.tick();
+  job.next<save>();
+}
+
 TEST_CASE("policy: deaths that blame no shard cost nobody a strike, however many") {
   conducted job(1);
   job.policy.start();

@@ -1,6 +1,7 @@
 // A lane process that lies: fourteen lives answer their first batch with receipts that are wrong,
 // each in another way; the lives after them are honest. VIVA_TEST_LIES is a folder to count in: N
-// is there once life N began, said-N once it lied.
+// is there once life N began, said-N once it lied. With VIVA_TEST_REFUSES it says instead that it
+// will not do what it was given, and goes.
 
 #include "actors/known_answer.hpp"
 #include "actors/lane_frames.hpp"
@@ -59,11 +60,26 @@ void tell(int which, const std::string& folder) {
   std::exit(0);
 }
 
+[[noreturn]] void refuse() {
+  auto me = supervision::ward::enter();
+  if (!me)
+    std::exit(2);
+  (*me)->ready(ready_words(kernels::path::simd));
+  while (const auto order = (*me)->next())
+    if (order->kind == lane_kind::work) {
+      (*me)->mark(std::uint64_t{decode_order(*unpack(*order))->tasks.front().task.id.shard} + 1);
+      (*me)->die(supervision::exit_words::bad_input, "a tensor of no dimension");
+    }
+  std::exit(0);
+}
+
 } // namespace
 
 int main(int words, char**) {
   if (words > 2)
     return supervision::exit_words::misconfigured; // no nursery: each liar lies once
+  if (std::getenv("VIVA_TEST_REFUSES") != nullptr)
+    refuse();
   const std::string folder = std::getenv("VIVA_TEST_LIES");
   for (int i = 0; i < 14; ++i) {
     const auto name = folder + "/" + std::to_string(i);

@@ -3,10 +3,13 @@
 #include "actors/assignment.hpp"
 #include "actors/findings.hpp"
 #include "actors/known_answer.hpp"
+#include "actors/tree.hpp"
 #include "tests/actors/jobs.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <set>
 
 using namespace viva;
 using namespace viva::tests;
@@ -165,6 +168,49 @@ TEST_CASE("process lanes: lanes that lie about their work are replaced by honest
   CHECK(said >= 11); // at most one a lane and a spare are left
   CHECK(report.restarts + 1 >= said); // whoever held work and lied died; the last may have no heir
   CHECK(bytes_of(spec.output) == whole.truth);
+}
+
+TEST_CASE("process lanes: one that refuses its input ends the job as bad input, at once") {
+  const undisturbed whole("nf4");
+  auto spec = whole.processes_into("out");
+  spec.limits.lane_program = VIVA_TEST_LIAR;
+  ::setenv("VIVA_TEST_REFUSES", "1", 1);
+  const auto refused = run_quantize(spec);
+  ::unsetenv("VIVA_TEST_REFUSES");
+  REQUIRE_FALSE(refused);
+  INFO(refused.error().text);
+  CHECK(refused.error().code == errc::malformed);
+  CHECK(refused.error().text.find("bad_input: exit 73: a tensor of no dimension")
+        != std::string::npos);
+  CHECK_FALSE(fs::exists(spec.output));
+  CHECK_FALSE(fs::exists(actors::partial_path(spec.output))); // nothing to resume
+}
+
+TEST_CASE("process lanes: the census shows which process each lane speaks for") {
+  job_limits limits;
+  limits.lanes_are = isolation::process;
+  limits.lane_program = VIVA_PROGRAM;
+  const auto lives = actors::tree::grow(2, nullptr, limits);
+  REQUIRE(lives);
+  std::set<pid_t> children;
+  for (const auto& task : fs::directory_iterator("/proc/self/task")) {
+    std::ifstream in{task.path() / "children"};
+    for (pid_t child = 0; in >> child;)
+      children.insert(child);
+  }
+  const auto people = lives->census();
+  REQUIRE(people.size() == 1);
+  std::set<pid_t> lanes;
+  for (const auto& each : people[0].children) {
+    CHECK(each.process == 0);
+    if (each.id == "lanes")
+      for (const auto& lane : each.children)
+        lanes.insert(lane.process);
+  }
+  CHECK(lanes.size() == 2);
+  CHECK(std::ranges::includes(children, lanes));
+  const auto told = supervision::to_text(people);
+  CHECK(told.find("  process " + std::to_string(*lanes.begin())) != std::string::npos);
 }
 
 TEST_CASE("process lanes: lanes that are killed while they start cost the job nothing") {

@@ -48,6 +48,8 @@ assert children["meters"]["children"][0]["id"] == "collector", children["meters"
 lane = children["lanes"]["children"][0]
 assert lane["id"] == "lane-0" and lane["restarts"] >= 0, lane
 assert lane["state"] != "up" or (lane["pid"] > 0 and lane["mailbox"] is not None), lane
+assert lane["state"] != "up" or lane["process"] > 0, lane
+assert children["lanes"]["process"] is None, children["lanes"]
 assert children["jobs"]["children"][0]["id"] == "conductor"
 PYTHON
 

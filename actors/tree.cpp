@@ -46,8 +46,9 @@ struct tree::roster {
 
 namespace {
 
-// A lane may die often and come back at once; a lane that cannot even start is what backs off.
-constexpr supervision::backoff_options lane_backoff{milliseconds{1}, milliseconds{50},
+// A lane may die often and come back at once; a lane that cannot even start is what backs off. A
+// try costs most of a millisecond, and two lanes try forty times a second at most.
+constexpr supervision::backoff_options lane_backoff{milliseconds{1}, milliseconds{100},
                                                     milliseconds{100}};
 constexpr std::uint32_t lane_restarts_max = 1000; // within lane_period, over all lanes
 constexpr milliseconds lane_period{10'000};

@@ -1,6 +1,7 @@
 #include "cli/invocation.hpp"
 
 #include "actors/pipeline/exposition.hpp"
+#include "cli/no_memory.hpp"
 #include "cli/report.hpp"
 #include "cli/signals.hpp"
 #include "formats/shown.hpp"
@@ -14,6 +15,7 @@
 #include <cstring>
 #include <exception>
 #include <iostream>
+#include <new>
 
 #include <poll.h>
 #include <unistd.h>
@@ -134,6 +136,8 @@ int answer(const error& problem, bool json) {
 int guarded(bool json, const std::function<int()>& program) {
   try {
     return program();
+  } catch (const std::bad_alloc&) {
+    return answer({errc::job_failed, std::string(no_memory_words)}, json);
   } catch (const std::exception& problem) {
     return answer({errc::job_failed, fmt::format("a defect of ours: {}", problem.what())}, json);
   }

@@ -2,6 +2,7 @@
 // the one place where an error becomes a line and an exit code.
 
 #include "cli/invocation.hpp"
+#include "cli/no_memory.hpp"
 
 #include "actors/lane_process.hpp"
 #include "actors/version.hpp"
@@ -12,6 +13,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <exception>
+#include <new>
 #include <span>
 #include <sstream>
 #include <string_view>
@@ -41,6 +44,8 @@ void hold_standard_streams() {
   }
 }
 
+std::terminate_handler terminate_before = nullptr;
+
 void set_log(const settings& in_force) {
   auto logger =
       std::make_shared<spdlog::logger>("viva", std::make_shared<spdlog::sinks::stderr_sink_mt>());
@@ -49,6 +54,22 @@ void set_log(const settings& in_force) {
                                                    : "%Y-%m-%d %H:%M:%S.%f %l %v");
   logger->set_level(spdlog::level::from_str(in_force.at("log_level").text));
   spdlog::set_default_logger(std::move(logger));
+}
+
+/// A thread that gets no memory and cannot end alone ends the program, whose job can be resumed.
+[[noreturn]] void on_terminate() {
+  try {
+    if (std::current_exception())
+      std::rethrow_exception(std::current_exception());
+  } catch (const std::bad_alloc&) { // what follows asks for no memory
+    for (const auto text : {std::string_view("viva: "), no_memory_words, std::string_view("\n")})
+      if (::write(STDERR_FILENO, text.data(), text.size()) < 0)
+        break;
+    std::_Exit(static_cast<int>(exit_code::job_failed));
+  } catch (...) {
+    terminate_before();
+  }
+  std::abort();
 }
 
 int run(int argc, char** argv) {
@@ -97,6 +118,7 @@ int main(int argc, char** argv) {
     return argc == 2   ? viva::actors::run_lane_process()
            : argc == 4 ? viva::actors::run_device_lane(std::atoi(argv[3])) // lane cuda NUMBER
                        : viva::actors::run_lane_nursery();
+  viva::cli::terminate_before = std::set_terminate(viva::cli::on_terminate);
   viva::cli::hold_standard_streams();
   return viva::cli::guarded(viva::cli::asks_for_json(argc, argv),
                             [&] { return viva::cli::run(argc, argv); });

@@ -5,6 +5,7 @@
 #include "actors/port.hpp"
 #include "tests/actors/jobs.hpp"
 #include "tests/support/holdings.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/support/witness.hpp"
 
 #include <csignal>
@@ -113,7 +114,8 @@ void die_often(int deaths) {
   const half_a_job job(folder.path());
   const auto keeper = std::make_shared<supervision::guardian>();
   supervision::standby source{keeper, actors::lane_process_options(VIVA_PROGRAM), true};
-  for (int i = 0; i < 40; ++i) // first needs of allocator and libraries
+  // First needs of allocator and libraries.
+  for (int i = 0; i < static_cast<int>(sized(40, 14)); ++i)
     live_once(source, job, i);
   const auto before = at_rest(source);
   for (int i = 0; i < deaths; ++i)
@@ -123,8 +125,8 @@ void die_often(int deaths) {
 
 } // namespace
 
-TEST_CASE("lane deaths: nothing is left of 120 lane processes that died at work") {
-  die_often(120);
+TEST_CASE("lane deaths: nothing is left of lane processes that died at work") {
+  die_often(static_cast<int>(sized(120, 21)));
 }
 
 TEST_CASE("lane deaths: nothing is left of 10,000 lane processes that died at work", "[.long]") {

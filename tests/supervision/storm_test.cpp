@@ -4,6 +4,7 @@
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include <spdlog/sinks/ostream_sink.h>
 
@@ -16,7 +17,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint32_t intensity = 50'000;
+constexpr std::uint32_t intensity = viva::tests::sized(50'000, 5'000);
 
 struct fair : caf::actor_system_config {
   fair() {

@@ -28,9 +28,12 @@ life liveness_policy::look(time_point now) {
   if (lag > x_times.own_lag_max) {
     x_heard += lag;
     x_broken += lag;
+    x_excused = now + x_times.lost_after;
   }
+  // A peer lets go of one that stands still: the way back may be as slow as any.
+  const auto window = x_broken < x_excused ? x_times.lost_after : x_times.reconnect_window;
   x_lost = x_lost || now - x_heard > x_times.lost_after
-           || (!x_connected && now - x_broken > x_times.reconnect_window);
+           || (!x_connected && now - x_broken > window);
   if (x_lost)
     return life::lost;
   if (!x_known)

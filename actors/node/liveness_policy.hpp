@@ -5,7 +5,8 @@
 // A peer is alive while its beats come; suspect without one for `suspect_after` or without a
 // connection; lost, for ever, without a beat for `lost_after` or a connection for
 // `reconnect_window`. Who was not scheduled itself for a while cannot have heard, so each late look
-// moves the deadlines by its lateness: a program that was stopped blames nobody when it wakes.
+// moves the deadlines by its lateness, and a connection that breaks soon after may take as long as
+// silence to come back: a program that was stopped blames nobody when it wakes.
 
 #include <chrono>
 #include <cstdint>
@@ -37,7 +38,7 @@ public:
 
 private:
   const liveness_times x_times;
-  time_point x_looked, x_heard, x_broken{};
+  time_point x_looked, x_heard, x_broken{}, x_excused{}; // excused: breaks until then are ours
   bool x_connected = true; // or about to be, at first
   bool x_known = false, x_lost = false;
 };

@@ -153,6 +153,18 @@ TEST_CASE("node liveness: who was not running itself blames nobody", "[node]") {
   broken.policy.broken(broken.now);
   broken.now += 10s;
   CHECK(broken.policy.look(broken.now) == life::suspect);
+  story let_go; // by the other side, meanwhile
+  let_go.pass(1s, true);
+  let_go.now += 10s;
+  CHECK(let_go.policy.look(let_go.now) == life::alive);
+  let_go.policy.broken(let_go.now);
+  let_go.pass(3'000ms, false);
+  CHECK(let_go.at == life::suspect);
+  let_go.pass(4'000ms, true);
+  CHECK(let_go.at == life::alive);
+  let_go.policy.broken(let_go.now); // its own affair
+  let_go.pass(300ms, false);
+  CHECK(let_go.at == life::lost);
 }
 
 TEST_CASE("node liveness: nobody who never answered is alive", "[node]") {

@@ -1,7 +1,7 @@
 """Machines of one job: each node in a network namespace of its own, the coordinator in one that has a link to each.
 
 Links are slow (tbf), or a job would be over before a link has been down for long. Needs root and iproute2."""
-import contextlib, json, os, pathlib, shutil, signal, subprocess, tempfile, threading, time
+import json, os, pathlib, shutil, signal, subprocess, tempfile, time
 
 from real_job import must, run, skipped
 
@@ -12,6 +12,26 @@ def ip(*words):
         raise skipped(f"ip {' '.join(map(str, words))}: {done.stderr.strip()}")
 
 
+class bad_network:
+    """The three ports of a node, on the hub's loopback, behind tests/support/proxy_program.cpp."""
+
+    def __init__(self, hub, program, host, port):
+        must(program.exists(), f"build {program.name}")
+        self.child = subprocess.Popen(["ip", "netns", "exec", hub, program, host, str(port)], text=True,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        must(self.child.stdout.readline() == "ready\n", "the bad network did not start")
+
+    def tell(self, command):
+        self.child.stdin.write(command + "\n")
+        self.child.stdin.flush()
+        must(self.child.stdout.readline() == "ok\n", f"the bad network does not know {command}")
+
+    def close(self):
+        self.child.stdin.close()
+        self.child.wait()
+        self.child.stdout.close()
+
+
 class machine:
     """A namespace with one node in it."""
 
@@ -19,8 +39,8 @@ class machine:
         self.owner, self.number = owner, number
         self.space, self.here, self.there = f"{owner.name}-{number}", f"10.99.{number}.1", f"10.99.{number}.2"
         self.port = 4242 + 10 * number
-        self.address = f"{self.there}:{self.port}"
-        self.node = None
+        self.listens = self.address = f"{self.there}:{self.port}"
+        self.node = self.network = None
         self.scratch = owner.place / f"scratch-{number}"
         self.scratch.mkdir()
         ip("netns", "add", self.space)
@@ -42,10 +62,20 @@ class machine:
             if done.returncode != 0:
                 raise skipped(f"tc: {done.stderr.strip()}")
 
+    def goes_wrong(self):
+        """From now on jobs reach it over a bad network, which `bad` tells what to do."""
+        program = self.owner.bench.checker.with_name("viva_bad_network")
+        self.network = bad_network(self.owner.hub, program, self.there, self.port)
+        self.address = f"127.0.0.1:{self.port}"
+
+    def bad(self, *commands):
+        for each in commands:
+            self.network.tell(each)
+
     def start(self, *more):
         self.said = tempfile.TemporaryFile("w+")
         self.node = subprocess.Popen(["ip", "netns", "exec", self.space, self.owner.bench.viva, "node", "--listen",
-                                      self.address, "--insecure", "--lanes", "1", "--isolation", "thread", "--roots",
+                                      self.listens, "--insecure", "--lanes", "1", "--isolation", "thread", "--roots",
                                       self.owner.bench.place, "--scratch", self.scratch, "--json", *more],
                                      stdout=self.said, stderr=subprocess.DEVNULL, start_new_session=True)
         end = time.monotonic() + 20
@@ -108,6 +138,8 @@ class cluster:
             if each.node and each.node.poll() is None:
                 each.node.kill()
                 each.node.wait()
+            if each.network:
+                each.network.close()
         for space in self.spaces:
             subprocess.run(["ip", "netns", "del", space], capture_output=True)
         shutil.rmtree(self.place, ignore_errors=True)
@@ -126,29 +158,10 @@ class cluster:
         return ["--nodes", ",".join(each.address for each in self.all), "--insecure", *roots]
 
     def job(self, output, *more):
-        job = run(self.bench, output, *self.flags(), *more, lanes=0, kind="thread",
-                  inside=self.inside())
-        self.keeper = threading.Thread(target=self.keep_journal, args=(job, pathlib.Path(f"{output}.journal")), daemon=True)
-        self.keeper.start()
-        return job
-
-    def keep_journal(self, job, journal):
-        """Gives it a second name, for a job that is done removes it; never while it is empty, for that it would mind."""
-        kept = self.place / "kept.journal"
-        while job.runs():
-            with contextlib.suppress(OSError): # not there yet, or no more
-                if journal.stat().st_size > 0 and not (kept.exists() and kept.samefile(journal)):
-                    kept.unlink(missing_ok=True)
-                    os.link(journal, kept)
-            time.sleep(0.002)
+        return run(self.bench, output, *self.flags(), *more, lanes=0, kind="thread", inside=self.inside())
 
     def ends(self, job, seconds=180):
         job.ends(0, seconds=seconds)
-        self.keeper.join()
-        known = self.bench.journal(self.place / "kept")
-        must(known is not None, "the job had no journal")
-        must(known["named"] and known["done"] == self.bench.shards,
-             f"the journal of a job that is done holds {known}")
         self.is_tidy()
 
     def is_tidy(self):

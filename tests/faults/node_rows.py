@@ -1,8 +1,6 @@
 """Faults between machines (machines.py). Rows as in fault_rows.py. Every other job sees the same files on all machines,
-the rest none.
-
-A job that is done has removed its journal; it has a second name here, and the independent checker reads it after each."""
-import contextlib, json, os, pathlib, re, signal, time
+the rest none."""
+import json, re, signal, time
 
 from machines import cluster
 from real_job import must, seconds_of
@@ -93,6 +91,57 @@ def slow_link(bench, chance, output):
         return 1, [], []
 
 
+def bad_messages(bench, chance, output):
+    """T32: control that is late by seconds (CAF gives up after 10); bulk bytes that come twice, or not at all."""
+    with cluster(bench, chance, 2, megabits=16) as nodes:
+        nodes.same_files = False
+        for each in nodes.all:
+            each.goes_wrong()
+        job, met = nodes.job(output), 0
+        under_way(bench, chance, output, job)
+        for what in chance.sample(["late", "twice", "drop"], 3):
+            victim, way = chance.choice(nodes.all), chance.choice(["there", "back"])
+            met += job.runs()
+            if what == "late":
+                victim.bad(f"control delay {chance.randint(1000, 3000)}")
+                time.sleep(chance.uniform(1, 3))
+                victim.bad("control delay 0")
+            else:
+                victim.bad(f"bulk {way} {what}")
+                time.sleep(chance.uniform(0.05, 0.5))
+                victim.bad(f"bulk {way} forward")
+        nodes.ends(job)
+        same_bytes(job)
+        return met, [], []
+
+
+def lost_receipts(bench, chance, output):
+    """T33: what was done is told, and nobody hears it: the connection ends before."""
+    with cluster(bench, chance, 2, megabits=8) as nodes:
+        nodes.same_files = False
+        victim = chance.choice(nodes.all)
+        victim.goes_wrong()
+        job = nodes.job(output)
+        under_way(bench, chance, output, job)
+        there = job.runs()
+        victim.bad("control back hold")
+        time.sleep(1)
+        lives = job.runs()
+        victim.bad("control cut")
+        time.sleep(0.05)
+        victim.bad("control back forward")
+        nodes.ends(job)
+        must(not lives or any(each[1] == victim.address for each in lost.findall(job.log)),
+             "a connection was cut, and nobody saw it")
+        same_bytes(job)
+        return int(there), [], []
+
+
+def same_bytes(job):
+    for words in ("other than its lane wrote", "gave different bytes"):
+        must(words not in job.log + job.said, f"{words}: {job.log[-600:]}")
+
+
 def other_build(bench, chance, output):
     """T36: one node computes other bytes, by what its kernels make of the matrix that all are asked for."""
     with cluster(bench, chance, 3) as nodes:
@@ -176,10 +225,8 @@ def processor_seconds(job, nodes, limit):
     """Of the coordinator, until so many have joined, it is over or the limit has passed."""
     worked = 0.0
     while job.runs() and time.time() - job.began < limit:
-        with contextlib.suppress(OSError, IndexError):
-            fields = pathlib.Path(f"/proc/{job.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            worked = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-        if len(up.findall(os.pread(job.err.fileno(), 1 << 20, 0).decode(errors="replace"))) >= nodes:
+        worked = max(worked, job.cpu_seconds())
+        if len(up.findall(job.heard())) >= nodes:
             break
         time.sleep(0.01)
     return worked
@@ -264,6 +311,8 @@ rows = {
     "T29 a cut that heals late": silent(*cut),
     "T30 heard by nobody": silent(*mute),
     "T31 a link that flaps": flapping,
+    "T32 late, twice, lost": bad_messages,
+    "T33 receipts that are lost": lost_receipts,
     "T34 all join at once": storm,
     "T36 another build": other_build,
     "T37 join, leave, drain": join_and_leave,

@@ -17,11 +17,12 @@ namespace {
 using clock = std::chrono::steady_clock;
 constexpr std::size_t held_max = 1u << 20; // then it reads no more, as a full network
 
-sockaddr_in loopback(std::uint16_t port) {
+sockaddr_in place(const std::string& host, std::uint16_t port) {
   sockaddr_in at{};
   at.sin_family = AF_INET;
   at.sin_port = htons(port);
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::inet_pton(AF_INET, host.c_str(), &at.sin_addr) != 1)
+    throw std::runtime_error(host + " is no address");
   return at;
 }
 
@@ -77,10 +78,13 @@ struct proxy::line {
   }
 };
 
-proxy::proxy(std::uint16_t target) : x_target(target) {
+proxy::proxy(std::uint16_t target, const std::string& host, std::uint16_t port)
+    : x_target(place(host, target)) {
   x_listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  auto at = loopback(0);
+  auto at = place("127.0.0.1", port);
   socklen_t size = sizeof at;
+  const int again = 1;
+  ::setsockopt(x_listener, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
   if (::bind(x_listener, reinterpret_cast<sockaddr*>(&at), size) != 0
       || ::listen(x_listener, 64) != 0
       || ::getsockname(x_listener, reinterpret_cast<sockaddr*>(&at), &size) != 0)
@@ -111,8 +115,8 @@ void proxy::run() {
     ::poll(polled.data(), polled.size(), 1);
     if (const int client = ::accept4(x_listener, nullptr, nullptr, SOCK_CLOEXEC); client >= 0) {
       const int there = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-      const auto at = loopback(x_target);
-      if (!x_refuses && ::connect(there, reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0) {
+      if (!x_refuses
+          && ::connect(there, reinterpret_cast<const sockaddr*>(&x_target), sizeof x_target) == 0) {
         lines.push_back({{client, there}, {}, false});
       } else {
         ::close(client);

@@ -1,13 +1,17 @@
 #pragma once
 
 // Proxy: a bad network between a test's two ends, for no packet is lost by order otherwise. It
-// forwards TCP from a port of its own to another one of this machine, on its own thread.
+// forwards TCP from a port of this machine to another one, on its own thread. proxy_program.cpp makes
+// a program of it.
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <thread>
+
+#include <netinet/in.h>
 
 namespace viva::tests {
 
@@ -21,7 +25,9 @@ public:
     twice ///< Each piece is sent two times.
   };
 
-  explicit proxy(std::uint16_t target);
+  /// To `host`, by number; listens on loopback, at `port` or, where that is 0, at any.
+  explicit proxy(std::uint16_t target, const std::string& host = "127.0.0.1",
+                 std::uint16_t port = 0);
   ~proxy();
   proxy(const proxy&) = delete;
   proxy& operator=(const proxy&) = delete;
@@ -50,7 +56,8 @@ private:
   void run();
 
   int x_listener = -1;
-  std::uint16_t x_port = 0, x_target;
+  std::uint16_t x_port = 0;
+  sockaddr_in x_target;
   std::atomic<mood> x_there{mood::forward}, x_back{mood::forward};
   std::atomic<int> x_delay_ms{0}, x_cuts{0};
   std::atomic<bool> x_refuses{false}, x_ends{false};

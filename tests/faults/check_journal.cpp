@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   const nlohmann::json said{{"damaged", damaged},
                             {"frames", found.frames},
                             {"done", found.done.size()},
+                            {"ever_struck", found.ever_struck},
                             {"quarantined", found.quarantined},
                             {"named", found.named},
                             {"broken", found.broken}};

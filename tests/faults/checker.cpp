@@ -110,13 +110,13 @@ private:
     if (kind == 2) {
       const auto checksum = in.number(8);
       in.text();
-      if (const auto [old, first] = x_into.done.emplace(shard, checksum);
-          !first && old->second != checksum)
-        x_into.broken.push_back(name + " is done twice, with different bytes");
+      if (!x_into.done.emplace(shard, checksum).second)
+        x_into.broken.push_back(name + " is done twice");
       forget(shard);
     } else if (kind == 3) {
       auto& deaths = x_into.strikes[shard];
       deaths.emplace_back(in.text());
+      x_into.ever_struck.insert(shard);
       if (x_strikes_max != 0 && deaths.size() > x_strikes_max + 1)
         x_into.broken.push_back(name + " has more strikes than lead into quarantine");
     } else if (kind == 4) {

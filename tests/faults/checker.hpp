@@ -25,10 +25,12 @@ struct journal_findings {
   std::map<std::string, std::string> fingerprint;
   std::map<std::uint32_t, std::uint64_t> done; ///< Shard to checksum.
   std::map<std::uint32_t, std::vector<std::string>> strikes; ///< Since done or pardoned.
+  std::set<std::uint32_t> ever_struck; ///< Whatever became of them since.
   std::set<std::uint32_t> quarantined;
   bool named = false; ///< The output got its name, or was about to.
-  /// Laws that the records break: a shard done twice with different bytes, or in quarantine without
-  /// `strikes_max + 1` lanes dead on it, or with more than those; a name for less than all shards.
+  /// Laws that the records break: a shard done twice, whatever its bytes, without a pardon between;
+  /// one in quarantine without `strikes_max + 1` lanes dead on it, or with more than those; a name
+  /// for less than all shards.
   std::vector<std::string> broken;
 };
 

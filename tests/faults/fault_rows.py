@@ -51,4 +51,4 @@ rows = {
 }
 
 # of the time from a fault to its report, at most half may take longer, in milliseconds
-detected_p50_max = {"T01 kill -9 of lanes": 50}
+detected_p50_max = {"T01 kill -9 of lanes": 200}

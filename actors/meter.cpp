@@ -38,7 +38,7 @@ void lane_meter::add(const work_note& what) {
   x_now.shards += what.shards;
   x_now.bytes += what.bytes;
   x_now.busy_ns += ns;
-  x_now.tickets.add(what.took);
+  x_now.tickets.add(what.took / what.tickets, what.tickets);
   if (what.method.empty())
     return;
   auto& all = x_now.methods;

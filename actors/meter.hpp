@@ -39,11 +39,12 @@ private:
   std::atomic<std::uint64_t> x_sum_ns{0};
 };
 
-/// One ticket, or one shard of it.
+/// One ticket, or one shard of it; or several tickets that were measured together.
 struct work_note {
-  std::string_view method; ///< Of static storage, as the registry's names are.
+  std::string_view method{}; ///< Of static storage, as the registry's names are.
   std::uint64_t shards = 0, values = 0, bytes = 0; ///< Of source.
-  std::chrono::nanoseconds took{0};
+  std::chrono::nanoseconds took{0}; ///< By all of them.
+  std::uint64_t tickets = 1;
 };
 
 struct method_totals {

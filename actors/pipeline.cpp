@@ -77,8 +77,15 @@ house_of(const std::shared_ptr<actors::pipeline_floor>& floor, const pipeline_op
 
 } // namespace
 
-pipeline::pipeline(pipeline_options options) : x_floor(floor_of(options)) {
-  auto house = house_of(x_floor, options);
+pipeline::pipeline(pipeline_options options) {
+  expected<std::unique_ptr<actors::pipeline_house>> house;
+  try {
+    x_floor = floor_of(options);
+    house = house_of(x_floor, options);
+  } catch (...) {
+    house = tl::unexpected(actors::caught("pipeline"));
+    x_floor = floor_of({.lanes = 1}); // some KiB, for the error alone
+  }
   if (house) {
     x_house = std::move(*house);
   } else {
@@ -117,6 +124,18 @@ future<expected<attended>> pipeline::attention(const attention_view& view,
   });
 }
 
+future<expected<attended>> pipeline::attention(const tensor_view& q, const tensor_view& k,
+                                               const tensor_view& v,
+                                               const attention_options& what,
+                                               submit_options options) {
+  return answered<attended>(options.name, [&]() -> future<expected<attended>> {
+    const auto view = view_of(q, k, v, what);
+    if (!view)
+      return refused<attended>({view.error().code, options.name + ": " + view.error().text});
+    return attention(*view, options);
+  });
+}
+
 future<expected<attended>> pipeline::attention(const resident_attention& view,
                                                submit_options options) {
   return answered<attended>(options.name, [&]() -> future<expected<attended>> {
@@ -144,8 +163,12 @@ future<expected<encoded>> pipeline::prune(const tensor_view& view, const method_
 
 tensor_stream pipeline::stream_from(tensor_source source, const method_words& how,
                                     stream_options options) {
-  return tensor_stream{std::make_unique<actors::stream_core>(
-    x_floor, kernels::parse_recipe(how.text, options.type), std::move(source), options)};
+  try {
+    return tensor_stream{std::make_unique<actors::stream_core>(
+      x_floor, kernels::parse_recipe(how.text, options.type), std::move(source), options)};
+  } catch (...) {
+    return tensor_stream{actors::caught("stream")};
+  }
 }
 
 snapshot pipeline::metrics() const {
@@ -162,11 +185,15 @@ void pipeline::kill_collector() {
 }
 
 expected<shared_bytes> pipeline::share(std::uint64_t bytes) {
-  auto made = x_floor->shares != nullptr ? x_floor->shares->make(bytes)
-                                         : actors::shared_region::make(bytes);
-  if (!made)
-    return tl::unexpected(made.error());
-  return shared_bytes{std::move(*made)};
+  try {
+    auto made = x_floor->shares != nullptr ? x_floor->shares->make(bytes)
+                                           : actors::shared_region::make(bytes);
+    if (!made)
+      return tl::unexpected(made.error());
+    return shared_bytes{std::move(*made)};
+  } catch (...) {
+    return tl::unexpected(actors::caught("memory to share"));
+  }
 }
 
 // To nodes bytes go through memory: a file that is cut short meanwhile is no fault of theirs.
@@ -174,12 +201,16 @@ expected<lent_file> pipeline::lend(const std::filesystem::path& file,
                                    std::span<const std::byte> mapped) {
   if (x_floor->shares == nullptr || !x_floor->nodes.empty())
     return lent_file{};
-  auto made = actors::shared_region::of_file(file, mapped);
-  if (!made)
-    return tl::unexpected(made.error());
-  (*made)->stays = true;
-  x_floor->shares->enter(*made);
-  return lent_file{std::move(*made)};
+  try {
+    auto made = actors::shared_region::of_file(file, mapped);
+    if (!made)
+      return tl::unexpected(made.error());
+    (*made)->stays = true;
+    x_floor->shares->enter(*made);
+    return lent_file{std::move(*made)};
+  } catch (...) {
+    return tl::unexpected(actors::caught(file.string()));
+  }
 }
 
 std::uint32_t pipeline::lanes() const noexcept {

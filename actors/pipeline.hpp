@@ -99,6 +99,11 @@ public:
   /// lanes and merged in their order: bytes depend on shape and instruction set, not on lanes.
   /// Errors: bad_shape, unsupported, over_budget, timed_out, interrupted, job_failed, malformed.
   future<expected<attended>> attention(const attention_view&, submit_options options = {});
+  /// The same over three tensors of one sequence, as `attention_options` has them:
+  ///   pipe.attention(q, k, v, {.heads = 8, .kv_heads = 2, .causal = true})
+  future<expected<attended>> attention(const tensor_view& q, const tensor_view& k,
+                                       const tensor_view& v, const attention_options& = {},
+                                       submit_options options = {});
   /// The same over resident k and v, which may be quantized and are decoded as they are met: the
   /// queries travel to the shards, each lane computes the range of keys that it holds, and ranges
   /// are merged in their order. Errors besides: bad_option (no such tensor), fault as `fetch`.
@@ -119,8 +124,8 @@ public:
   /// Lets lanes that are processes read a file where it lies on the disk, without a copy: views
   /// into `mapped`, which is all of it, mapped by the caller. Map and answer must outlive the work
   /// on such views. With other lanes nothing needs to be done, and nothing is. A file that changes
-  /// meanwhile is the caller's to notice: where it is cut short lanes die of it again and again, so
-  /// cancel the work. Errors: unreadable.
+  /// meanwhile is the caller's to notice; one that is cut short ends the lanes that read behind its
+  /// end, and after the third the work fails with job_failed. Errors: unreadable.
   expected<lent_file> lend(const std::filesystem::path& file, std::span<const std::byte> mapped);
 
   /// What lanes did and what waits, as the collector has it. Lanes tell it their totals a thousand
@@ -134,7 +139,7 @@ public:
   void kill_collector();
 
 private:
-  const std::shared_ptr<actors::pipeline_floor> x_floor;
+  std::shared_ptr<actors::pipeline_floor> x_floor;
   std::unique_ptr<actors::pipeline_house> x_house; // null where it could not be built
 };
 

@@ -29,9 +29,9 @@ float normal(std::mt19937& random, float deviation) {
 
 constexpr workload workloads[] = {
     {"N(0,1) 1024x512", 1024, 512, 3, [](std::mt19937& r) { return normal(r, 1); }},
-    {"U[0,1) 1024x512", 1024, 512, 1,
+    {uniform_workload, 1024, 512, 1,
      [](std::mt19937& r) { return std::uniform_real_distribution<float>(0, 1)(r); }},
-    {"N(0,0.3) 512x512", 512, 512, 1, [](std::mt19937& r) { return normal(r, 0.3f); }},
+    {narrow_workload, 512, 512, 1, [](std::mt19937& r) { return normal(r, 0.3f); }},
 };
 
 /// Rows besides each method's default, and what they are stated to reach on N(0,1).
@@ -56,13 +56,13 @@ struct printed_claim {
 };
 
 constexpr printed_claim claims[] = {
-    {"int8", "N(0,0.3) 512x512", "19.98 dB (its logarithm ends at 19.977)"},
-    {"nf4", "N(0,0.3) 512x512", "19.98 dB (its logarithm ends at 19.977)"},
-    {"awq", "N(0,0.3) 512x512", "13.72 dB"},
-    {"nf4-dq", "U[0,1) 1024x512", "3.9 % (never decoded)"},
-    {"q4_0", "U[0,1) 1024x512", "8.0x, 1.5 % (typed in)"},
-    {"nvfp4", "U[0,1) 1024x512", "4.0x, 1.29 % (asymmetric uint4, 8 bits)"},
-    {"awq", "U[0,1) 1024x512", "7.7x, 3.6 % (no search)"},
+    {"int8", narrow_workload, "19.98 dB (its logarithm ends at 19.977)"},
+    {"nf4", narrow_workload, "19.98 dB (its logarithm ends at 19.977)"},
+    {"awq", narrow_workload, "13.72 dB"},
+    {"nf4-dq", uniform_workload, "3.9 % (never decoded)"},
+    {"q4_0", uniform_workload, "8.0x, 1.5 % (typed in)"},
+    {"nvfp4", uniform_workload, "4.0x, 1.29 % (asymmetric uint4, 8 bits)"},
+    {"awq", uniform_workload, "7.7x, 3.6 % (no search)"},
 };
 
 std::string_view claim_of(std::string_view method, std::string_view place) {

@@ -13,6 +13,10 @@
 
 namespace viva::bench {
 
+/// The two workloads of that report.
+inline constexpr std::string_view uniform_workload = "U[0,1) 1024x512",
+                                  narrow_workload = "N(0,0.3) 512x512";
+
 struct quality_line {
   std::string workload; ///< "N(0,1) 1024x512", …
   std::string method;

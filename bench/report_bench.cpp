@@ -17,11 +17,10 @@
 namespace viva::bench {
 namespace {
 
-constexpr auto uniform = "U[0,1) 1024x512", narrow = "N(0,0.3) 512x512";
-
 class report_maker {
 public:
-  explicit report_maker(const throughput_options& options) : x_options(options) {
+  explicit report_maker(const report_options& options)
+      : x_options(options.throughput), x_attention_keys(options.attention_keys) {
   }
 
   expected<report> make() {
@@ -50,8 +49,8 @@ private:
            double ours) {
     x_report.bars.push_back({plot, unit, std::move(label), claimed, ours});
   }
-  const quality_line& line(const char* method, const char* workload) const {
-    return x_lines.at({method, workload});
+  const quality_line& line(const char* method, std::string_view workload) const {
+    return x_lines.at({method, std::string(workload)});
   }
 
   void compression() {
@@ -63,13 +62,13 @@ private:
          {claim{"int8-tensor", "", {}}, claim{"q4_0", "8.0x", 8.0}, claim{"nf4", "", {}},
           claim{"nf4-dq", "", {}}, claim{"nvfp4", "4.0x (8 bits: asymmetric uint4)", 4.0},
           claim{"awq", "7.7x", 7.7}}) {
-      const double bits = line(method, uniform).bits;
+      const double bits = line(method, uniform_workload).bits;
       row("Compression", method, printed, fmt::format("{:.2f}x FP32, {:.4f} bits", 32 / bits, bits),
           "bits of the packed planes, scales included, 1024 x 512");
       bar("compression", "x FP32", method, times, 32 / bits);
     }
     row("Compression", "70B weights in NF4", "9.3 GB",
-        fmt::format("{:.1f} GB", 70e9 * line("nf4", uniform).bits / 8e9),
+        fmt::format("{:.1f} GB", 70e9 * line("nf4", uniform_workload).bits / 8e9),
         "computed: 70e9 weights at nf4's measured bits");
   }
 
@@ -86,10 +85,10 @@ private:
                             {"awq", "3.6 % (no search)", "13.72 dB", 13.72}};
     for (const auto& each : claims)
       row("Error", each.method, each.error,
-          fmt::format("{:.2f} %", 100 * line(each.method, uniform).mae),
+          fmt::format("{:.2f} %", 100 * line(each.method, uniform_workload).mae),
           "100 x mean |x - x'| on U[0,1), 1024 x 512, as the report counted");
     for (const auto& each : claims) {
-      const double db = line(each.method, narrow).snr_db;
+      const double db = line(each.method, narrow_workload).snr_db;
       row("SQNR", each.method, each.sqnr, fmt::format("{:.2f} dB", db), "N(0,0.3), 512 x 512");
       bar("sqnr", "dB", each.method, each.db, db);
     }
@@ -124,7 +123,7 @@ private:
   void attention() {
     using namespace kernels::attention;
     constexpr std::size_t head_size = 64;
-    for (const std::size_t n : {64u, 1024u, 8192u, 32768u}) {
+    for (const auto n : x_attention_keys) {
       std::vector<float> rows(n * head_size), out(n * head_size), lse(n);
       std::mt19937 random(1);
       std::normal_distribution<float> normal;
@@ -238,13 +237,14 @@ private:
   }
 
   const throughput_options x_options;
+  const std::vector<std::size_t> x_attention_keys;
   std::map<std::pair<std::string, std::string>, quality_line> x_lines;
   report x_report;
 };
 
 } // namespace
 
-expected<report> run_report_bench(const throughput_options& options) {
+expected<report> run_report_bench(const report_options& options) {
   return report_maker(options).make();
 }
 

@@ -13,6 +13,12 @@
 
 namespace viva::bench {
 
+struct report_options {
+  throughput_options throughput;
+  /// Lengths at which the memory of attention is measured, each the queries and keys of one head.
+  std::vector<std::size_t> attention_keys{64, 1024, 8192, 32768};
+};
+
 struct report_row {
   std::string section; ///< "Compression", "Error", "Throughput", …
   std::string what, claimed, ours, how;
@@ -31,8 +37,9 @@ struct report {
   std::vector<report_bar> bars;
 };
 
-/// Takes some ten seconds, most of them for throughput. `machine` is left to the caller.
-expected<report> run_report_bench(const throughput_options&);
+/// Takes some ten seconds, most of them for throughput and the longest attention. `machine` is left
+/// to the caller.
+expected<report> run_report_bench(const report_options&);
 
 std::string report_table(const report&);
 std::string report_markdown(const report&);

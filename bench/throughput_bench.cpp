@@ -20,7 +20,7 @@ namespace viva::bench {
 namespace {
 
 constexpr std::uint64_t single_tensors_max = 1'000'000, single_orders_max = 50'000;
-constexpr double killed_seconds = 3, paced_seconds = 0.5;
+constexpr double paced_seconds = 0.5;
 constexpr std::uint32_t paced_window = 6;
 constexpr std::uint64_t bare_run_max = 256; // tensors that a plain thread takes at a time
 constexpr std::uint64_t latency_every = 16; // tensors a sample; a clock costs a fifth of a tensor
@@ -213,7 +213,7 @@ private:
     double took = 0;
     std::uint64_t tensors = 0;
     reaper death(x_pipe, x_options.kill_ms);
-    while (took < killed_seconds) {
+    while (took < x_options.killed_seconds) {
       x_field.wipe(x_field.tensors());
       std::uint64_t received = 0;
       death.clocked(true);

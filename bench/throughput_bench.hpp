@@ -44,6 +44,7 @@ struct throughput_options {
   std::uint32_t node_timeout_seconds = 60; ///< As pipeline_options has it.
   bool measure = false; ///< Each result with its error, in a run of its own.
   std::uint32_t kill_ms = 0; ///< 0: no lane is killed.
+  double killed_seconds = 3; ///< Of clocked time at least, in which they are.
   std::uint32_t rounds = 5;
 
   bool are_apart() const { ///< Lanes are not of this process.

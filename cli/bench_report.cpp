@@ -22,7 +22,7 @@ namespace viva::cli {
 namespace {
 
 struct bench_report_flags {
-  bench::throughput_options options;
+  bench::report_options options;
   std::string json, markdown, plots;
 };
 
@@ -80,13 +80,22 @@ void add_bench_report(CLI::App& group, invocation& call) {
   auto* app = group.add_subcommand(
       "report", "every row of the report this project answers to: claimed, ours, how measured");
   auto flags = std::make_shared<bench_report_flags>();
-  flags->options.kill_ms = 100;
-  flags->options.rounds = 3;
-  app->add_option("--tensors", flags->options.tensors, "of the throughput rows (default 1000000)")
+  auto& options = flags->options.throughput;
+  options.kill_ms = 100;
+  options.rounds = 3;
+  app->add_option("--tensors", options.tensors, "of the throughput rows (default 1000000)")
       ->check(CLI::Range(std::uint64_t{1000}, std::uint64_t{100'000'000}))
       ->type_name("N");
-  app->add_option("--lanes", flags->options.lanes, "of the throughput rows (default 2)")
+  app->add_option("--lanes", options.lanes, "of the throughput rows (default 2)")
       ->check(CLI::Range(1, 256))
+      ->type_name("N");
+  app->add_option("--killed-seconds", options.killed_seconds,
+                  "for how long lanes are killed, in each of two runs (default 3)")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->type_name("S");
+  app->add_option("--attention-keys", flags->options.attention_keys,
+                  "lengths of the attention rows (default 64 1024 8192 32768)")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20))
       ->type_name("N");
   app->add_option("--json", flags->json, "also write the rows as JSON")->type_name("FILE");
   app->add_option("--markdown", flags->markdown, "also write them as a Markdown table")

@@ -98,6 +98,10 @@ void add_bench_throughput(CLI::App& group, invocation& call) {
       ->type_name("N");
   app->add_option("--faults", flags->faults, "kill=100ms: a lane dies so often, in its own run")
       ->type_name("FAULTS");
+  app->add_option("--killed-seconds", options.killed_seconds,
+                  "for how long at least lanes die (default 3)")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->type_name("S");
   app->add_option("--json", flags->file, "also write one JSON line to this file")
       ->type_name("FILE");
   add_lending_flags(*app, call, flags->machines);

@@ -30,6 +30,8 @@ inline error caught(const std::string& name) {
     return {errc::over_budget, name + ": no memory is left for this call; free some"};
   } catch (const std::exception& why) {
     return {errc::fault, name + ": " + why.what()};
+  } catch (...) {
+    return {errc::fault, name + ": threw what is no std::exception"};
   }
 }
 

@@ -2,6 +2,42 @@
 
 #include <algorithm>
 
+namespace viva {
+
+expected<attention_view> view_of(const tensor_view& q, const tensor_view& k, const tensor_view& v,
+                                 const attention_options& how) {
+  const auto kv_heads = how.kv_heads != 0 ? how.kv_heads : how.heads;
+  if (how.heads == 0 || q.cols % how.heads != 0)
+    return fail(errc::bad_shape, "q has " + std::to_string(q.cols) + " columns, which "
+                                   + std::to_string(how.heads) + " heads do not share evenly");
+  const auto head_size = q.cols / how.heads;
+  for (const auto* side : {&k, &v})
+    if (side->rows != k.rows || side->cols % kv_heads != 0 || side->cols / kv_heads != head_size)
+      return fail(errc::bad_shape,
+                  std::string(side == &k ? "k" : "v") + " is (" + std::to_string(side->rows) + ", "
+                    + std::to_string(side->cols) + ") and must be ("
+                    + (side == &k ? std::string("keys") : std::to_string(k.rows)) + ", "
+                    + std::to_string(kv_heads) + " kv heads of " + std::to_string(head_size)
+                    + ")");
+  attention_view made;
+  made.of = {.heads = how.heads,
+             .kv_heads = kv_heads,
+             .queries = q.rows,
+             .keys = k.rows,
+             .head_size = head_size,
+             .scale = how.scale,
+             .causal = how.causal,
+             .window = how.window};
+  const auto rows_of = [&](const tensor_view& side) {
+    return kernels::attention::source_rows{
+      side.data, side.type, {0, head_size * kernels::bytes_of(side.type), side.step()}};
+  };
+  made.in = {rows_of(q), rows_of(k), rows_of(v)};
+  return made;
+}
+
+} // namespace viva
+
 namespace viva::actors {
 namespace {
 

@@ -19,7 +19,7 @@ void finish_all(std::span<const unit_ptr> units) noexcept {
 }
 
 // Under the lock, as all that follow.
-void desk::put(unit_ptr what, bool first) {
+void desk::put(unit_ptr&& what, bool first) {
   auto& to = what->only_lane == unit::any_lane || (x_lends && !x_seats[what->only_lane].wake)
                  ? x_line[static_cast<std::size_t>(what->how_urgent)]
                  : x_seats[what->only_lane].own;

@@ -29,7 +29,8 @@ public:
       : x_seats(lanes), x_lives_max(lives_max), x_lends(lends) {
   }
 
-  /// Any thread; takes them out of `units`. Where the desk is closed, each fails at once.
+  /// Any thread; takes them out of `units`. Where the desk is closed, each fails at once. Where
+  /// there is no memory for the line, throws, and leaves those that it did not take.
   void submit(std::span<unit_ptr> units);
 
   /// By a lane of this life: it has run what it had, and wants more. Fills `next` (empty before)
@@ -70,7 +71,7 @@ private:
   };
   using wakes = std::vector<std::shared_ptr<wake_function>>;
 
-  void put(unit_ptr, bool first);
+  void put(unit_ptr&&, bool first);
   queue* next_line(seat&);
   unit_ptr take_first(queue&);
   wakes rouse();

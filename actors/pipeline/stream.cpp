@@ -1,5 +1,6 @@
 #include "actors/pipeline/stream.hpp"
 
+#include "actors/pipeline/answering.hpp"
 #include "actors/pipeline/stream_core.hpp"
 
 #include <algorithm>
@@ -9,17 +10,30 @@ namespace viva {
 
 tensor_stream::tensor_stream(std::unique_ptr<actors::stream_core> core) : x_core(std::move(core)) {
 }
+tensor_stream::tensor_stream(error why) : x_broken(std::move(why)) {
+}
 tensor_stream::tensor_stream(tensor_stream&&) noexcept = default;
 tensor_stream::~tensor_stream() = default;
 
 bool tensor_stream::step() {
-  return x_core->step();
+  if (x_broken.code == errc::ok) [[likely]] {
+    try {
+      return x_core->step();
+    } catch (...) { // no memory for the stream's own work
+      x_broken = actors::caught("stream");
+      x_core->cancel();
+    }
+  }
+  return !std::exchange(x_told, true);
 }
 stream_item tensor_stream::item() const {
+  if (x_broken.code != errc::ok) [[unlikely]]
+    return {x_core != nullptr ? x_core->taken() : 0, tl::unexpected(x_broken)};
   return x_core->item();
 }
 void tensor_stream::cancel() {
-  x_core->cancel();
+  if (x_core != nullptr)
+    x_core->cancel();
 }
 
 namespace actors {
@@ -212,7 +226,14 @@ void stream_core::flush() {
     const std::lock_guard lock{x_hub->guard};
     x_hub->under_way += static_cast<std::uint32_t>(x_unsent.size());
   }
-  x_floor->work->submit(x_unsent);
+  try {
+    x_floor->work->submit(x_unsent);
+  } catch (...) { // what no lane will ever have is not waited for
+    const std::lock_guard lock{x_hub->guard};
+    x_hub->under_way -= static_cast<std::uint32_t>(
+      std::ranges::count_if(x_unsent, [](const auto& each) { return each != nullptr; }));
+    throw;
+  }
   x_unsent.clear();
 }
 

@@ -45,7 +45,7 @@ struct stream_options {
 inline constexpr std::size_t none_yet = ~std::size_t{0};
 /// Fills some views and says how many; 0 ends the stream. Fewer than there is room for: the next
 /// may take a while, so a batch goes without them while lanes have little to do. Called on the
-/// thread that iterates.
+/// thread that iterates. One that throws ends the stream with one more item, which says what.
 using tensor_source = std::function<std::size_t(std::span<tensor_view>)>;
 
 struct stream_item {
@@ -106,7 +106,10 @@ public:
 private:
   friend class pipeline;
   explicit tensor_stream(std::unique_ptr<actors::stream_core>);
-  std::unique_ptr<actors::stream_core> x_core;
+  explicit tensor_stream(error); ///< Of its only item.
+  std::unique_ptr<actors::stream_core> x_core; // null where it could not be made
+  error x_broken; // what the last item says that the core does not; code ok: none
+  bool x_told = false;
 };
 
 /// A source of the views of a range, which must stay where it is. Elements are tensor_views or

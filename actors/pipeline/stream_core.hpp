@@ -29,6 +29,10 @@ public:
   }
   stream_item item() const;
   void cancel();
+  /// Tensors of the source that are in batches, or read.
+  std::uint64_t taken() const noexcept {
+    return x_index;
+  }
 
 private:
   bool next_batch();
@@ -81,6 +85,7 @@ private:
   std::vector<tensor_view> x_views; // pulled: the first x_views_count
   std::size_t x_views_count = 0, x_view = 0; // x_view: the first not yet placed
   bool x_ended = false;
+  error x_thrown; // by the source: of the last view, which stands for what it did not give
   bool x_short = false, x_none_yet = false; // what the source gave last was less, was none_yet
   const std::byte* x_follows = nullptr; // where the last run's next tensor would lie
   tensor_view x_checked; // the last shape that passed, with its map

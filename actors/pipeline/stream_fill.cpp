@@ -1,5 +1,6 @@
 // A batch is filled: which views go into it, where they lie, where their planes will.
 
+#include "actors/pipeline/answering.hpp"
 #include "actors/pipeline/stream_core.hpp"
 
 #include <algorithm>
@@ -25,8 +26,18 @@ bool stream_core::pull() {
     return true;
   if (x_ended)
     return false;
-  const auto given = x_source(x_views);
+  std::size_t given = 0;
   x_view = 0;
+  try {
+    given = x_source(x_views);
+  } catch (...) {
+    x_thrown = caught("the source of the stream");
+    x_views.front() = {};
+    x_views_count = 1;
+    x_ended = true;
+    x_none_yet = false;
+    return true;
+  }
   x_none_yet = given == none_yet;
   x_views_count = x_none_yet ? 0 : std::min(x_views.size(), given);
   x_short = x_views_count < x_views.size();
@@ -88,6 +99,8 @@ bool stream_core::follow(stream_batch& batch, const tensor_view& view) {
 /// False where the batch has enough without it.
 bool stream_core::place(stream_batch& batch, const tensor_view& view) {
   const auto slot = batch.tensors;
+  if (x_thrown.code != errc::ok)
+    return refuse(batch, view, x_thrown);
   const bool same = view.rows == x_checked.rows && view.cols == x_checked.cols
                     && view.row_bytes == x_checked.row_bytes && view.type == x_checked.type
                     && view.data != nullptr;

@@ -4,6 +4,9 @@
 
 #include <caf/all.hpp>
 
+#include <chrono>
+#include <optional>
+
 namespace viva::actors {
 namespace {
 
@@ -11,24 +14,45 @@ namespace {
 /// before took longer than light work does, so that no sibling is idle beside them.
 constexpr std::size_t light_max = 32;
 constexpr std::chrono::microseconds light_limit{5};
+/// Light units that are measured together: a look at the clock costs a fifth of one.
+constexpr std::uint64_t light_measured = 8;
 
 /// What a lane has in hand.
 struct lane_hand {
   handful units, next;
   std::size_t at = 0; ///< The first that it has not run.
   std::chrono::nanoseconds took{0}; ///< The last one.
-  std::chrono::steady_clock::time_point ended{}; ///< The last one did then.
+  work_note done{.tickets = 0};     ///< Of those since `began`.
+  std::optional<std::chrono::steady_clock::time_point> began; ///< None: nothing runs.
   lane_shelf shelf;
 };
 
-/// Among light units one begins where the last ended: a look at the clock costs a fifth of one.
+/// What was done until now. The next of this hand begins where the last ended.
+void note_done(const tensor_lane_place& place, lane_hand& hand) {
+  if (hand.done.tickets == 0)
+    return;
+  const auto now = std::chrono::steady_clock::now();
+  hand.done.took = now - *hand.began;
+  hand.took = hand.done.took / hand.done.tickets;
+  place.meter->add(hand.done);
+  place.meter->tell_in_time(*hand.began);
+  hand.done = {.tickets = 0};
+  hand.began = now;
+}
+
 void run_metered(unit& work, const tensor_lane_place& place, lane_hand& hand) {
-  const auto began = hand.at > 1 ? hand.ended : std::chrono::steady_clock::now();
+  if (!hand.began)
+    hand.began = std::chrono::steady_clock::now();
   const auto did = work.run(lane_floor{*place.condemned, hand.shelf});
-  hand.ended = std::chrono::steady_clock::now();
-  hand.took = hand.ended - began;
-  place.meter->add({did.method, did.tensors, did.values, did.bytes, hand.took});
-  place.meter->tell_in_time(began);
+  auto& done = hand.done;
+  if (did.method != done.method) // of another stream
+    note_done(place, hand);
+  done.method = did.method;
+  done.shards += did.tensors;
+  done.values += did.values;
+  done.bytes += did.bytes;
+  if (++done.tickets == light_measured)
+    note_done(place, hand);
 }
 
 void run_next(const tensor_lane_place& place, lane_hand& hand) {
@@ -46,6 +70,8 @@ void run_next(const tensor_lane_place& place, lane_hand& hand) {
 
 /// Gives back what it has run, and takes what is next.
 void turn(const tensor_lane_place& place, lane_hand& hand) {
+  note_done(place, hand);
+  hand.began.reset();
   const bool mine = place.work->turn(place.index, place.life, hand.next,
                                      hand.took < light_limit ? light_max : 1);
   if (hand.next.empty())

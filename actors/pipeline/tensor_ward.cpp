@@ -116,14 +116,27 @@ bool tensor_ward::take(const supervision::frame& what) {
 bool tensor_ward::share(const supervision::frame& what) {
   const auto note = decode_region(what.payload);
   struct stat info {};
-  if (!note || !what.attached || ::fstat(what.attached->get(), &info) != 0
-      || static_cast<std::uint64_t>(info.st_size) < note->bytes)
+  if (!note || !what.attached || ::fstat(what.attached->get(), &info) != 0)
     return false;
+  // A lent file that was cut short is the fault of orders that read it, and of nobody before.
+  if (static_cast<std::uint64_t>(info.st_size) < note->bytes) {
+    x_regions[note->id] = nullptr;
+    return true;
+  }
   // The maps are all that is needed of it: no descriptor is kept, however many regions there are.
   x_regions[note->id] = std::make_unique<region>(
     what.attached->get(), static_cast<std::uint64_t>(info.st_size), note->bytes,
     note->holes);
   return true;
+}
+
+tensor_ward::region* tensor_ward::find(std::uint32_t id) {
+  const auto at = x_regions.find(id);
+  if (at == x_regions.end())
+    return nullptr;
+  if (at->second == nullptr)
+    throw std::runtime_error("a lent file is shorter than it was when it was lent");
+  return at->second.get();
 }
 
 const kernels::recipe* tensor_ward::method_of(const std::string& method, dtype type) {
@@ -183,18 +196,18 @@ bool tensor_ward::run(const tensor_order& order, tensor_receipt& done) {
 
 bool tensor_ward::run(const shard_step& step, std::uint32_t index, tensor_receipt& done) {
   const auto* how = method_of(step.method, step.type);
-  const auto from = x_regions.find(step.from);
+  auto* const from = find(step.from);
   const tensor_run whole{step.from, step.offset, step.rows, step.cols, step.row_bytes, 0, 0, 1};
   std::uint64_t bytes = 0;
-  if (how == nullptr || from == x_regions.end() || !source_bytes(whole, step.type, bytes)
-      || !within(step.offset, bytes, from->second->size())
+  if (how == nullptr || from == nullptr || !source_bytes(whole, step.type, bytes)
+      || !within(step.offset, bytes, from->size())
       || !within(step.first, step.count, step.rows) || step.count == 0)
     return false;
   // Only the rows of this step are brought in.
   const auto apart = step.row_bytes != 0 ? step.row_bytes
                                          : step.cols * kernels::bytes_of(step.type);
   const auto mine = whole.source_bytes(step.type) - (step.rows - step.count) * apart;
-  const auto* data = from->second->read(step.offset + step.first * apart, mine);
+  const auto* data = from->read(step.offset + step.first * apart, mine);
   const tensor_view view{data - step.first * apart, step.rows, step.cols, step.row_bytes,
                          step.type};
   const row_run rows{step.first, step.count};
@@ -206,11 +219,11 @@ bool tensor_ward::run(const shard_step& step, std::uint32_t index, tensor_receip
     fine = survey_rows(*how, view, rows, seen, unharmed());
     done.seen.push_back(seen);
   } else {
-    const auto to = x_regions.find(step.to);
+    auto* const to = find(step.to);
     const auto map = map_planes(*how, step.rows, step.cols);
-    if (to == x_regions.end() || !within(step.to_offset, map.total, to->second->size()))
+    if (to == nullptr || !within(step.to_offset, map.total, to->size()))
       return false;
-    auto* out = to->second->write(step.to_offset, map.total);
+    auto* out = to->write(step.to_offset, map.total);
     if (out == nullptr)
       return false;
     fine = encode_rows(*how, view, rows, step.numbers, map, out, unharmed());
@@ -222,18 +235,17 @@ bool tensor_ward::run(const shard_step& step, std::uint32_t index, tensor_receip
 }
 
 bool tensor_ward::attend(const tensor_order& order, tensor_receipt& done) {
-  const auto find = [this](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> region* {
-    const auto at = x_regions.find(id);
-    return at != x_regions.end() && within(offset, bytes, at->second->size()) ? at->second.get()
-                                                                              : nullptr;
+  const auto part = [this](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> region* {
+    auto* const at = find(id);
+    return at != nullptr && within(offset, bytes, at->size()) ? at : nullptr;
   };
   const step_memory memory{
     [&](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> const std::byte* {
-      auto* const at = find(id, offset, bytes);
+      auto* const at = part(id, offset, bytes);
       return at != nullptr ? at->read(offset, bytes) : nullptr;
     },
     [&](std::uint32_t id, std::uint64_t offset, std::uint64_t bytes) -> std::byte* {
-      auto* const at = find(id, offset, bytes);
+      auto* const at = part(id, offset, bytes);
       return at != nullptr ? at->write(offset, bytes) : nullptr;
     }};
   for (std::size_t i = 0; i < order.attends.size() && done.problems.empty(); ++i) {
@@ -250,18 +262,17 @@ bool tensor_ward::attend(const tensor_order& order, tensor_receipt& done) {
 
 bool tensor_ward::run(const tensor_order& order, const tensor_run& run, tensor_receipt& done) {
   const auto& how = *method_of(order.method, order.type);
-  const auto from = x_regions.find(run.region), to = x_regions.find(order.out);
+  auto *const from = find(run.region), *const to = find(order.out);
   std::uint64_t bytes = 0;
-  if (from == x_regions.end() || to == x_regions.end() || !source_bytes(run, order.type, bytes)
-      || !within(run.offset, bytes, from->second->size()))
+  if (from == nullptr || to == nullptr || !source_bytes(run, order.type, bytes)
+      || !within(run.offset, bytes, from->size()))
     return false;
   const auto map = map_planes(how, run.rows, run.cols);
-  if (run.count > to->second->size() / map.total
-      || !within(run.to, run.count * map.total, to->second->size()))
+  if (run.count > to->size() / map.total || !within(run.to, run.count * map.total, to->size()))
     return false;
-  tensor_view view{from->second->read(run.offset, bytes), run.rows, run.cols, run.row_bytes,
+  tensor_view view{from->read(run.offset, bytes), run.rows, run.cols, run.row_bytes,
                    order.type};
-  auto* out = to->second->write(run.to, run.count * map.total);
+  auto* out = to->write(run.to, run.count * map.total);
   if (out == nullptr)
     return false;
   kernels::tensor_numbers own;

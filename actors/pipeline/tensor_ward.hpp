@@ -33,6 +33,8 @@ private:
   class region;
 
   bool share(const supervision::frame&);
+  /// Null: nobody told of it. Throws where its file was cut short, within the order that wants it.
+  region* find(std::uint32_t id);
   bool run(const supervision::frame&);
   bool run(const tensor_order&, tensor_receipt&);
   bool run(const tensor_order&, const tensor_run&, tensor_receipt&);
@@ -41,7 +43,7 @@ private:
   const kernels::recipe* method_of(const std::string& method, dtype type);
 
   const owner x_me;
-  std::map<std::uint32_t, std::unique_ptr<region>> x_regions;
+  std::map<std::uint32_t, std::unique_ptr<region>> x_regions; // null: its file was cut short
   std::map<std::pair<std::string, dtype>, kernels::recipe> x_methods;
   std::uint64_t x_peak_rss = 0;
   std::chrono::steady_clock::time_point x_weighed{};

@@ -96,6 +96,68 @@ TEST_CASE("attention: the bytes are those of one lane, for any lanes and whateve
   }
 }
 
+TEST_CASE("attention: three tensors with their heads beside each other give the same bytes") {
+  constexpr std::size_t heads = 4, kv_heads = 2, queries = 30, keys = 50, head_size = 32, gap = 8;
+  const auto q = testing::normal_values(queries * (heads * head_size + gap), 31),
+             k = testing::normal_values(keys * kv_heads * head_size, 32),
+             v = testing::normal_values(keys * kv_heads * head_size, 33);
+  auto q_ = testing::matrix_of(q, heads * head_size + gap);
+  q_.row_bytes = q_.cols * sizeof(float);
+  q_.cols -= gap;
+  const auto k_ = testing::matrix_of(k, kv_heads * head_size),
+             v_ = testing::matrix_of(v, kv_heads * head_size);
+  attention_view longer;
+  longer.of = {.heads = heads,
+               .kv_heads = kv_heads,
+               .queries = queries,
+               .keys = keys,
+               .head_size = head_size,
+               .scale = 0.25f,
+               .causal = true,
+               .window = 9};
+  const auto side = [](const tensor_view& from) {
+    return kernels::attention::source_rows{
+      from.data, from.type, {0, head_size * sizeof(float), from.step()}};
+  };
+  longer.in = {side(q_), side(k_), side(v_)};
+  pipeline pipe{testing::lanes_of(2, GENERATE(isolation::thread, isolation::process))};
+  const auto must = pipe.attention(longer).get();
+  const auto got = pipe
+                     .attention(q_, k_, v_,
+                                {.heads = heads,
+                                 .kv_heads = kv_heads,
+                                 .causal = true,
+                                 .window = 9,
+                                 .scale = 0.25f})
+                     .get();
+  REQUIRE(must.has_value());
+  REQUIRE(got.has_value());
+  CHECK(got->out == must->out);
+  CHECK(got->lse == must->lse);
+  const auto plain = pipe.attention(k_, k_, v_, {.causal = true}).get(); // one head of 64
+  REQUIRE(plain.has_value());
+  // The first query sees the first key alone.
+  CHECK(std::memcmp(plain->out.data(), v.data(), kv_heads * head_size * sizeof(float)) == 0);
+  const auto refused = [&](const tensor_view& x, const tensor_view& y, const tensor_view& z,
+                           const attention_options& how, const char* says) {
+    const auto answer = pipe.attention(x, y, z, how, {.name = "a"}).get();
+    REQUIRE_FALSE(answer.has_value());
+    INFO(answer.error().text);
+    CHECK(answer.error().code == errc::bad_shape);
+    CHECK(answer.error().text.find(says) == 0);
+  };
+  auto cut = v_;
+  --cut.rows;
+  refused(q_, k_, v_, {.heads = 3}, "a: q has 128 columns, which 3 heads do not share");
+  refused(q_, k_, v_, {.heads = 0}, "a: q has 128 columns, which 0 heads");
+  refused(q_, k_, v_, {.heads = heads}, "a: k is (50, 64) and must be (keys, 4 kv heads of 32)");
+  refused(q_, k_, cut, {.heads = heads, .kv_heads = 2}, "a: v is (49, 64) and must be (50, 2 kv");
+  refused(q_, {}, v_, {.heads = heads, .kv_heads = 2}, "a: k is (0, 0) and must be (keys");
+  cut = v_;
+  cut.data = nullptr;
+  refused(q_, k_, cut, {.heads = heads, .kv_heads = 2}, "a: q, k or v has fewer bytes");
+}
+
 TEST_CASE("attention: what does not fit is refused by name") {
   pipeline pipe{{.lanes = 1}};
   const problem made({.heads = 2, .queries = 3, .keys = 3, .head_size = 32}, kernels::dtype::f32,

@@ -53,6 +53,21 @@ TEST_CASE("meters: the lives of a lane add up, and all but the first are restart
   CHECK(seen.methods[1].values == 3 * 128);
 }
 
+TEST_CASE("meters: tickets that were measured together count each, with their share of the time") {
+  lane_meter one("lane-0"), eight("lane-1");
+  for (int i = 0; i < 8; ++i)
+    one.add({"nf4", 1, 64, 256, 20us});
+  eight.add({"nf4", 8, 8 * 64, 8 * 256, 160us, 8});
+  for (auto* each : {&one, &eight})
+    each->tell();
+  const auto a = one.read(), b = eight.read();
+  CHECK(b.tickets.count() == 8);
+  CHECK(b.tickets.quantile_ms(0.99) == a.tickets.quantile_ms(0.99));
+  CHECK(b.tickets.sum_seconds() == a.tickets.sum_seconds());
+  CHECK(b.busy_ns == a.busy_ns);
+  CHECK(b.shards == a.shards);
+}
+
 TEST_CASE("meters: totals that nobody read are replaced, counted, and nothing is lost") {
   lane_meter meter("lane-0");
   for (int i = 0; i < 10; ++i) {

@@ -3,7 +3,11 @@
 #include "actors/pipeline.hpp"
 #include "tests/actors/tensors.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/in_child.hpp"
+#include "tests/support/sanitized.hpp"
 
+#include <memory>
+#include <new>
 #include <thread>
 
 using namespace viva;
@@ -29,6 +33,34 @@ TEST_CASE("pipeline limits: more lanes than a machine could start are an error o
   REQUIRE_FALSE(got);
   CHECK(got.error().code == errc::bad_option);
   CHECK(got.error().text.find("1024 lanes at most") != std::string::npos);
+}
+
+TEST_CASE("pipeline limits: one that finds no memory for its lanes is an error of every call") {
+  if (tests::sanitized) // which holds memory of its own
+    return;
+  CHECK(tests::holds_in_child([] {
+    const auto values = normal_values(64, 1);
+    const auto view = view_of(std::span<const float>(values));
+    std::vector<tensor_view> views(3, view);
+    std::vector<std::unique_ptr<std::byte[]>> hoard;
+    hoard.reserve(100'000);
+    if (!tests::allow_more_memory(4 << 20))
+      return false;
+    try { // what others left free, too
+      while (hoard.size() < hoard.capacity())
+        hoard.push_back(std::make_unique<std::byte[]>(8 << 10));
+    } catch (const std::bad_alloc&) {
+    }
+    hoard.resize(hoard.size() - 250); // 2 MB, and the lanes take 10
+    pipeline pipe{{.lanes = 1024}}; // what is counted of each takes more
+    const auto got = pipe.quantize(view, int8{}).get();
+    std::size_t refused = 0;
+    for (auto&& [index, result] : pipe.stream(views, int8{}))
+      refused += !result && result.error().code == errc::over_budget;
+    return !got && got.error().code == errc::over_budget
+           && got.error().text.find("no memory is left") != std::string::npos
+           && refused == views.size();
+  }));
 }
 
 TEST_CASE("pipeline limits: resident tensors wait outside for room where they are told to") {

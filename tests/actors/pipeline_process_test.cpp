@@ -1,4 +1,5 @@
 #include "tests/actors/tensors.hpp"
+#include "tests/support/in_child.hpp"
 #include "tests/support/sanitized.hpp"
 
 #include "actors/pipeline/tensor_frames.hpp"
@@ -39,18 +40,33 @@ private:
   rlimit x_before{};
 };
 
+std::vector<std::string> children() {
+  std::vector<std::string> all;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream list{task.path() / "children"};
+    for (std::string pid; list >> pid;)
+      all.push_back(pid);
+  }
+  return all;
+}
+
 /// Regions of tensors that this process's children have mapped.
 std::size_t regions_of_children() {
   std::size_t found = 0;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream children{task.path() / "children"};
-    for (std::string pid; children >> pid;) {
-      std::ifstream maps{"/proc/" + pid + "/maps"};
-      for (std::string line; std::getline(maps, line);)
-        found += line.find("memfd:viva-tensors") != std::string::npos ? 1 : 0;
-    }
+  for (const auto& pid : children()) {
+    std::ifstream maps{"/proc/" + pid + "/maps"};
+    for (std::string line; std::getline(maps, line);)
+      found += line.find("memfd:viva-tensors") != std::string::npos ? 1 : 0;
   }
   return found;
+}
+
+/// Shared memory that lies in the maps of this process and its children, counted in each.
+std::uint64_t shared_bytes_in_use() {
+  auto sum = tests::status_bytes("self", "RssShmem");
+  for (const auto& pid : children())
+    sum += tests::status_bytes(pid, "RssShmem");
+  return sum;
 }
 
 } // namespace
@@ -242,6 +258,27 @@ TEST_CASE("process lanes: memory that nobody holds here is let go of there, even
   while (regions_of_children() != 0 && std::chrono::steady_clock::now() < until)
     std::this_thread::yield();
   CHECK(regions_of_children() == 0);
+}
+
+TEST_CASE("process lanes: a stream without end takes no more shared memory as it goes on") {
+  const auto tensor = normal_values(4096, 1);
+  const auto endless = [&](std::span<tensor_view> out) {
+    for (auto& each : out)
+      each = view_of(std::span<const float>(tensor));
+    return out.size();
+  };
+  pipeline pipe{processes(2)};
+  auto stream = pipe.stream_from(endless, int8{}, {.batch_tensors = 64, .window = 8});
+  const auto all = tests::sized(50'000, 5'000);
+  std::uint64_t most = 0;
+  for (std::size_t i = 0; i < all; ++i) {
+    REQUIRE(stream.step());
+    REQUIRE(stream.item().result.has_value());
+    if (i % (all / 10) == 0)
+      most = std::max(most, shared_bytes_in_use());
+  }
+  CHECK(most > 0);
+  CHECK(most < 96 << 20); // a batch is 1.3 MB with its copies, in three processes; all are 1 GB
 }
 
 TEST_CASE("process lanes: a batch for which the system has no memory file is lost alone, by name") {

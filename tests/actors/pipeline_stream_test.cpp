@@ -9,8 +9,6 @@
 #include <set>
 #include <thread>
 
-#include <malloc.h>
-
 using namespace viva;
 using namespace viva::testing;
 using namespace std::chrono_literals;
@@ -142,30 +140,6 @@ TEST_CASE("stream: lanes that die at random moments cost time and no tensor") {
   CHECK(pipe.metrics().queue->tickets_lost > 0);
 }
 
-TEST_CASE("stream: a stopped consumer stops the producer, and memory stays flat") {
-  const auto tensor = normal_values(4096, 1);
-  std::uint64_t pulled = 0;
-  pipeline pipe{{.lanes = 2}};
-  auto endless = [&](std::span<tensor_view> out) {
-    for (auto& each : out)
-      each = view_of(std::span<const float>(tensor));
-    pulled += out.size();
-    return out.size();
-  };
-  auto stream = pipe.stream_from(endless, int8{}, {.window = 8});
-  REQUIRE(stream.step());
-  const auto pulled_first = pulled;
-  CHECK(pulled_first <= 9 * 256);
-  const auto heap = [] { return mallinfo2().uordblks + mallinfo2().hblkhd; };
-  const auto before = heap();
-  for (int i = 0; i < 100'000; ++i)
-    REQUIRE(stream.step());
-  CHECK(heap() < before + (8 << 20)); // eight batches are 2 MB, the results of all 400 MB
-  const auto pulled_late = pulled;
-  std::this_thread::yield();
-  CHECK(pulled == pulled_late);
-}
-
 TEST_CASE("stream: what is larger than the stream's memory fails alone and says what to do") {
   std::vector<tensor_values> tensors = many_tensors(3, 64);
   tensors[1] = normal_values(1 << 20, 1);
@@ -208,62 +182,6 @@ TEST_CASE("stream: no more tensors are taken than the stream's memory has room f
   }
   CHECK(read == 200);
   CHECK(most <= 4); // two under way, one being read, one that waits for room
-}
-
-TEST_CASE("stream: a source that has none yet is asked again, and what it gave does not wait") {
-  const auto tensor = normal_values(512, 1);
-  std::uint64_t given = 0, read = 0, in_vain = 0, in_a_row = 0;
-  pipeline pipe{{.lanes = 2}};
-  const auto source = [&](std::span<tensor_view> out) -> std::size_t {
-    if (given == 30 || in_vain == 100'000)
-      return 0;
-    if (read != given || in_a_row++ < 3) { // the next come only once these are read, and then late
-      ++in_vain;
-      return none_yet;
-    }
-    for (auto& each : out.first(3))
-      each = view_of(std::span<const float>(tensor));
-    given += 3;
-    in_a_row = 0;
-    return 3;
-  };
-  for (auto&& [index, result] : pipe.stream_from(source, int8{})) {
-    CHECK(result.has_value());
-    ++read;
-  }
-  CHECK(read == 30);
-}
-
-TEST_CASE("stream: before a slow source is asked, what it gave is done, and what is done is read") {
-  const auto tensor = normal_values(512, 1);
-  std::uint64_t given = 0, read = 0, most_unread = 0;
-  bool in_time = true;
-  pipeline pipe{{.lanes = 2}};
-  const auto all_done = [&] {
-    const auto lanes = pipe.metrics().lanes;
-    return lanes[0].shards + lanes[1].shards == given;
-  };
-  const auto source = [&](std::span<tensor_view> out) -> std::size_t {
-    if (given >= 8) { // those before come fast, and pile up
-      for (const auto limit = std::chrono::steady_clock::now() + 5s; in_time && !all_done();) {
-        in_time = std::chrono::steady_clock::now() < limit;
-        std::this_thread::yield();
-      }
-      most_unread = given < 16 ? 0 : std::max(most_unread, given - read);
-    }
-    if (given == 40)
-      return 0;
-    out[0] = view_of(std::span<const float>(tensor));
-    ++given;
-    return 1;
-  };
-  for (auto&& [index, result] : pipe.stream_from(source, int8{})) {
-    CHECK(result.has_value());
-    ++read;
-  }
-  CHECK(read == 40);
-  CHECK(in_time);
-  CHECK(most_unread <= 3); // of one that lanes told just now they may not have let go yet
 }
 
 TEST_CASE("stream: results go where the caller wants them, as far as there is room") {

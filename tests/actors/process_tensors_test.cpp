@@ -4,9 +4,11 @@
 
 #include "tests/actors/tensors.hpp"
 #include "tests/support/sanitized.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 #include "actors/pipeline/attend_step.hpp"
 #include "actors/pipeline/tensor_frames.hpp"
+#include "actors/workplace.hpp"
 #include "kernels/scalar.hpp"
 #include "tests/kernels/attention_problem.hpp"
 
@@ -132,6 +134,35 @@ TEST_CASE("process lanes: kill -9 at random moments costs time, and no byte is a
   killer.join();
   CHECK(right == rounds);
   CHECK(deaths() >= 8);
+}
+
+TEST_CASE("process lanes: a lent file that is cut short ends three lanes, then its work alone") {
+  const tests::temporary_folder folder;
+  const auto path = folder / "values";
+  const auto values = normal_values(2000 * cols, 8);
+  std::ofstream(path, std::ios::binary)
+    .write(reinterpret_cast<const char*>(values.data()),
+           static_cast<std::streamsize>(values.size() * sizeof(float)));
+  const auto mapped = actors::mapped_file::open(path).value();
+  const std::span floats(reinterpret_cast<const float*>(mapped.bytes().data()), values.size());
+  pipeline pipe{processes(2)};
+  const auto lent = pipe.lend(path, mapped.bytes());
+  REQUIRE(lent.has_value());
+  const auto before = pipe.quantize(wide(floats), int8{}).get();
+  REQUIRE(before.has_value());
+  CHECK(same_bytes(before->view(), whole("int8", values).view()));
+  std::filesystem::resize_file(path, 4096);
+  auto answer = pipe.quantize(wide(floats.subspan(floats.size() / 2)), int8{}, {.name = "w"});
+  REQUIRE(answer.wait_for(10s)); // a lane that starts afterwards is told of a region it cannot have
+  const auto got = answer.get();
+  REQUIRE_FALSE(got.has_value());
+  INFO(got.error().text);
+  CHECK(got.error().code == errc::job_failed);
+  CHECK(got.error().text.find("w: ") == 0);
+  CHECK(got.error().text.find("ended 3 lanes") != std::string::npos);
+  const auto other = pipe.quantize(wide(values), int8{}).get();
+  REQUIRE(other.has_value());
+  CHECK(same_bytes(other->view(), whole("int8", values).view()));
 }
 
 TEST_CASE("process lanes: memory of answered work is given back") {

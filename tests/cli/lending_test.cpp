@@ -58,27 +58,47 @@ TEST_CASE("lending: attention over two nodes writes the file that this machine w
   CHECK_FALSE(fs::exists(folder / "none"));
 }
 
-TEST_CASE("lending: the throughput of lanes of nodes is counted and verified as that of threads") {
+TEST_CASE("lending: throughput is counted and verified alike for threads, processes and nodes") {
   const temporary_folder folder;
   const node_process node(folder.path());
-  for (const std::string& nodes : {std::string(), node.address()}) {
+  struct row {
+    std::string are;
+    std::vector<std::string> lanes;
+    bool die;
+  };
+  const std::vector<std::string> apart{"--isolation", "process"};
+  for (const auto& [are, lanes, die] :
+       {row{"thread", {}, false}, row{"process", apart, false},
+        row{"nodes", {"--nodes", node.address()}, false}, row{"thread", {}, true},
+        row{"process", apart, true}}) {
     const auto file = folder / "line";
     std::vector<std::string> words{"bench",    "throughput", "--tensors", "2000", "--rounds", "1",
                                    "--json",   file.string(), "--lanes",  "1"};
-    if (!nodes.empty())
-      words.insert(words.end(), {"--nodes", nodes});
+    words.insert(words.end(), lanes.begin(), lanes.end());
+    if (die)
+      words.insert(words.end(),
+                   {"--faults", "kill=50ms", "--killed-seconds", "1", "--measure"});
     const auto done = tests::viva(words);
-    INFO(done.err << done.out);
+    INFO(are << (die ? " that die: " : ": ") << done.err << done.out);
     REQUIRE(done.code == 0);
     const auto line = nlohmann::json::parse(text_in(file));
     CHECK(line.at("tensors") == 2000);
     CHECK(line.at("values") == 512);
     CHECK(line.at("method") == "int8");
     CHECK(line.at("lanes") == 1);
-    CHECK(line.at("isolation") == (nodes.empty() ? "thread" : "nodes"));
+    CHECK(line.at("isolation") == are);
     CHECK(line.at("verified") == true);
     CHECK(line.at("results_checked") >= 2000);
-    CHECK(line.at("restarts") == 0);
+    CHECK((line.at("restarts") > 0) == die);
+    CHECK((line.at("killed_ratio") > 0) == die);
+    CHECK((line.at("killed_tensors_per_s") > 0) == die);
+    CHECK((line.at("measured_tensors_per_s") > 0) == die);
+    REQUIRE(line.at("snr_db_mean").is_number()); // null is what JSON has for infinity
+    if (die) {
+      CHECK(line.at("snr_db_mean") > 30); // eight bits of normal values
+      CHECK(line.at("snr_db_least") <= line.at("snr_db_mean"));
+      CHECK(line.at("max_error") > 0);
+    }
     for (const auto* key : {"wall_s", "tensors_per_s", "ratio_to_bare", "read_gb_s", "gb_s",
                             "messages_per_tensor", "p50_us", "p99_us"}) {
       INFO(key);

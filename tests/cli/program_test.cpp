@@ -94,6 +94,8 @@ TEST_CASE("program: status, tree and measurements that nobody can read end with 
        {words{"status", out}, words{"status", out, "--json"}, words{"tree"},
         words{"tree", "--json"}, throughput, kernels, words{"bench", "quality", "-m", "int8"},
         words{"bench", "attention", "--memory", "64"},
+        words{"bench", "report", "--tensors", "1000", "--lanes", "1", "--attention-keys", "64",
+              "--killed-seconds", "0.1"},
         words{"bench", "nodes", "--rounds", "1", "--mebibytes", "1"},
         words{"bench", "supervision", "--samples", "100", "--only", "none"}}) {
     INFO(arguments.front() << " " << arguments.back());

@@ -1,4 +1,4 @@
-// Streams small tensors through viva::pipeline, then encodes a large one; 0 if all is well.
+// Streams small tensors through viva::pipeline, encodes a large one, attends; 0 if all is well.
 
 #include <viva/pipeline.hpp>
 
@@ -31,8 +31,14 @@ int main() {
   }
   std::vector<float> back(large.size());
   const bool same = encoded->decode(back).has_value() && back == large;
+  auto rows = viva::view_of(large);
+  rows.rows = 1024;
+  rows.cols = 64;
+  const auto seen = pipe.attention(rows, rows, rows, {.causal = true}).get();
+  const bool attends = seen && seen->out.size() == 1024 * 64 * sizeof(float);
+
   std::cerr << done << " tensors encoded, " << refused << " refused; "
             << encoded->bytes() << " bytes of nf4 decode to " << (same ? "the same" : "others")
             << "; " << pipe.metrics().queue->messages << " messages\n";
-  return done == 9'999 && refused == 1 && same ? 0 : 1;
+  return done == 9'999 && refused == 1 && same && attends ? 0 : 1;
 }

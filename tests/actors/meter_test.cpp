@@ -1,12 +1,34 @@
 #include "actors/collector.hpp"
-#include "tests/support/catch.hpp"
+#include "actors/tree.hpp"
+#include "tests/actors/jobs.hpp"
+
+#include <caf/all.hpp>
 
 #include <atomic>
+#include <future>
 #include <thread>
 
 using namespace viva;
 using namespace viva::actors;
 using namespace std::chrono_literals;
+
+namespace {
+
+/// Keeps the collector in the midst of a message until `until` is ready; returns once it is there.
+void hold(const caf::actor& collector, std::shared_future<void> until) {
+  auto there = std::make_shared<std::promise<void>>();
+  const auto arrived = there->get_future();
+  std::shared_ptr<std::promise<snapshot>> to(new std::promise<snapshot>,
+                                             [there, until](std::promise<snapshot>* answered) {
+                                               delete answered;
+                                               there->set_value();
+                                               until.wait();
+                                             });
+  caf::anon_send(collector, take_snapshot{std::move(to)});
+  arrived.wait();
+}
+
+} // namespace
 
 TEST_CASE("latency histogram: a quantile is within 7 % of the value that was put in") {
   for (const auto us : {1, 7, 8, 9, 100, 1234, 99'999, 12'345'678}) {
@@ -108,4 +130,38 @@ TEST_CASE("meters: whoever reads while a lane tells sees whole totals, and never
   CHECK(torn == 0);
   CHECK(older == 0);
   CHECK(before == 200'000);
+}
+
+TEST_CASE("meters: a collector that is held keeps no lane waiting, and what it misses is counted") {
+  const tests::temporary_folder folder;
+  const auto source = formats::open_checkpoint(tests::synthesized(folder));
+  REQUIRE(source);
+  compare_spec spec;
+  spec.limits.shard_bytes_max = 64 << 10;
+  auto work = plan_compare(*source, *source, spec);
+  REQUIRE(work);
+  auto place = workplace::open(*work, {}, nullptr);
+  REQUIRE(place);
+  const auto site = std::make_shared<job_site>(std::move(*work), std::move(*place), fault_plan{},
+                                               false);
+  auto lives = tree::grow(2, nullptr, spec.limits);
+  REQUIRE(lives);
+  std::promise<void> let_go; // broken before the tree ends, wherever this leaves
+  hold(lives->collector(), let_go.get_future().share());
+
+  conductor_options order;
+  order.site = site;
+  const auto conductor = lives->start_job(order);
+  REQUIRE(conductor);
+  caf::scoped_actor self{lives->system()};
+  self->send(*conductor, run_job{caf::actor_cast<caf::actor>(self)});
+  bool done = false;
+  self->receive([&](const job_outcome& outcome) { done = outcome.problem.code == errc::ok; },
+                caf::after(60s) >> [] {});
+  CHECK(done); // and the collector is where it was
+  let_go.set_value();
+
+  const auto seen = lives->meters();
+  CHECK(seen.shards == site->work.shards.size());
+  CHECK(seen.updates_dropped > 0);
 }

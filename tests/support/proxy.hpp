@@ -1,8 +1,8 @@
 #pragma once
 
 // Proxy: a bad network between a test's two ends, for no packet is lost by order otherwise. It
-// forwards TCP from a port of this machine to another one, on its own thread. proxy_program.cpp makes
-// a program of it.
+// forwards TCP from a port of this machine to another one, on its own thread. proxy_program.cpp
+// makes a program of it.
 
 #include <atomic>
 #include <chrono>

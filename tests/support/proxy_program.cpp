@@ -8,6 +8,7 @@
 
 #include "tests/support/proxy.hpp"
 
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
@@ -25,6 +26,11 @@ const std::map<std::string, proxy::mood> moods{{"forward", proxy::mood::forward}
                                                {"hold", proxy::mood::hold},
                                                {"drop", proxy::mood::drop},
                                                {"twice", proxy::mood::twice}};
+
+void say(const char* word) {
+  std::puts(word);
+  std::fflush(stdout);
+}
 
 bool obey(std::map<int, proxy>& all, const std::string& line) {
   std::istringstream in(line);
@@ -61,14 +67,14 @@ int main(int argc, char** argv) {
       all.try_emplace(i, port, argv[1], port);
     }
   } catch (const std::exception& why) {
-    std::cerr << why.what() << '\n';
+    std::fprintf(stderr, "%s\n", why.what());
     return 2;
   }
-  std::cout << "ready" << std::endl;
+  say("ready");
   for (std::string line; std::getline(std::cin, line);) {
     if (!obey(all, line))
       return 2;
-    std::cout << "ok" << std::endl;
+    say("ok");
   }
   return 0;
 }

@@ -172,7 +172,11 @@ conductor_options order_of(const site_ptr& site, earlier_run earlier, const run_
   order.earlier = std::move(earlier);
   order.policy.strikes_max = options.limits.attempts_max;
   order.policy.interrupt_after = options.faults.interrupt_after;
-  order.policy.copies = options.limits.nodes.empty();
+  // Lanes here write into the output as they work, those of nodes that share it even after the job.
+  // What nodes are to bring is written once (claims.hpp), but not beside a lane of here.
+  const auto& limits = options.limits;
+  order.policy.copies = limits.nodes.empty()
+                        || (!limits.shared_fs && limits.lanes == 0 && limits.devices.empty());
   if (options.strict)
     order.policy.quarantine_max = 0;
   return order;

@@ -42,6 +42,7 @@ expected<void> job_nodes::load(const job_site& site) {
     return tl::unexpected(goods.error());
   x_goods = std::move(*goods);
   x_threads = std::make_shared<node::network>();
+  x_claims = std::make_shared<node::claims>(site.work.shards.size());
   return {};
 }
 
@@ -52,7 +53,8 @@ tree_network job_nodes::network(const site_ptr& site) const {
     return net;
   net.security = x_security;
   for (const auto& where : x_all)
-    net.links.push_back({where, site, {}, x_board, {}, x_watch, x_goods, x_threads, x_tls});
+    net.links.push_back({where, site, {}, x_board, {}, x_watch, x_goods, x_threads, x_tls,
+                         x_claims});
   return net;
 }
 

@@ -29,6 +29,7 @@ private:
   node::tls_ptr x_tls;
   bool x_alone = false, x_same_files = false;
   std::shared_ptr<const node::freight> x_goods;
+  std::shared_ptr<node::claims> x_claims;
   std::shared_ptr<node::network> x_threads;
   std::shared_ptr<node::liveness_watch> x_watch;
 };

@@ -302,8 +302,11 @@ void job_policy::put_in_quarantine(std::uint32_t s) {
 
 void job_policy::take_one(const shard_receipt& receipt) {
   const auto s = receipt.id.shard;
-  if (receipt.problem.code != errc::ok) // of a run that nobody needs any more it is nobody's
-    return x_book.done(s) ? void() : note_problem(s, receipt.problem);
+  // Of a run that nobody needs any more a problem is nobody's, but that it came out otherwise.
+  if (receipt.problem.code != errc::ok)
+    return x_book.done(s) && receipt.problem.code != errc::job_failed
+             ? void()
+             : note_problem(s, receipt.problem);
   if (!agrees(s, receipt.checksum))
     return note_problem(s, {errc::job_failed,
                             place_of(s) + ": two runs gave different bytes, which neither the same "

@@ -41,8 +41,8 @@ struct policy_options {
   std::uint64_t batch_bytes_max = 256 << 10; ///< Of source; a larger shard travels alone.
   std::uint64_t unsaved_bytes_max = 32 << 20; ///< Of findings; beyond it no lane gets more.
   std::uint32_t interrupt_after = 0;         ///< fault_plan::interrupt_after
-  /// Late shards run twice. Only where all lanes have ended before the job is over: one of a node
-  /// may write long after, perhaps of a source that is not the same any more.
+  /// Late shards run twice. Only where no lane can write into the output after the job: one of a
+  /// node that shares its files may, perhaps of a source that is not the same any more.
   bool copies = true;
 };
 

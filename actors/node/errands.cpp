@@ -3,6 +3,7 @@
 #include "actors/shard_ranges.hpp"
 #include "actors/shard_work.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace viva::actors::node {
@@ -36,10 +37,17 @@ work_receipts failed(const work_order& order, const error& why) {
 
 } // namespace
 
-errands::errands(site_ptr site, std::shared_ptr<const freight> goods, std::unique_ptr<courier> by,
-                 hooks say)
-  : x_site(std::move(site)), x_goods(std::move(goods)), x_say(std::move(say)),
-    x_by(std::move(by)) {
+errands::errands(site_ptr site, std::shared_ptr<const freight> goods,
+                 std::shared_ptr<claims> of_job, std::unique_ptr<courier> by, hooks say)
+  : x_site(std::move(site)), x_goods(std::move(goods)), x_claims(std::move(of_job)),
+    x_say(std::move(say)), x_by(std::move(by)) {
+}
+
+errands::~errands() {
+  x_by = nullptr; // first: whoever fetches next must be the only one that writes
+  for (const auto& [number, each] : x_all)
+    if (!each.claimed.empty())
+      x_claims->let_go(each.claimed);
 }
 
 error errands::take(const parcel& what) {
@@ -47,7 +55,7 @@ error errands::take(const parcel& what) {
   if (!order) // our own
     return nonsense("an order that is none");
   const auto number = order->number;
-  x_all[number] = {what.lane, what.life, std::move(*order), stage::asked, false, {}};
+  x_all[number] = {what.lane, what.life, std::move(*order), stage::asked, false, {}, {}};
   x_say.tell(word::work, encode(what));
   return {};
 }
@@ -79,20 +87,40 @@ error errands::receipts(const parcel& what) {
   if (at == x_all.end() || at->second.is != stage::there || at->second.lane != what.lane
       || at->second.life != what.life || !answers(*done, at->second.order))
     return nonsense("receipts of what it was not given");
-  std::vector<byte_range> ranges;
-  for (const auto& [receipt, took] : done->shards) {
+  for (const auto& [receipt, took] : done->shards)
     if (is_of_node(receipt.problem.code))
       return receipt.problem;
-    if (receipt.problem.code != errc::ok)
-      continue;
-    const auto more = x_goods->numbers.of_outputs(
-      output_ranges(x_site->work, x_site->work.shards[receipt.id.shard]));
+  at->second.done = std::move(*done);
+  begin_fetching(at);
+  return {};
+}
+
+/// Or to wait for others who fetch the same.
+void errands::begin_fetching(all::iterator at) {
+  auto& each = at->second;
+  std::vector<std::uint32_t> shards;
+  for (const auto& [receipt, took] : each.done.shards)
+    if (receipt.problem.code == errc::ok)
+      shards.push_back(receipt.id.shard);
+  each.is = stage::waiting;
+  auto mine = x_claims->take(shards, x_say.again);
+  if (!mine)
+    return;
+  each.is = stage::fetching;
+  each.claimed = std::move(*mine);
+  std::vector<byte_range> ranges;
+  for (const auto shard : each.claimed) {
+    const auto more
+      = x_goods->numbers.of_outputs(output_ranges(x_site->work, x_site->work.shards[shard]));
     ranges.insert(ranges.end(), more.begin(), more.end());
   }
-  at->second.done = std::move(*done);
-  at->second.is = stage::fetching;
   x_by->fetch(at->first, merged(std::move(ranges)));
-  return {};
+}
+
+void errands::look_again() {
+  for (auto at = x_all.begin(); at != x_all.end(); ++at)
+    if (at->second.is == stage::waiting)
+      begin_fetching(at);
 }
 
 error errands::arrived(const arrival& what) {
@@ -125,21 +153,44 @@ error errands::end_bringing(all::iterator at, const arrival& what) {
 error errands::end_fetching(all::iterator at, const arrival& what) {
   if (what.problem.code != errc::ok && !what.ours)
     return what.problem;
-  if (what.problem.code != errc::ok) {
-    at->second.done = failed(at->second.order, what.problem);
-  } else if (const auto same = check(at->second.done); !same) {
-    at->second.done = failed(at->second.order, same.error()); // not read back: our disk, not theirs
-  } else if (same->code != errc::ok) {
+  auto& each = at->second;
+  const expected<error> same = what.problem.code != errc::ok
+                                 ? expected<error>(tl::unexpected(what.problem))
+                                 : check(each);
+  if (same && same->code != errc::ok)
     return *same;
+  if (same) {
+    compare(each.done);
+    std::vector<std::pair<std::uint32_t, std::uint64_t>> kept;
+    for (const auto& [receipt, took] : each.done.shards)
+      if (std::ranges::count(each.claimed, receipt.id.shard) != 0)
+        kept.emplace_back(receipt.id.shard, receipt.checksum);
+    x_claims->keep(kept);
+  } else { // not written or not read back: our disk, not theirs
+    each.done = failed(each.order, same.error());
+    x_claims->let_go(each.claimed);
   }
+  each.claimed.clear();
   hand_in(at);
   return {};
 }
 
+/// Of a shard that another node brought: this run must have come to the same bytes.
+void errands::compare(work_receipts& done) const {
+  for (auto& [receipt, took] : done.shards)
+    if (const auto here = x_claims->checksum(receipt.id.shard);
+        receipt.problem.code == errc::ok && here && *here != receipt.checksum)
+      receipt.problem = {errc::job_failed,
+                         "two nodes gave different bytes of shard "
+                           + std::to_string(receipt.id.shard)
+                           + ", which neither the same program nor sound hardware does; check "
+                             "their memory and disks before you say --overwrite to start anew"};
+}
+
 /// What was fetched must be what the lane wrote, read back from where it lies now.
-expected<error> errands::check(const work_receipts& done) const {
-  for (const auto& [receipt, took] : done.shards) {
-    if (receipt.problem.code != errc::ok)
+expected<error> errands::check(const errand& of) const {
+  for (const auto& [receipt, took] : of.done.shards) {
+    if (std::ranges::count(of.claimed, receipt.id.shard) == 0)
       continue;
     const auto is = output_checksum(x_site->work, x_site->place,
                                     x_site->work.shards[receipt.id.shard]);
@@ -174,7 +225,8 @@ void errands::let_go(all::iterator at) {
 
 bool errands::fetches(std::uint32_t lane, std::uint32_t life) const {
   for (const auto& [number, each] : x_all)
-    if (each.lane == lane && each.life == life && each.is == stage::fetching)
+    if (each.lane == lane && each.life == life
+        && (each.is == stage::waiting || each.is == stage::fetching))
       return true;
   return false;
 }

@@ -28,6 +28,9 @@ struct carried {
   std::uint64_t join = 0;
   arrival what;
 };
+struct claims_moved {
+  std::uint64_t join = 0;
+};
 
 constexpr std::chrono::seconds assign_patience{120}; // it reads the headers of the whole source
 // Short: a message that is due later keeps its receiver, and a detached one's thread, until then.
@@ -40,6 +43,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::find_node)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::assign_look)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::life_seen)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::carried)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::claims_moved)
 
 namespace viva::actors::node {
 
@@ -94,8 +98,8 @@ void heed(self_ptr self, const error& problem) {
 
 namespace {
 
-void take_arrival(self_ptr self, const arrival& what) {
-  mind(self, self->state.carries->arrived(what));
+/// Lanes that ended meanwhile are told once nothing of theirs is on its way.
+void tell_gone(self_ptr self) {
   for (const auto& [lane, each] : std::map(self->state.gone))
     lane_went(self, each.down);
 }
@@ -165,7 +169,11 @@ void watch_node(self_ptr self) {
 void begin_errands(self_ptr self) {
   auto& state = self->state;
   const auto& [epoch, incarnation, join] = state.now;
-  const auto me = self->address();
+  const auto me = self->address(); // weak: threads may outlive it
+  const auto post = [me](auto what) {
+    if (const auto who = caf::actor_cast<caf::actor>(me); who)
+      caf::anon_send(who, std::move(what));
+  };
   auto by = std::make_unique<courier>(
     courier_options{state.options.threads, bulk_port(state.options.where),
                     {incarnation, epoch, join}, state.options.security,
@@ -173,16 +181,14 @@ void begin_errands(self_ptr self) {
                     [goods = state.options.goods](std::uint32_t n) {
                       return goods->names[n].string();
                     }},
-    [me, number = join](const arrival& what) {
-      if (const auto who = caf::actor_cast<caf::actor>(me); who)
-        caf::anon_send(who, carried{number, what});
-    });
+    [post, number = join](const arrival& what) { post(carried{number, what}); });
   state.carries = std::make_unique<errands>(
-    state.options.site, state.options.goods, std::move(by),
+    state.options.site, state.options.goods, state.options.of_job, std::move(by),
     errands::hooks{[self](word what, std::string body) { tell(self, what, std::move(body)); },
                    [self](std::uint32_t lane, std::uint32_t life, std::string receipts) {
                      deliver(self, lane, life, std::move(receipts));
-                   }});
+                   },
+                   [post, number = join] { post(claims_moved{number}); }});
 }
 
 void begin_session(self_ptr self, const met_node& node) {
@@ -250,13 +256,22 @@ caf::behavior link(self_ptr self, link_options options) {
                           + std::to_string(liveness_port(self->state.options.where).port));
     },
     [self](const carried& what) {
+      if (!self->state.carries || self->state.now.join != what.join)
+        return;
+      mind(self, self->state.carries->arrived(what.what));
+      tell_gone(self);
+    },
+    [self](claims_moved what) {
       if (self->state.carries && self->state.now.join == what.join)
-        take_arrival(self, what.what);
+        self->state.carries->look_again();
     },
     [self](const std::string& bytes) {
       const auto from = decode_letter(bytes);
       if (self->state.session && from && from->of == self->state.now)
         take_letter(self, *from);
+      else if (from) // so many as were under way
+        spdlog::info("node {}: a letter of an earlier meeting is dropped",
+                     self->state.name_of_node);
     },
     [self](const lane_says& what) { pass_on(self, what); },
     [self](const lane_left& what) { lane_left_us(self, what); },

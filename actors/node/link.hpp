@@ -44,6 +44,7 @@ struct link_options {
   std::shared_ptr<const freight> goods{}; ///< Null: nodes see the same files.
   std::shared_ptr<network> threads{};     ///< Of the bulk path, with goods.
   tls_ptr security{};
+  std::shared_ptr<claims> of_job{}; ///< With goods; of all links of the job.
 };
 
 struct link_state {

@@ -213,6 +213,19 @@ TEST_CASE("nodes without the files: a killed coordinator leaves nothing there, a
   CHECK(files_in(on.out("out")) == on.truth);
 }
 
+TEST_CASE("nodes without the files: what is late on one of them runs on another, too") {
+  const ground on;
+  const words patient{"--allow-faults", "--stall-seconds", "60"};
+  far_node a(patient), b(patient);
+  const auto began = std::chrono::steady_clock::now();
+  const auto report = report_of(viva::tests::viva(
+    apart(on.quantize("out", a->address() + "," + b->address(),
+                      {"--allow-faults", "--fault", "hang-at=20"}))));
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{10}); // 60 without a copy
+  CHECK(report["totals"]["copies"].get<int>() >= 1);
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
 TEST_CASE("nodes without the files: disk there and memory at both ends hold what is in flight") {
   const ground on("nf4", sanitized ? "16MiB" : "256MiB");
   far_node a;

@@ -17,12 +17,13 @@ namespace {
 
 namespace attention = kernels::attention;
 
-/// A line of this process's status, in bytes: "VmRSS" now, "VmHWM" the peak.
-std::uint64_t status_bytes(const std::string& name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with(name + ":")) {
-      std::istringstream words(line.substr(name.size() + 1));
+/// Resident bytes of this process, page by page: the counters of `status` are some pages per thread
+/// behind (73,728 bytes too few on one machine, whatever the size).
+std::uint64_t resident_bytes() {
+  std::ifstream pages("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(pages, line);)
+    if (line.starts_with("Rss:")) {
+      std::istringstream words(line.substr(4));
       std::uint64_t kib = 0;
       words >> kib;
       return kib * 1024;
@@ -30,15 +31,14 @@ std::uint64_t status_bytes(const std::string& name) {
   return 0;
 }
 
-/// Resident bytes that `work` adds at its peak.
+/// Resident bytes that `work(look)` has added when it looks, at its end while all it took lives.
 template <class Work>
-std::uint64_t peak_bytes(const Work& work) {
+std::uint64_t added_bytes(const Work& work) {
+  std::uint64_t after = 0;
   malloc_trim(0);
-  std::ofstream("/proc/self/clear_refs") << 5; // the peak starts again from here
-  const auto before = status_bytes("VmRSS");
-  work();
-  const auto peak = status_bytes("VmHWM");
-  return peak > before ? peak - before : 0;
+  const auto before = resident_bytes();
+  work([&] { after = resident_bytes(); });
+  return after > before ? after - before : 0;
 }
 
 struct one_head {
@@ -57,7 +57,8 @@ struct one_head {
     return {reinterpret_cast<const std::byte*>(side.data()), kernels::dtype::f32,
             attention::strides::packed(1, of.keys, of.head_size * sizeof(float))};
   }
-  void attend() {
+  template <class Look>
+  void attend(const Look& look) {
     kernels::scratch memory;
     std::vector<float> lse(of.queries);
     const auto packed = rows(out).bytes;
@@ -65,9 +66,11 @@ struct one_head {
         of, {rows(q), rows(k), rows(v)},
         {reinterpret_cast<std::byte*>(out.data()), kernels::dtype::f32, packed, lse.data()}, 0,
         attention::pieces(of), memory));
+    look();
   }
   /// The textbook's: all scores, all weights, then the sums.
-  void attend_by_matrix() {
+  template <class Look>
+  void attend_by_matrix(const Look& look) {
     const std::size_t n = of.queries, d = of.head_size;
     const float scale = 1 / std::sqrt(static_cast<float>(d));
     std::vector<float> weights(n * n);
@@ -89,6 +92,7 @@ struct one_head {
       for (std::size_t c = 0; c < d; ++c)
         out[i * d + c] /= sum;
     }
+    look();
   }
 };
 
@@ -96,12 +100,12 @@ struct one_head {
 
 void run_attention_memory(std::size_t head_size, std::size_t n_max,
                           const std::function<void(const attention_memory&)>& each) {
-  one_head(64, head_size).attend(); // what the program loads once is not attention's
+  one_head(64, head_size).attend([] {}); // what the program loads once is not attention's
   for (std::size_t n = 64; n <= n_max; n *= 2) {
     one_head head(n, head_size);
     attention_memory line{.n = n};
-    line.ours = peak_bytes([&] { head.attend(); });
-    line.matrix = peak_bytes([&] { head.attend_by_matrix(); });
+    line.ours = added_bytes([&](const auto& look) { head.attend(look); });
+    line.matrix = added_bytes([&](const auto& look) { head.attend_by_matrix(look); });
     each(line);
   }
 }

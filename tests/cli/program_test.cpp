@@ -138,27 +138,6 @@ TEST_CASE("program: bench kernels writes a JSON line for each case, with what it
   }
 }
 
-TEST_CASE("program: bench attention writes a JSON line for each case, with what it promises") {
-  const auto done =
-      tests::viva({"bench", "attention", "-n", "64", "-d", "32", "--dtype", "f32", "--kv", "none",
-                   "--threads", "1", "--no-decoding", "--repetitions", "1", "--json"});
-  REQUIRE(done.code == 0);
-  std::istringstream lines(done.out);
-  std::set<bool> causal;
-  for (std::string text; std::getline(lines, text);) {
-    const auto line = nlohmann::json::parse(text);
-    for (const auto* key : {"n", "d", "h", "causal", "dtype", "kv", "threads", "gflops",
-                            "ratio_to_peak", "extra_bytes", "isa"})
-      CHECK(line.contains(key));
-    CHECK(line.at("gflops").get<double>() > 0);
-    causal.insert(line.at("causal").get<bool>());
-  }
-  CHECK(causal.size() == 2);
-  const auto wrong = tests::viva({"bench", "attention", "--isa", "avx"});
-  CHECK(wrong.code == 2);
-  CHECK(has(wrong.err, "--isa avx is not here; there are: "));
-}
-
 TEST_CASE("program: a job whose standard streams are closed does not print into its output") {
   const temporary_folder folder;
   const auto source = source_in(folder);

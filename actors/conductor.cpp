@@ -12,20 +12,19 @@ using self_ptr = caf::stateful_actor<conductor_state>*;
 
 void obey(self_ptr self);
 
-/// An order to the journal; its answer goes to the policy as `event`.
-template <class Request>
-void ask_journal(self_ptr self, Request what, void (job_policy::*event)(error)) {
+/// An order to the journal; its answer goes to the policy by `event`.
+template <class Request, class Event>
+void ask_journal(self_ptr self, Request what, Event event) {
   self->request(self->state.options.journal, caf::infinite, std::move(what))
     .then(
       [self, event](const journal_answer& answer) {
-        (*self->state.policy.*event)(answer.problem);
+        event(*self->state.policy, answer);
         obey(self);
       },
       [self, event](const caf::error& why) { // it died; the root restarts it, and this job ends
-        (*self->state.policy.*event)({errc::job_failed, "the journal was lost: "
-                                                          + supervision::to_text(why)
-                                                          + "; run the same command again to "
-                                                            "resume"});
+        event(*self->state.policy,
+              journal_answer{{errc::job_failed, "the journal was lost: " + supervision::to_text(why)
+                                                  + "; run the same command again to resume"}});
         obey(self);
       });
 }
@@ -38,11 +37,16 @@ void carry_out(self_ptr self, hand_out& what) {
 
 void carry_out(self_ptr self, save& what) {
   ask_journal(self, commit{self->state.options.site, std::move(what.records)},
-              &job_policy::saved);
+              [](job_policy& policy, const journal_answer& answer) {
+                policy.saved(answer.problem, answer.left_out);
+              });
 }
 
 void carry_out(self_ptr self, give_name& what) {
-  ask_journal(self, publish{self->state.options.site, std::move(what.late)}, &job_policy::named);
+  ask_journal(self, publish{self->state.options.site, std::move(what.late)},
+              [](job_policy& policy, const journal_answer& answer) {
+                policy.named(answer.problem);
+              });
 }
 
 void carry_out(self_ptr self, const open_isolation&) {

@@ -1,16 +1,41 @@
 #include "actors/durable.hpp"
 
+#include "actors/shard_ranges.hpp"
+
+#include <xxhash.h>
+
 namespace viva::actors {
+namespace {
+
+/// Of the source bytes that a shard reads, range after range; 0 where they cannot be read.
+std::uint64_t source_checksum(const plan& work, const workplace& place, const shard& s) {
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> hash(XXH3_createState(),
+                                                                              XXH3_freeState);
+  XXH3_64bits_reset(hash.get());
+  for (const auto& range : source_ranges(work, s)) {
+    const auto bytes = place.source(range.file).subspan(range.offset, range.bytes);
+    XXH3_64bits_update(hash.get(), bytes.data(), bytes.size());
+    if (!place.check_read(range.file))
+      return 0;
+  }
+  return XXH3_64bits_digest(hash.get());
+}
+
+} // namespace
 
 // Once a sync failed nothing written before can be believed in this life: the system may call
 // pages clean that never reached the disk, and the next sync would succeed.
-expected<void> make_durable(const workplace& place, journal_file& file,
-                            const std::vector<journal_record>& records) {
+expected<void> make_durable(const plan& work, const workplace& place, journal_file& file,
+                            std::vector<journal_record> records,
+                            std::vector<journal_record>& left_out) {
   if (auto synced = place.sync(); !synced) {
     file.condemn(synced.error());
     return synced;
   }
-  return file.append(records);
+  for (auto& each : records)
+    if (auto* poison = std::get_if<quarantine_record>(&each))
+      poison->source_checksum = source_checksum(work, place, work.shards[poison->shard]);
+  return file.append(records, &left_out);
 }
 
 expected<void> publish_output(const workplace& place, journal_file& file,

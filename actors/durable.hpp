@@ -14,10 +14,12 @@
 
 namespace viva::actors {
 
-/// Makes all output bytes durable, then the records that vouch for them; `disk_full` as
-/// journal_file::append has it. After another error the journal is condemned.
-expected<void> make_durable(const workplace& place, journal_file& file,
-                            const std::vector<journal_record>& records);
+/// Makes all output bytes durable, then the records that vouch for them; `disk_full` and `left_out`
+/// as journal_file::append has them. After another error the journal is condemned. Records of
+/// quarantine get the checksum of their source.
+expected<void> make_durable(const plan& work, const workplace& place, journal_file& file,
+                            std::vector<journal_record> records,
+                            std::vector<journal_record>& left_out);
 
 /// The steps of giving the output its name, each after it is done. Stopped after any of them, the
 /// same command goes on from there.

@@ -9,6 +9,12 @@ namespace viva::actors {
 namespace {
 
 constexpr std::uint32_t problems_listed_max = 8; // of quarantined shards, in one line
+constexpr std::size_t reasons_told_max = 4;      // of one of them; the last
+constexpr std::size_t reason_bytes_max = 1024;   // so that strikes fit into a journal's reserve
+
+std::string short_of(const std::string& reason) {
+  return reason.size() <= reason_bytes_max ? reason : reason.substr(0, reason_bytes_max) + "...";
+}
 
 } // namespace
 
@@ -34,10 +40,13 @@ job_policy::job_policy(const plan& work, policy_options options, const earlier_r
   }
   for (const auto& record : earlier.strikes) {
     x_book.strike(record.shard);
-    x_reasons[record.shard] = record.reason;
+    x_reasons[record.shard].push_back(record.reason);
   }
-  for (const auto& record : earlier.quarantined)
+  for (const auto& record : earlier.quarantined) {
     x_book.quarantine(record.shard);
+    if (!record.reasons.empty())
+      x_reasons.try_emplace(record.shard, record.reasons);
+  }
 }
 
 void job_policy::start() {
@@ -79,23 +88,31 @@ void job_policy::isolation_refused(const std::string& reason) {
 
 void job_policy::take_receipt(const batch_receipt& receipt) {
   ++x_outcome.messages;
+  const auto found = x_seats.find(receipt.lane);
+  if (found == x_seats.end())
+    return;
+  const auto had = found->second.size();
+  if (std::erase_if(found->second,
+                    [&](const batch_out& out) { return out.number == receipt.number; })
+      == 0)
+    return;
   x_pace.home(receipt.number);
-  if (const auto found = x_seats.find(receipt.lane); found != x_seats.end()) {
-    const auto had = found->second.size();
-    std::erase_if(found->second,
-                  [&](const batch_out& out) { return out.number == receipt.number; });
-    reseat(receipt.lane, had, found->second.size());
-  }
+  reseat(receipt.lane, had, found->second.size());
   for (const auto& shard : receipt.shards)
     take_one(shard);
   settle();
 }
 
-void job_policy::saved(error problem) {
+void job_policy::saved(error problem, std::vector<journal_record> left_out) {
   x_saving = false;
   x_journal_lost |= problem.code != errc::ok && problem.code != errc::disk_full;
   if (problem.code != errc::ok)
     note_problem(0, std::move(problem));
+  if (!left_out.empty() && std::exchange(x_left_out_before, true))
+    x_outcome.problem.text += "; " + std::to_string(left_out.size())
+                              + " records did not fit, their shards are computed again";
+  else // once more, with what comes home until the end: there may be space again
+    x_unsaved.insert(x_unsaved.begin(), left_out.begin(), left_out.end());
   settle();
 }
 
@@ -284,9 +301,9 @@ void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
     return note_problem(id.shard, {errc::malformed, place_of(id.shard) + ": a lane refused them: "
                                                       + death.reason + "; check the source"});
   if (died_on_it) {
-    x_reasons[id.shard] = death.reason;
+    x_reasons[id.shard].push_back(short_of(death.reason));
     x_device_deaths[id.shard] += death.of_device ? 1 : 0;
-    remember(strike_record{id.shard, death.reason});
+    remember(strike_record{id.shard, x_reasons[id.shard].back(), id.run});
   }
   if (verdict == ledger::verdict::quarantined)
     put_in_quarantine(id.shard);
@@ -295,7 +312,9 @@ void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
 }
 
 void job_policy::put_in_quarantine(std::uint32_t s) {
-  remember(quarantine_record{s, place_of(s)});
+  auto& all = x_reasons[s];
+  const auto told = std::min(all.size(), reasons_told_max);
+  remember(quarantine_record{s, place_of(s), {all.end() - std::ptrdiff_t(told), all.end()}});
   if (x_book.quarantined_count() > x_options.quarantine_max)
     note_problem(s, quarantine_problem());
 }
@@ -320,7 +339,7 @@ void job_policy::take_one(const shard_receipt& receipt) {
                                              "same command again to resume"});
   if (x_work->writes())
     x_unsaved_bytes += receipt.findings.size();
-  remember(done_record{s, receipt.checksum, receipt.findings});
+  remember(done_record{s, receipt.checksum, receipt.findings, receipt.id.run});
 }
 
 // A second run of a shard must bring what the first did: a check of the machine that costs nothing.
@@ -359,7 +378,7 @@ error job_policy::quarantine_problem() const {
     const auto reason = x_reasons.find(all[i]);
     text += (i == 0 ? "" : "; ") + place_of(all[i]) + ": "
             + std::to_string(x_book.strikes(all[i])) + " lanes died on them, the last of "
-            + (reason == x_reasons.end() ? "a reason unknown" : reason->second);
+            + (reason == x_reasons.end() ? "a reason unknown" : reason->second.back());
   }
   if (all.size() > problems_listed_max)
     text += "; and " + std::to_string(all.size() - problems_listed_max) + " more";

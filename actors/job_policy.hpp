@@ -12,6 +12,9 @@
 // lane; a death there puts it into quarantine. The job goes on without it and ends as failed.
 // One on which `device_deaths_max` devices broke is computed by processors from then on.
 //
+// A receipt counts while its batch is out: one of a lane that is known to have ended, or that came
+// before, is nobody's. So no work is committed from a life behind its end.
+//
 // Where nothing is left to be handed out, a lane without work gets a copy of what another has had
 // for too long (pace.hpp): a slow machine must not keep a job waiting. The first run home wins.
 
@@ -67,7 +70,8 @@ public:
   void lane_down(const std::string& id, const lane_death& death);
   void isolation_refused(const std::string& reason); ///< The lane asked for cannot be started.
   void take_receipt(const batch_receipt& receipt);
-  void saved(error problem); ///< Answers save. ok, disk_full: durable.
+  /// Answers save. ok, disk_full: durable, but for those `left_out`.
+  void saved(error problem, std::vector<journal_record> left_out = {});
   void named(error problem); ///< Answers give_name.
   void tick();               ///< From time to time: the records so far are to be saved.
   void give_up(error why);   ///< The job has a problem that is none of a shard.
@@ -123,13 +127,13 @@ private:
   /// Of those but the isolation lane, by the batches that they have: of a thousand lanes the one
   /// with the least is found without a look at each.
   std::vector<std::set<std::string>> x_by_load;
-  std::map<std::uint32_t, std::string> x_reasons; ///< The last death on a shard.
+  std::map<std::uint32_t, std::vector<std::string>> x_reasons; ///< Of deaths on a shard.
   std::map<std::uint32_t, std::uint32_t> x_device_deaths; ///< By shard.
   std::map<std::uint32_t, std::uint64_t> x_checksums; ///< Of a shard's first run home, ever.
   std::vector<journal_record> x_unsaved;
   std::uint64_t x_unsaved_bytes = 0, x_bytes_done = 0;
   bool x_saving = false, x_running = false, x_stopping = false, x_over = false;
-  bool x_isolation_asked = false, x_journal_lost = false;
+  bool x_isolation_asked = false, x_journal_lost = false, x_left_out_before = false;
   std::uint32_t x_shards_home = 0;  ///< Of this life, not those resumed.
   std::uint32_t x_problem_shard = ~0u; ///< The lowest shard with a problem speaks for the job.
   job_outcome x_outcome;

@@ -48,8 +48,12 @@ std::vector<struck_shard> struck_in(const journal_content& journal) {
   for (const auto& record : journal.strikes)
     all[record.shard].reasons.push_back(record.reason);
   for (const auto& record : journal.quarantined) {
-    all[record.shard].quarantined = true;
-    all[record.shard].place = record.place;
+    auto& found = all[record.shard];
+    found.quarantined = true;
+    found.place = record.place;
+    found.source_checksum = record.source_checksum;
+    if (found.reasons.empty())
+      found.reasons = record.reasons;
   }
   std::vector<struck_shard> result;
   for (auto& [shard, found] : all) {

@@ -30,6 +30,9 @@ struct struck_shard {
   bool quarantined = false;
   std::string place;                ///< "'tensor': rows 0 to 64"; empty before quarantine.
   std::vector<std::string> reasons; ///< Of each lane that died on it, in order.
+  /// xxh3-64 of the source bytes that it reads; 0 before quarantine, and where they could not be
+  /// read.
+  std::uint64_t source_checksum = 0;
 };
 
 struct job_status {

@@ -19,8 +19,11 @@ caf::behavior journal(caf::event_based_actor*, std::shared_ptr<journal_file> fil
   auto durable = std::make_shared<std::uint64_t>(0);
   return {
     [file, durable](const commit& what) {
-      auto result = answer(make_durable(what.site->place, *file, what.records));
-      *durable += what.records.size();
+      std::vector<journal_record> left_out;
+      auto result = answer(make_durable(what.site->work, what.site->place, *file, what.records,
+                                        left_out));
+      result.left_out = std::move(left_out);
+      *durable += what.records.size() - result.left_out.size();
       const auto stop_after = what.site->faults.stop_after;
       if (stop_after != 0 && *durable >= stop_after)
         std::raise(SIGKILL); // a crash put in on purpose: nothing gets a chance to tidy up

@@ -1,61 +1,14 @@
 #include "actors/journal_file.hpp"
 
-#include <xxhash.h>
+#include "actors/journal_bytes.hpp"
 
 #include <algorithm>
-#include <fstream>
-#include <optional>
 
 namespace viva::actors {
+
+using namespace journal_bytes;
+
 namespace {
-
-constexpr std::string_view magic = "VIVAJRN2";
-constexpr std::string_view magic_of_any = "VIVAJRN";
-constexpr std::string_view frame_magic = "FRAM";
-constexpr std::size_t head_bytes = 4 + 4 + 8 + 4 + 8;
-constexpr std::size_t check_at = 4 + 4 + 8 + 4;
-constexpr std::size_t frame_bytes_max = 256u << 20;
-constexpr std::size_t frame_bytes_wanted = 16u << 20; // a group that is larger takes several
-enum kind : std::uint8_t {
-  opening = 1, done = 2, strike = 3, quarantine = 4, pardon = 5, naming = 6
-};
-
-template <class T>
-void put(std::string& out, T v) {
-  for (std::size_t i = 0; i < sizeof(T); ++i)
-    out.push_back(static_cast<char>(v >> (8 * i) & 255));
-}
-
-void put(std::string& out, const std::string& text) {
-  put(out, static_cast<std::uint32_t>(text.size()));
-  out += text;
-}
-
-template <class T>
-bool take(std::string_view& in, T& v) {
-  if (in.size() < sizeof(T))
-    return false;
-  v = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i)
-    v |= static_cast<T>(T{static_cast<std::uint8_t>(in[i])} << (8 * i));
-  in.remove_prefix(sizeof(T));
-  return true;
-}
-
-bool take(std::string_view& in, std::string& text) {
-  std::uint32_t bytes = 0;
-  if (!take(in, bytes) || in.size() < bytes)
-    return false;
-  text = in.substr(0, bytes);
-  in.remove_prefix(bytes);
-  return true;
-}
-
-std::uint64_t check_of(std::string_view head, std::string_view payload) {
-  const std::uint64_t both[2] = {XXH3_64bits(head.data(), head.size()),
-                                 XXH3_64bits(payload.data(), payload.size())};
-  return XXH3_64bits(both, sizeof both);
-}
 
 std::string framed(const std::string& payload, const journal_end& end) {
   std::string out(frame_magic);
@@ -76,14 +29,19 @@ std::string encoded(const journal_record& record) {
         put(body, r.shard);
       if constexpr (std::is_same_v<type, done_record>) {
         what = done;
+        put(body, r.run);
         put(body, r.checksum);
         put(body, r.findings);
       } else if constexpr (std::is_same_v<type, strike_record>) {
         what = strike;
+        put(body, r.run);
         put(body, r.reason);
       } else if constexpr (std::is_same_v<type, quarantine_record>) {
         what = quarantine;
+        put(body, r.source_checksum);
         put(body, r.place);
+        for (const auto& reason : r.reasons)
+          put(body, reason);
       } else if constexpr (std::is_same_v<type, naming_record>) {
         what = naming;
         put(body, r.device);
@@ -97,198 +55,15 @@ std::string encoded(const journal_record& record) {
   return out;
 }
 
-struct frame {
-  std::uint64_t seq = 0;
-  std::uint32_t life = 0;
-  std::string_view payload;
-};
-
-/// The frame at the beginning of `rest`; none where it is torn or damaged.
-std::optional<frame> frame_at(std::string_view rest) {
-  if (rest.size() < head_bytes || !rest.starts_with(frame_magic))
-    return std::nullopt;
-  const auto head = rest.substr(frame_magic.size(), check_at - frame_magic.size());
-  auto fields = rest.substr(frame_magic.size());
-  std::uint32_t bytes = 0;
-  std::uint64_t check = 0;
-  frame found;
-  if (!take(fields, bytes) || !take(fields, found.seq) || !take(fields, found.life)
-      || !take(fields, check) || bytes > frame_bytes_max || bytes > fields.size())
-    return std::nullopt;
-  found.payload = fields.substr(0, bytes);
-  if (check_of(head, found.payload) != check)
-    return std::nullopt;
-  return found;
-}
-
-/// True where a whole frame stands anywhere in `rest`.
-bool holds_frame(std::string_view rest) {
-  for (auto at = rest.find(frame_magic); at != std::string_view::npos;
-       at = rest.find(frame_magic, at + 1))
-    if (frame_at(rest.substr(at)))
-      return true;
-  return false;
-}
-
-/// Records of a journal, folded in order: what holds now.
-class folded {
-public:
-  explicit folded(journal_content& into) : x_into(into) {
-  }
-  /// False where the inside of a frame makes no sense.
-  bool add(std::string_view payload) {
-    while (!payload.empty()) {
-      std::uint8_t what = 0;
-      std::string body;
-      if (!take(payload, what) || !take(payload, body) || !add(what, body))
-        return false;
-    }
-    return true;
-  }
-  void finish() {
-    for (auto& [shard, record] : x_done)
-      x_into.done.push_back(std::move(record));
-    for (auto& [shard, record] : x_quarantined)
-      x_into.quarantined.push_back(std::move(record));
-  }
-
-private:
-  bool add(std::uint8_t what, std::string_view body) {
-    if (what == opening)
-      return add_opening(body);
-    if (what == naming)
-      return add_naming(body);
-    std::uint32_t shard = 0;
-    std::uint64_t checksum = 0;
-    std::string text;
-    if (!take(body, shard) || (what == done && !take(body, checksum))
-        || (what != pardon && !take(body, text)) || !body.empty())
-      return false;
-    switch (what) {
-      case done:
-        forget(shard);
-        x_done[shard] = {shard, checksum, std::move(text)};
-        return true;
-      case strike:
-        x_into.strikes.push_back({shard, std::move(text)});
-        return true;
-      case quarantine:
-        x_quarantined[shard] = {shard, std::move(text)};
-        return true;
-      case pardon:
-        forget(shard);
-        x_done.erase(shard);
-        return true;
-      default:
-        return false;
-    }
-  }
-  bool add_opening(std::string_view body) {
-    std::string key, value;
-    while (!body.empty()) {
-      if (!take(body, key) || !take(body, value))
-        return false;
-      x_into.fingerprint[key] = value;
-    }
-    return true;
-  }
-  bool add_naming(std::string_view body) {
-    naming_record record;
-    std::uint8_t replaces = 0;
-    if (!take(body, record.device) || !take(body, record.inode) || !take(body, replaces)
-        || replaces > 1 || !body.empty())
-      return false;
-    record.replaces = replaces == 1;
-    x_into.naming = record;
-    return true;
-  }
-  void forget(std::uint32_t shard) {
-    std::erase_if(x_into.strikes, [&](const strike_record& r) { return r.shard == shard; });
-    x_quarantined.erase(shard);
-  }
-
-  journal_content& x_into;
-  std::map<std::uint32_t, done_record> x_done;
-  std::map<std::uint32_t, quarantine_record> x_quarantined;
-};
-
-tl::unexpected<error> damaged(const std::string& name, std::size_t at, const std::string& how) {
-  return fail(errc::malformed, name + ": the frame at byte " + std::to_string(at) + " " + how
-                                 + "; say --overwrite, or remove the journal and the .partial "
-                                   "output, to start anew");
+bool is_done(const journal_record& record) {
+  return std::holds_alternative<done_record>(record);
 }
 
 } // namespace
 
-bool is_journal(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::string head(magic_of_any.size(), '\0');
-  in.read(head.data(), static_cast<std::streamsize>(head.size()));
-  head.resize(static_cast<std::size_t>(in.gcount()));
-  return magic_of_any.starts_with(head);
-}
-
-expected<journal_content> parse_journal(std::string_view bytes, const std::string& name) {
-  journal_content content;
-  if (bytes.size() < magic.size() && magic.starts_with(bytes))
-    return content;
-  if (!bytes.starts_with(magic_of_any))
-    return fail(errc::malformed, name + ": is no journal of viva; move it away");
-  if (!bytes.starts_with(magic))
-    return fail(errc::malformed, name
-                                   + ": was written by another version of viva; finish the job "
-                                     "with that one, or remove the journal and the .partial "
-                                     "output to start anew");
-  folded records(content);
-  std::size_t at = magic.size();
-  while (at < bytes.size()) {
-    const auto rest = bytes.substr(at);
-    const auto found = frame_at(rest);
-    if (!found) {
-      if (!holds_frame(rest.substr(1)))
-        break; // torn: it was never written whole
-      return damaged(name, at, "is damaged and others follow it");
-    }
-    if (found->seq != content.end.seq || found->life < content.end.life)
-      return damaged(name, at, "is out of sequence");
-    if (!records.add(found->payload))
-      return damaged(name, at, "is whole and makes no sense");
-    at += head_bytes + found->payload.size();
-    content.end = {at, found->seq + 1, found->life};
-  }
-  records.finish();
-  return content; // without a whole opening: as if it were new, nothing was ever durable
-}
-
-expected<journal_content> read_journal(disk& on, const std::filesystem::path& file) {
-  auto opened = on.open(file, disk::mode::read);
-  if (!opened)
-    return tl::unexpected(opened.error());
-  const auto size = (*opened)->size();
-  if (!size)
-    return tl::unexpected(size.error());
-  std::string bytes(*size, '\0');
-  if (auto read = (*opened)->read(0, std::as_writable_bytes(std::span(bytes))); !read)
-    return tl::unexpected(read.error());
-  return parse_journal(bytes, file.string());
-}
-
-std::string difference(const fingerprint_map& journal, const fingerprint_map& asked) {
-  for (const auto& [key, value] : asked) {
-    const auto other = journal.find(key);
-    if (other == journal.end())
-      return key + " is new";
-    if (other->second != value)
-      return key + ": the journal has '" + other->second + "', now asked '" + value + "'";
-  }
-  for (const auto& [key, value] : journal)
-    if (!asked.contains(key))
-      return key + " is gone";
-  return {};
-}
-
 expected<journal_file> journal_file::open(disk& on, const std::filesystem::path& file,
-                                          const fingerprint_map& fingerprint, journal_end end) {
+                                          const fingerprint_map& fingerprint, journal_end end,
+                                          journal_room room) {
   auto opened = on.open(file, disk::mode::write_or_create);
   if (!opened)
     return tl::unexpected(opened.error());
@@ -297,11 +72,14 @@ expected<journal_file> journal_file::open(disk& on, const std::filesystem::path&
   result.x_name = file.string();
   result.x_end = end;
   ++result.x_end.life;
+  result.x_room = room;
   if (auto cut = result.x_file->resize(end.bytes); !cut)
     return tl::unexpected(cut.error());
   if (end.bytes > 0) {
     if (auto kept = result.rewrite(); !kept)
       return tl::unexpected(kept.error());
+    expected<void> later; // whoever appends is told; an output that only lacks its name needs none
+    (void)result.make_room(0, true, later);
     return result;
   }
   if (auto begun = result.x_file->write(0, std::as_bytes(std::span(magic))); !begun)
@@ -316,6 +94,9 @@ expected<journal_file> journal_file::open(disk& on, const std::filesystem::path&
   }
   put(payload, static_cast<std::uint8_t>(opening));
   put(payload, body);
+  expected<void> there;
+  if (!result.make_room(payload.size(), true, there) || !there)
+    return tl::unexpected(there.error());
   if (auto written = result.write_frame(payload); !written)
     return tl::unexpected(written.error());
   if (auto synced = on.sync_folder(file.parent_path()); !synced)
@@ -334,32 +115,51 @@ expected<void> journal_file::rewrite() {
   return x_file->sync();
 }
 
-expected<void> journal_file::append(const std::vector<journal_record>& records) {
+// What closes a story comes first, in frames of its own: a job whose shards bring more than the
+// disk has left must still know which of them killed lanes. Of one shard no strike follows a done.
+expected<void> journal_file::append(const std::vector<journal_record>& records,
+                                    std::vector<journal_record>* left_out) {
+  if (!sound())
+    return tl::unexpected(x_condemned);
+  std::vector<const journal_record*> order;
+  for (const auto& each : records)
+    order.push_back(&each);
+  std::ranges::stable_partition(order, [](const auto* each) { return !is_done(*each); });
   expected<void> result;
-  for (auto record = records.begin(); record != records.end();) {
-    std::string payload;
-    for (; record != records.end() && payload.size() < frame_bytes_wanted; ++record)
-      payload += encoded(*record);
-    auto written = write_frame(payload);
-    if (!written && !sound())
-      return written;
-    if (!written)
-      result = std::move(written);
+  for (auto next = order.begin(); next != order.end();) {
+    const auto first = next;
+    std::string payload = encoded(**next++);
+    for (; next != order.end() && is_done(**next) == is_done(**first); ++next) {
+      const auto more = encoded(**next);
+      if (payload.size() + more.size() > x_room.frame_bytes_max)
+        break;
+      payload += more;
+    }
+    if (make_room(payload.size(), !is_done(**first), result)) {
+      if (auto written = write_frame(payload); !written)
+        return written;
+    } else if (left_out != nullptr) {
+      for (auto each = first; each != next; ++each)
+        left_out->push_back(**each);
+    }
   }
   return result;
 }
 
-expected<void> journal_file::write_frame(const std::string& payload) {
-  if (!sound())
-    return tl::unexpected(x_condemned);
-  const auto bytes = framed(payload, x_end);
-  const auto end = x_end.bytes + bytes.size();
-  expected<void> room;
-  if (end + reserve_bytes / 2 > x_reserved) {
-    room = x_file->reserve(end + reserve_bytes);
-    if (room)
-      x_reserved = end + reserve_bytes;
+/// Blocks for a frame and the reserve behind it. Where they cannot be had `problem` says so, and
+/// true means that the frame fits into what was reserved before.
+bool journal_file::make_room(std::uint64_t payload_bytes, bool closing, expected<void>& problem) {
+  const auto end = x_end.bytes + head_bytes + payload_bytes;
+  if (problem && end + x_room.reserve_bytes / 2 > x_reserved) {
+    problem = x_file->reserve(end + x_room.reserve_bytes);
+    if (problem)
+      x_reserved = end + x_room.reserve_bytes;
   }
+  return problem || end + (closing ? 0 : x_room.closing_bytes) <= x_reserved;
+}
+
+expected<void> journal_file::write_frame(const std::string& payload) {
+  const auto bytes = framed(payload, x_end);
   auto done = x_file->write(x_end.bytes, std::as_bytes(std::span(bytes)));
   if (done)
     done = x_file->sync();
@@ -368,8 +168,8 @@ expected<void> journal_file::write_frame(const std::string& payload) {
     return done;
   }
   ++x_end.seq;
-  x_end.bytes = end;
-  return room;
+  x_end.bytes += bytes.size();
+  return {};
 }
 
 } // namespace viva::actors

@@ -3,21 +3,29 @@
 // The journal's bytes: append-only frames, one for each group of records that became durable
 // together.
 //
-//   file    := "VIVAJRN2" frame*
+//   file    := "VIVAJRN3" frame*
 //   frame   := "FRAM" bytes:u32 seq:u64 life:u32 check:u64 payload      all little endian
 //              check = xxh3-64 of bytes, seq, life and payload; seq counts up from 0; life is 1 for
 //              the first process that worked on the job, one more for each that resumed it
 //   payload := record*
-//   record  := kind:u8 bytes:u32 body                opening, done, strike, quarantine, pardon,
-//                                                   naming
+//   record  := kind:u8 bytes:u32 body
+//   body    := (key:text value:text)*                           1 opening
+//            | shard:u32 run:u32 checksum:u64 findings:text     2 done
+//            | shard:u32 run:u32 reason:text                    3 strike
+//            | shard:u32 source:u64 place:text reason:text*     4 quarantine
+//            | shard:u32                                        5 pardon
+//            | device:u64 inode:u64 replaces:u8                 6 naming
+//   text    := bytes:u32 byte*
 //
 // The first frame holds the opening alone: the fingerprint of the job, key by key. A frame is
 // synced before the next is written, so a crash can only tear the last; a torn tail (also zeros or
 // garbage, as a power cut leaves them) is cut off. A bad frame with a whole one behind it, or one
-// out of sequence, is damage and stops with its offset: nothing is guessed.
+// out of sequence, is damage and stops with its offset: nothing is guessed. Life and run together
+// are the token of a run of a shard: none that a strike names ever comes home. A journal of another
+// version is refused, and stays.
 //
-// `reserve_bytes` beyond the end are kept allocated, so that on a full disk a job can still write
-// down what came home and end in order.
+// `journal_room` says what is kept allocated beyond the end, so that on a full disk a job can still
+// write down which shards killed lanes, and what fits of what came home, and end in order.
 
 #include "actors/disk.hpp"
 #include "actors/journal_record.hpp"
@@ -58,23 +66,32 @@ inline expected<journal_content> read_journal(const std::filesystem::path& file)
 /// The first difference in words, or empty where both are equal.
 std::string difference(const fingerprint_map& journal, const fingerprint_map& asked);
 
+/// What is kept for a full disk; smaller in simulations, where findings are.
+struct journal_room {
+  std::uint64_t reserve_bytes = 1 << 20;     ///< Allocated beyond the end.
+  std::uint64_t closing_bytes = 256 << 10;   ///< Of them, not for done records.
+  std::uint64_t frame_bytes_max = 192 << 10; ///< Of records, where one alone is not larger.
+};
+
 class journal_file {
 public:
-  static constexpr std::uint64_t reserve_bytes = 1 << 20;
-
   /// Opens for appending behind `end` as a new life of the job; with `end.bytes` 0 starts anew with
   /// the opening, durable at once.
   static expected<journal_file> open(disk& on, const std::filesystem::path& file,
-                                     const fingerprint_map& fingerprint, journal_end end);
+                                     const fingerprint_map& fingerprint, journal_end end,
+                                     journal_room room = {});
   static expected<journal_file> open(const std::filesystem::path& file,
                                      const fingerprint_map& fingerprint, journal_end end) {
     return open(real_disk(), file, fingerprint, end);
   }
 
-  /// Appends all of them and returns when they are durable. `disk_full` where they are durable but
-  /// lie in the reserve: end the job. Any other error ends this journal: after a failed sync the
-  /// system calls pages clean that are not, so a later success would be a lie.
-  expected<void> append(const std::vector<journal_record>& records);
+  /// Appends them and returns when they are durable: strikes, quarantines, pardons and the naming
+  /// first, then what is done. `disk_full` where they lie in the reserve: end the job. Those that
+  /// did not fit even there are no part of the journal, which stays sound; they go to `left_out`.
+  /// Any other error ends this journal: after a failed sync the system calls pages clean that are
+  /// not, so a later success would be a lie.
+  expected<void> append(const std::vector<journal_record>& records,
+                        std::vector<journal_record>* left_out = nullptr);
 
   /// Refuses every later append with this: the bytes that its records would vouch for are lost.
   void condemn(error why) {
@@ -87,10 +104,12 @@ public:
 
 private:
   expected<void> rewrite();
+  bool make_room(std::uint64_t payload_bytes, bool closing, expected<void>& problem);
   expected<void> write_frame(const std::string& payload);
   std::unique_ptr<open_file> x_file;
   std::string x_name;
   journal_end x_end;
+  journal_room x_room;
   std::uint64_t x_reserved = 0; ///< Blocks are there up to here.
   error x_condemned;
 };

@@ -15,18 +15,24 @@ struct done_record {
   std::uint32_t shard = 0;
   std::uint64_t checksum = 0; ///< xxh3-64 over the shard's output bytes, plane after plane.
   std::string findings;       ///< error_sums or survey, as bytes; empty where there are none.
+  std::uint32_t run = 0; ///< ticket::run of what came home, counted anew in each process.
 };
 
 /// A lane died at work on this shard.
 struct strike_record {
   std::uint32_t shard = 0;
   std::string reason;
+  std::uint32_t run = 0; ///< ticket::run that died; it cannot come home any more.
 };
 
 /// The shard is not run again: the isolation lane died on it, too.
 struct quarantine_record {
   std::uint32_t shard = 0;
   std::string place; ///< "'tensor': rows 0 to 64", for those who have no plan.
+  std::vector<std::string> reasons{}; ///< Of the lanes that died on it, the last ones, in order.
+  /// xxh3-64 over the source bytes that the shard reads, as they were when this was written; 0
+  /// where they could not be read.
+  std::uint64_t source_checksum = 0;
 };
 
 /// What was known of the shard is forgotten, on demand or because it is untrue: it may run again.

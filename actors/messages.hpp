@@ -75,6 +75,7 @@ struct publish {
 
 struct journal_answer {
   error problem;
+  std::vector<journal_record> left_out{}; ///< Of a commit: what is not durable, the disk is full.
 };
 
 struct stop_job {};

@@ -26,6 +26,9 @@ json json_of(const struck_shard& struck) {
   return {{"shard", struck.shard},
           {"quarantined", struck.quarantined},
           {"place", struck.place.empty() ? json(nullptr) : json(struck.place)},
+          {"source_xxh3", struck.source_checksum == 0
+                            ? json(nullptr)
+                            : json(fmt::format("{:016x}", struck.source_checksum))},
           {"reasons", struck.reasons}};
 }
 
@@ -55,6 +58,8 @@ std::string text_of(const std::string& output, const job_status& status) {
                         each.shard, each.place.empty() ? "" : ": ", formats::printable(each.place));
     for (const auto& reason : each.reasons)
       text += fmt::format("    a lane died of {}\n", formats::printable(reason));
+    if (each.source_checksum != 0)
+      text += fmt::format("    its source bytes have xxh3 {:016x}\n", each.source_checksum);
   }
   if (status.torn_bytes > 0)
     text += fmt::format("  torn     {} bytes of the journal's end, ignored\n", status.torn_bytes);

@@ -4,6 +4,8 @@
 #include "tests/actors/jobs.hpp"
 #include "tests/support/sanitized.hpp"
 
+#include <xxhash.h>
+
 #include <thread>
 
 using namespace viva;
@@ -108,6 +110,12 @@ TEST_CASE("quantize: a shard that kills every lane goes into quarantine, the oth
   CHECK(content->strikes.size() == 4);
   REQUIRE(content->quarantined.size() == 1);
   CHECK(content->quarantined[0].shard == 3);
+  REQUIRE(content->quarantined[0].reasons.size() == 4);
+  CHECK(content->quarantined[0].reasons[3].find("poison=4") != std::string::npos);
+  const auto [weights, begin] = a_weight(spec.source, "lm_head.weight");
+  const auto all = text_of(weights);
+  CHECK(content->quarantined[0].source_checksum
+        == XXH3_64bits(all.data() + begin + 786432, 256 << 10));
   SECTION("the same command does not try it again") {
     spec.faults = {};
     const auto again = run_quantize(spec);

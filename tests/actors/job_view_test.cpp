@@ -79,21 +79,24 @@ TEST_CASE("status: shards in quarantine are named with every reason, and what to
   write(folder / "out.partial", "x");
   {
     auto journal = journal_file::open(actors::journal_path(folder / "out"),
-                                      {{"job", "quantize"}, {"shards", "3"}}, {});
+                                      {{"job", "quantize"}, {"shards", "4"}}, {});
     REQUIRE(journal);
     REQUIRE(journal->append({actors::done_record{0, 1, ""}, actors::strike_record{1, "killed"},
                              actors::strike_record{2, "once"},
-                             actors::quarantine_record{1, "'w': rows 0 to 8"}}));
+                             actors::quarantine_record{1, "'w': rows 0 to 8", {"killed"}, 77},
+                             actors::quarantine_record{3, "", {"what no strike tells"}}}));
   }
   auto status = status_of(folder / "out");
   REQUIRE(status);
   CHECK(status->state == job_state::failed);
   CHECK(status->lives == 1);
-  REQUIRE(status->struck.size() == 2);
+  REQUIRE(status->struck.size() == 3);
   CHECK(status->struck[0].quarantined);
   CHECK(status->struck[0].place == "'w': rows 0 to 8");
+  CHECK(status->struck[0].source_checksum == 77);
   CHECK(status->struck[0].reasons == std::vector<std::string>{"killed"});
   CHECK_FALSE(status->struck[1].quarantined);
+  CHECK(status->struck[2].reasons == std::vector<std::string>{"what no strike tells"});
   CHECK(status->next.find("run the same command again for what is not durable") == 0);
   CHECK(status->next.find("--retry-quarantined") != std::string::npos);
 }

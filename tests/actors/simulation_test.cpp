@@ -21,6 +21,8 @@ TEST_CASE("simulation: whatever dies, tears or rots, every story ends as the law
       all.rotten += told.rotten;
       all.copies += told.copies;
       all.named_only += told.named_only;
+      all.left_out += told.left_out;
+      all.folder_syncs_failed += told.folder_syncs_failed;
       if (!told.broken.empty())
         FAIL_CHECK(method << ", seed " << seed << ": " << told.broken);
     }
@@ -33,6 +35,8 @@ TEST_CASE("simulation: whatever dies, tears or rots, every story ends as the law
   CHECK(all.rotten > 500);
   CHECK(all.copies > 50);
   CHECK(all.named_only > 10);
+  CHECK(all.left_out > 100);
+  CHECK(all.folder_syncs_failed > 100);
 }
 
 TEST_CASE("simulation: its undisturbed run gives the bytes of a real one", "[simulation]") {

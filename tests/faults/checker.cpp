@@ -2,7 +2,9 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace viva::faults {
 namespace {
@@ -79,7 +81,9 @@ public:
   replay(journal_findings& into, std::uint32_t strikes_max)
       : x_into(into), x_strikes_max(strikes_max) {
   }
-  bool take(std::string_view payload) {
+  bool take_frame(std::uint64_t life, std::string_view payload) {
+    if (std::exchange(x_life, life) != life)
+      x_dead.clear();
     reader in(payload);
     while (in.more()) {
       const auto kind = in.number(1);
@@ -106,32 +110,65 @@ private:
       return in.good && in.at == in.end;
     }
     const auto shard = static_cast<std::uint32_t>(in.number(4));
-    const auto name = "shard " + std::to_string(shard);
-    if (kind == 2) {
-      const auto checksum = in.number(8);
-      in.text();
-      if (!x_into.done.emplace(shard, checksum).second)
-        x_into.broken.push_back(name + " is done twice");
-      forget(shard);
-    } else if (kind == 3) {
-      auto& deaths = x_into.strikes[shard];
-      deaths.emplace_back(in.text());
-      x_into.ever_struck.insert(shard);
-      if (x_strikes_max != 0 && deaths.size() > x_strikes_max + 1)
-        x_into.broken.push_back(name + " has more strikes than lead into quarantine");
-    } else if (kind == 4) {
-      in.text();
-      x_into.quarantined.insert(shard);
-      if (x_strikes_max != 0 && x_into.strikes[shard].size() != x_strikes_max + 1)
-        x_into.broken.push_back(name + " is in quarantine after "
-                                + std::to_string(x_into.strikes[shard].size()) + " strikes");
-    } else if (kind == 5) {
-      forget(shard);
-      x_into.done.erase(shard);
-    } else {
+    if (kind == 2)
+      done(shard, in);
+    else if (kind == 3)
+      struck(shard, in);
+    else if (kind == 4)
+      quarantined(shard, in);
+    else if (kind == 5)
+      pardoned(shard);
+    else
       return false;
-    }
     return in.good && in.at == in.end;
+  }
+  void done(std::uint32_t shard, reader& in) {
+    const auto run = in.number(4), checksum = in.number(8);
+    in.text();
+    if (!x_into.done.emplace(shard, checksum).second)
+      accuse(shard, "is done twice");
+    if (x_into.quarantined.contains(shard))
+      accuse(shard, "is done in quarantine");
+    if (run == 0)
+      accuse(shard, "is done by no run");
+    if (x_dead.contains({shard, run}))
+      accuse(shard, "is done by a run that died");
+    forget(shard);
+  }
+  void struck(std::uint32_t shard, reader& in) {
+    const auto run = in.number(4);
+    auto& deaths = x_into.strikes[shard];
+    deaths.emplace_back(in.text());
+    x_into.ever_struck.insert(shard);
+    if (x_into.done.contains(shard))
+      accuse(shard, "is struck and done");
+    if (run == 0 || !x_dead.insert({shard, run}).second)
+      accuse(shard, "is struck by a run that was none, or had died");
+    if (x_strikes_max != 0 && deaths.size() > x_strikes_max + 1)
+      accuse(shard, "has more strikes than lead into quarantine");
+  }
+  void quarantined(std::uint32_t shard, reader& in) {
+    in.number(8);
+    in.text();
+    std::vector<std::string> reasons;
+    while (in.more())
+      reasons.emplace_back(in.text());
+    x_into.quarantined.insert(shard);
+    const auto& deaths = x_into.strikes[shard];
+    if (x_into.done.contains(shard))
+      accuse(shard, "is in quarantine and done");
+    if (x_strikes_max != 0 && deaths.size() != x_strikes_max + 1)
+      accuse(shard, "is in quarantine after " + std::to_string(deaths.size()) + " strikes");
+    if (reasons.empty() || reasons.size() > deaths.size()
+        || !std::equal(reasons.rbegin(), reasons.rend(), deaths.rbegin()))
+      accuse(shard, "is in quarantine for other reasons than its strikes");
+  }
+  void pardoned(std::uint32_t shard) {
+    forget(shard);
+    x_into.done.erase(shard);
+  }
+  void accuse(std::uint32_t shard, const std::string& what) {
+    x_into.broken.push_back("shard " + std::to_string(shard) + " " + what);
   }
   void named() {
     x_into.named = true;
@@ -146,6 +183,8 @@ private:
   }
   journal_findings& x_into;
   std::uint32_t x_strikes_max;
+  std::uint64_t x_life = 0;
+  std::set<std::pair<std::uint32_t, std::uint64_t>> x_dead; ///< Shards and runs of this life.
 };
 
 } // namespace
@@ -153,8 +192,8 @@ private:
 journal_findings check_journal(std::string_view bytes, std::uint32_t strikes_max) {
   using state = journal_findings::state;
   journal_findings found;
-  if (bytes.size() < file_head || bytes.substr(0, file_head) != "VIVAJRN2") {
-    const bool begun = std::string_view("VIVAJRN2").starts_with(bytes);
+  if (bytes.size() < file_head || bytes.substr(0, file_head) != "VIVAJRN3") {
+    const bool begun = std::string_view("VIVAJRN3").starts_with(bytes);
     found.is = begun ? state::empty : state::damaged;
     return found;
   }
@@ -167,7 +206,8 @@ journal_findings check_journal(std::string_view bytes, std::uint32_t strikes_max
       found.is = frame_follows(rest) ? state::damaged : state::torn;
       break;
     }
-    if (frame.seq != found.frames || frame.life < found.lives || !records.take(frame.payload)) {
+    if (frame.seq != found.frames || frame.life < found.lives
+        || !records.take_frame(frame.life, frame.payload)) {
       found.is = state::damaged;
       return found;
     }

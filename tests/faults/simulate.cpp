@@ -22,6 +22,8 @@ void add(story& all, const story& one) {
   all.rotten += one.rotten;
   all.quarantined += one.quarantined;
   all.copies += one.copies;
+  all.left_out += one.left_out;
+  all.folder_syncs_failed += one.folder_syncs_failed;
   all.named_only += one.named_only;
   all.shards_run += one.shards_run;
   all.events += one.events;
@@ -52,6 +54,8 @@ int simulate_all(std::uint64_t first, std::uint64_t seeds) {
        << all.kills << ", power cuts " << all.power_cuts << ", lane deaths " << all.lane_deaths
        << ", late shards copied " << all.copies << ", rotten bits " << all.rotten
        << ", shards in quarantine " << all.quarantined
+       << ", records that did not fit " << all.left_out
+       << ", syncs of the folder failed " << all.folder_syncs_failed
        << ", ends just behind the name " << all.named_only << ", runs of a shard "
        << all.shards_run << ", events " << all.events << ", seconds "
        << took.count() << ", seeds a minute "

@@ -200,8 +200,12 @@ expected<void> simulated_disk::rename(const fs::path& from, const fs::path& to, 
   return {};
 }
 
-expected<void> simulated_disk::sync_folder(const fs::path&) {
+expected<void> simulated_disk::sync_folder(const fs::path& folder) {
   call();
+  if (x_folder_syncs++ == fail_folder_sync_at) {
+    ++x_folder_syncs_failed;
+    return fail(errc::cannot_write, folder.string() + ": cannot sync: input/output error");
+  }
   x_names_synced = x_names;
   x_names_pending.clear();
   call();

@@ -5,7 +5,8 @@
 //   what is written is seen at once, and survives the process;
 //   what is synced survives the power, and only that: of the rest any part may be lost or torn;
 //   names survive the power in the order they were given, up to some moment after the last sync;
-//   a sync that failed has lost what it was asked for, and the next one succeeds.
+//   a sync that failed has lost what it was asked for, and the next one succeeds; one of the folder
+//   has made no name durable, and lost none.
 //
 // Faults are set before the calls that they strike. One thread.
 
@@ -28,7 +29,8 @@ class simulated_disk final : public actors::disk {
 public:
   static constexpr std::uint64_t never = ~0ull;
   std::uint64_t kill_at = never;      ///< The call at which the process dies.
-  std::uint64_t fail_sync_at = never; ///< The sync that fails.
+  std::uint64_t fail_sync_at = never; ///< The sync of a file that fails.
+  std::uint64_t fail_folder_sync_at = never; ///< The sync of the folder that fails.
   std::uint64_t lane_writes_left = never; ///< Of a lane that is to die.
   bool full = false;                  ///< No new blocks.
   bool at_lane = false;               ///< The calls are those of a lane.
@@ -37,6 +39,15 @@ public:
 
   std::uint64_t calls() const noexcept {
     return x_calls;
+  }
+  std::uint64_t syncs() const noexcept { ///< Of files.
+    return x_syncs;
+  }
+  std::uint64_t folder_syncs() const noexcept {
+    return x_folder_syncs;
+  }
+  std::uint64_t folder_syncs_failed() const noexcept {
+    return x_folder_syncs_failed;
   }
   /// The process is gone; open files are, too. With `power` what was not synced may be.
   void crash(bool power, random_source& random);
@@ -76,6 +87,7 @@ private:
   static void apply(std::string& to, const change& what, std::size_t bytes);
 
   std::uint64_t x_calls = 0, x_syncs = 0, x_next_inode = 1;
+  std::uint64_t x_folder_syncs = 0, x_folder_syncs_failed = 0;
   std::map<std::uint64_t, inode> x_inodes;
   name_table x_names;
   std::vector<name_table> x_names_pending; ///< One after each change since the last sync.

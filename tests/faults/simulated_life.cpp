@@ -23,7 +23,8 @@ constexpr std::uint64_t events_max = 50'000; // an undisturbed life has some hun
 
 simulated_life::simulated_life(const ground& on, simulated_disk& disk, random_source& random,
                                hardship faults, memory& past)
-    : x_ground(on), x_disk(disk), x_random(random), x_faults(std::move(faults)), x_past(past) {
+    : x_ground(on), x_disk(disk), x_random(random), x_faults(std::move(faults)), x_past(past),
+      x_folder_failures(disk.folder_syncs_failed()) {
 }
 
 life_end simulated_life::live() {
@@ -49,7 +50,7 @@ bool simulated_life::begin() {
   if (!earlier)
     return refuse(earlier.error());
   auto journal = journal_file::open(x_disk, journal_path(output_name),
-                                    x_ground.work.fingerprint, earlier->journal);
+                                    x_ground.work.fingerprint, earlier->journal, x_past.room);
   if (!journal)
     return refuse(journal.error());
   x_journal.emplace(std::move(*journal));
@@ -126,6 +127,7 @@ void simulated_life::raise_lane(const std::string& id) {
 
 void simulated_life::carry_out(hand_out& what) {
   check_handed_out(what);
+  note_handed_out(what);
   x_past.copies += std::ranges::count_if(what.tasks, [&](const shard_task& each) {
     return std::ranges::any_of(x_lanes, [&](const auto& other) {
       return other.first != what.lane && holds(other.second, each.id.shard);
@@ -162,7 +164,10 @@ void simulated_life::step(const std::string& id, std::uint32_t life) {
   if (++which.task == work.tasks.size() || failed) {
     for (bool again = false;; again = true) {
       later(again ? 100 * message_us : message_us,
-            [this, told = which.receipt] { x_policy->take_receipt(told); });
+            [this, told = which.receipt] {
+              note_home(told);
+              x_policy->take_receipt(told);
+            });
       if (again || chance(100) >= x_faults.twice_percent)
         break;
     }
@@ -183,6 +188,9 @@ bool simulated_life::run_task(const std::string& id, lane& which, const shard_ta
   const bool dies = poisoned || chance(100) < x_faults.lane_deaths_percent;
   const auto writes = dies ? chance(4) : simulated_disk::never;
   ++x_past.shards_run;
+  auto& tried = x_attempts[s];
+  if (++tried.runs > 1 + tried.lost + std::min(tried.copies, 1u))
+    x_past.accuse("shard " + std::to_string(s) + " is run again and no run of it was lost");
   x_at_work_on = s;
   x_disk.at_lane = true;
   x_disk.lane_writes_left = writes;
@@ -222,6 +230,7 @@ void simulated_life::die(const std::string& id, std::uint32_t shard) {
   x_events.emplace(down_at, [this, id, shard, blames, poisoned] {
     if (poisoned)
       ++x_reported[shard];
+    note_lost(id);
     x_policy->lane_down(id, {shard, blames, "simulated"});
   });
   x_events.emplace(down_at + 1 + chance(restart_us), [this, id] { raise_lane(id); });
@@ -237,12 +246,14 @@ void simulated_life::carry_out(open_isolation&) {
 // ---- journal ----
 
 void simulated_life::carry_out(save& what) {
+  check_tokens(what);
   x_for_journal.push_back([this, records = std::move(what.records)] {
-    const auto done = make_durable(*x_place, *x_journal, records);
+    std::vector<journal_record> left_out;
+    const auto done = make_durable(x_ground.work, *x_place, *x_journal, records, left_out);
     if (done || x_journal->sound())
-      acknowledge(records);
-    later(message_us, [this, problem = done ? error{} : done.error()] {
-      x_policy->saved(problem);
+      acknowledge(records, left_out);
+    later(message_us, [this, left_out, problem = done ? error{} : done.error()] {
+      x_policy->saved(problem, left_out);
     });
   });
   journal_next();
@@ -273,9 +284,17 @@ void simulated_life::journal_next() {
   });
 }
 
-void simulated_life::acknowledge(const std::vector<journal_record>& records) {
-  for (const auto& each : records) {
+void simulated_life::acknowledge(const std::vector<journal_record>& records,
+                                 const std::vector<journal_record>& left_out) {
+  std::set<std::uint32_t> missing;
+  x_past.left_out += left_out.size();
+  for (const auto& each : left_out)
     if (const auto* done = std::get_if<done_record>(&each))
+      missing.insert(done->shard);
+    else
+      x_past.accuse("a strike or quarantine did not fit into the reserve");
+  for (const auto& each : records) {
+    if (const auto* done = std::get_if<done_record>(&each); done && !missing.contains(done->shard))
       x_past.acknowledged.insert(done->shard);
     const auto* strike = std::get_if<strike_record>(&each);
     if (strike != nullptr && x_faults.poison.contains(strike->shard)) {
@@ -302,6 +321,40 @@ void simulated_life::check_handed_out(const hand_out& what) {
   }
 }
 
+// What the policy was told of runs, in the order it was told; with its lane's end a run is lost.
+void simulated_life::note_handed_out(const hand_out& what) {
+  for (const auto& task : what.tasks) {
+    const auto s = task.id.shard;
+    const auto other = x_out.lower_bound({s, 0});
+    x_attempts[s].copies += other != x_out.end() && other->first.first == s ? 1 : 0;
+    if (!x_out.emplace(std::pair{s, task.id.run}, what.lane).second)
+      x_past.accuse("a run of shard " + std::to_string(s) + " is handed out twice");
+  }
+}
+
+void simulated_life::note_home(const batch_receipt& told) {
+  for (const auto& each : told.shards)
+    if (const auto out = x_out.find({each.id.shard, each.id.run});
+        out != x_out.end() && out->second == told.lane) {
+      x_home.insert(out->first);
+      x_out.erase(out);
+    }
+}
+
+void simulated_life::note_lost(const std::string& id) {
+  for (const auto& [run, who] : x_out)
+    x_attempts[run.first].lost += who == id ? 1 : 0;
+  std::erase_if(x_out, [&](const auto& each) { return each.second == id; });
+}
+
+/// I6, I7: what is committed was handed out in this life, to a lane not known as dead when it told.
+void simulated_life::check_tokens(const save& what) {
+  for (const auto& each : what.records)
+    if (const auto* done = std::get_if<done_record>(&each);
+        done != nullptr && !x_home.contains({done->shard, done->run}))
+      x_past.accuse("shard " + std::to_string(done->shard) + " is committed by a run that is dead");
+}
+
 void simulated_life::carry_out(give_answer& what) {
   x_outcome = std::move(what.outcome);
   x_answered = true;
@@ -310,7 +363,10 @@ void simulated_life::carry_out(give_answer& what) {
 void simulated_life::check_answer() {
   const bool good = x_outcome.problem.code == errc::ok;
   const bool before = x_place->named().has_value(); // an earlier life gave the name
-  if (good != (x_disk.look(output_name) != nullptr) && (good || !before))
+  // Given, and not synced: the name may stay, or go with the power.
+  const bool nearly = x_disk.folder_syncs_failed() > x_folder_failures
+                      && x_outcome.problem.code == errc::cannot_write;
+  if (good != (x_disk.look(output_name) != nullptr) && (good || (!before && !nearly)))
     x_past.accuse(good ? "the job said done and there is no output"
                        : "the job said failed and left an output");
   if (x_journal->sound() && x_outcome.problem.code != errc::cannot_write

@@ -42,7 +42,9 @@ struct memory {
   std::uint64_t batch_bytes_max = 4096;
   std::set<std::uint32_t> acknowledged; ///< Shards that somebody was told are durable.
   std::map<std::uint32_t, std::uint32_t> strikes; ///< Acknowledged, of poisoned shards.
+  actors::journal_room room;
   std::uint64_t lane_deaths = 0, shards_run = 0, copies = 0, events = 0;
+  std::uint64_t left_out = 0; ///< Records that did not fit on a full disk.
   std::string broken; ///< The first law that was broken, in words.
 
   void accuse(const std::string& what) {
@@ -98,8 +100,13 @@ private:
   bool run_task(const std::string& id, lane& which, const actors::shard_task& task);
   void die(const std::string& id, std::uint32_t shard);
   void journal_next();
-  void acknowledge(const std::vector<actors::journal_record>& records);
+  void acknowledge(const std::vector<actors::journal_record>& records,
+                   const std::vector<actors::journal_record>& left_out);
   void check_handed_out(const actors::hand_out& what);
+  void note_handed_out(const actors::hand_out& what);
+  void note_home(const actors::batch_receipt& told);
+  void note_lost(const std::string& id);
+  void check_tokens(const actors::save& what);
   void check_answer();
 
   const ground& x_ground;
@@ -118,8 +125,17 @@ private:
   bool x_journal_busy = false, x_answered = false;
   std::uint32_t x_at_work_on = actors::no_shard;
   std::map<std::uint32_t, std::uint32_t> x_reported, x_written; ///< Strikes of poisoned shards.
+  /// Runs that are out, by shard and number, with the lane that has them, as the policy was told;
+  /// and those that came home from a lane which it had no reason to call dead.
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::string> x_out;
+  std::set<std::pair<std::uint32_t, std::uint32_t>> x_home;
+  struct attempts {
+    std::uint32_t runs = 0, lost = 0, copies = 0;
+  };
+  std::map<std::uint32_t, attempts> x_attempts; ///< By shard.
   actors::job_outcome x_outcome;
   error x_refusal;
+  std::uint64_t x_folder_failures = 0; ///< Before this life.
 };
 
 } // namespace viva::faults

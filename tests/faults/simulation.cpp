@@ -18,6 +18,8 @@ public:
     x_past.lanes = 1 + static_cast<std::uint32_t>(chance(4));
     const std::uint64_t batches[] = {1, 4096, 256 << 10};
     x_past.batch_bytes_max = batches[chance(3)];
+    if (chance(2) == 0) // small against what shards find
+      x_past.room = {8192, 4096, 1024};
     if (chance(3) == 0)
       for (auto n = 1 + chance(3); n-- > 0;)
         x_poison.insert(static_cast<std::uint32_t>(chance(on.work.shards.size())));
@@ -43,6 +45,8 @@ public:
     x_story.lane_deaths = x_past.lane_deaths;
     x_story.shards_run = x_past.shards_run;
     x_story.copies = x_past.copies;
+    x_story.left_out = x_past.left_out;
+    x_story.folder_syncs_failed = x_disk.folder_syncs_failed();
     x_story.events = x_past.events;
     return x_story;
   }
@@ -80,7 +84,9 @@ private:
     if (chance(2) == 0)
       x_disk.kill_at = x_disk.calls() + 1 + chance(chance(2) == 0 ? 30 : 700);
     if (chance(8) == 0)
-      x_disk.fail_sync_at = chance(20);
+      x_disk.fail_sync_at = x_disk.syncs() + chance(20);
+    if (chance(8) == 0)
+      x_disk.fail_folder_sync_at = x_disk.folder_syncs() + chance(3);
     return faults;
   }
 
@@ -109,6 +115,7 @@ private:
     x_story.kills += end == life_end::killed ? 1 : 0;
     x_story.power_cuts += power ? 1 : 0;
     x_disk.kill_at = x_disk.fail_sync_at = x_disk.lane_writes_left = simulated_disk::never;
+    x_disk.fail_folder_sync_at = simulated_disk::never;
     x_disk.full = x_disk.at_lane = false;
     x_disk.crash(power, x_random);
     const auto* output = x_disk.look(output_name);

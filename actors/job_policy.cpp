@@ -298,8 +298,8 @@ void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
   if (verdict == ledger::verdict::stale)
     return;
   if (refused)
-    return note_problem(id.shard, {errc::malformed, place_of(id.shard) + ": a lane refused them: "
-                                                      + death.reason + "; check the source"});
+    return note_problem(id.shard, {errc::job_failed, place_of(id.shard) + ": a lane refused them: "
+                                                       + death.reason + "; check the source"});
   if (died_on_it) {
     x_reasons[id.shard].push_back(short_of(death.reason));
     x_device_deaths[id.shard] += death.of_device ? 1 : 0;

@@ -151,7 +151,7 @@ void reporter::write(const report& what, report_counts& counts) {
     tell_kept();
     x_burst_began = now;
   }
-  if (++x_burst > x_options.burst_max && what.context != report_context::gave_up) {
+  if (what.context != report_context::gave_up && ++x_burst > x_options.burst_max) {
     ++counts.suppressed;
     return;
   }

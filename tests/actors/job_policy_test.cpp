@@ -128,7 +128,7 @@ TEST_CASE("policy: a lane's death costs the shard at work a strike, and none of 
   CHECK(job.next<hand_out>().tasks[0].id == ticket{1, 2});
 }
 
-TEST_CASE("policy: a lane that refuses its shard ends the job as bad input, without a strike") {
+TEST_CASE("policy: a lane that refuses its shard ends the job, without a strike") {
   conducted job(3);
   job.policy.start();
   for (const auto* lane : {"a", "b"})
@@ -143,7 +143,7 @@ TEST_CASE("policy: a lane that refuses its shard ends the job as bad input, with
   CHECK(job.silent()); // it is not tried again, and nothing else is begun
   job.policy.lane_down(other.lane, {});
   const auto why = job.next<give_answer>().outcome.problem;
-  CHECK(why.code == errc::malformed);
+  CHECK(why.code == errc::job_failed);
   CHECK(why.text
         == "'weight': bytes 0 to 1048576: a lane refused them: bad_input: exit 73; check the "
            "source");

@@ -79,7 +79,7 @@ TEST_CASE("T07: a storm of crashes ends its supervisor, which answers meanwhile 
   // Not the slowest: this machine may have other work.
   REQUIRE(answers.size() >= 20);
   std::ranges::sort(answers);
-  CHECK(answers[answers.size() * 9 / 10] < 10ms);
+  CHECK(answers[answers.size() / 2] < 10ms);
   reports->flush();
   const auto counts = reports->counts();
   CHECK(gave_up == 1);

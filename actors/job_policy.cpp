@@ -81,8 +81,7 @@ void job_policy::lane_down(const std::string& id, const lane_death& death) {
 void job_policy::isolation_refused(const std::string& reason) {
   x_isolation_asked = false; // the next suspect asks again
   while (const auto run = x_book.take_suspect())
-    lose_run(*run, true,
-             {run->shard, true, "no lane of its own could be started: " + reason});
+    lose_run(*run, true, {run->shard, true, "no lane of its own could be started: " + reason});
   settle();
 }
 
@@ -92,9 +91,8 @@ void job_policy::take_receipt(const batch_receipt& receipt) {
   if (found == x_seats.end())
     return;
   const auto had = found->second.size();
-  if (std::erase_if(found->second,
-                    [&](const batch_out& out) { return out.number == receipt.number; })
-      == 0)
+  const auto is_it = [&](const batch_out& out) { return out.number == receipt.number; };
+  if (std::erase_if(found->second, is_it) == 0)
     return;
   x_pace.home(receipt.number);
   reseat(receipt.lane, had, found->second.size());
@@ -160,10 +158,9 @@ void job_policy::settle() {
     return finish();
   give_name what{x_findings.scales().texts()};
   for (const auto& late : x_work->late)
-    what.late.emplace_back(late.where,
-                           formats::numbers_text(late.what, *x_work->tensors[late.tensor].target,
-                                                 late.source,
-                                                 x_findings.numbers()[late.tensor]));
+    what.late.emplace_back(
+        late.where, formats::numbers_text(late.what, *x_work->tensors[late.tensor].target,
+                                          late.source, x_findings.numbers()[late.tensor]));
   x_saving = true;
   x_outcome.messages += 2;
   x_commands.emplace_back(std::move(what));

@@ -46,8 +46,8 @@ struct attention_line {
 void run_attention_bench(const attention_bench_options&,
                          const std::function<void(const attention_line&)>& each);
 
-/// Resident memory that attention of one head takes besides its tensors, as the pages of the process
-/// say at its end, with all it took still there; and that of a matrix of scores.
+/// Resident memory that attention of one head takes besides its tensors, as the process's pages say
+/// at its end, with all it took still there; and that of a matrix of scores.
 struct attention_memory {
   std::size_t n = 0;
   std::uint64_t ours = 0, matrix = 0; ///< Bytes.

@@ -170,7 +170,7 @@ TEST_CASE("process lanes: lanes that lie about their work are replaced by honest
   CHECK(bytes_of(spec.output) == whole.truth);
 }
 
-TEST_CASE("process lanes: one that refuses its input ends the job at once, and throws nothing away") {
+TEST_CASE("process lanes: one that refuses its input ends the job, nothing is thrown away") {
   const undisturbed whole("nf4");
   auto spec = whole.processes_into("out");
   spec.limits.lane_program = VIVA_TEST_LIAR;

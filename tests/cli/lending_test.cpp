@@ -3,6 +3,7 @@
 
 #include "tests/actors/node_processes.hpp"
 #include "tests/formats/files.hpp"
+#include "tests/support/sanitized.hpp"
 
 #include <cstring>
 #include <random>
@@ -32,7 +33,99 @@ std::string problem(std::uint64_t heads, std::uint64_t queries, std::uint64_t ke
   return file;
 }
 
+/// An attention in the background whose lane on one node was stopped before it could be done.
+class held_attention {
+public:
+  held_attention(const fs::path& source, const fs::path& output, const std::string& nodes,
+                 pid_t held, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"attention", source.string(), "-o", output.string(), "--causal",
+                                   "--json", "--nodes", nodes};
+    words.insert(words.end(), more.begin(), more.end());
+    const auto file = [&](const char* name) {
+      return ::open((x_folder / name).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    };
+    const int out = file("out"), err = file("err");
+    x_pid = tests::start_viva(std::move(words), out, err);
+    ::close(out);
+    ::close(err);
+    REQUIRE(tests::comes_true([&] {
+      const auto lanes = tests::lanes_of(held);
+      for (const auto each : lanes)
+        ::kill(each, SIGSTOP);
+      return !lanes.empty();
+    }));
+  }
+  tests::finished wait() {
+    tests::finished done;
+    done.code = tests::wait_for(x_pid);
+    done.out = text_in(x_folder / "out");
+    done.err = text_in(x_folder / "err");
+    return done;
+  }
+
+private:
+  temporary_folder x_folder;
+  pid_t x_pid = 0;
+};
+
+std::size_t files_beside(const fs::path& folder) {
+  return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), {}));
+}
+
 } // namespace
+
+TEST_CASE("lending: attention whose only node is killed ends after --node-timeout, with no file") {
+  const temporary_folder folder;
+  node_process only(folder.path());
+  const auto source = put(folder / "qkv", problem(2, tests::sized(16384, 128), 9000));
+  held_attention job(source, folder / "out", only.address(), only.pid(), {"--node-timeout", "1"});
+  only.end(SIGKILL);
+  const auto began = std::chrono::steady_clock::now();
+  const auto done = job.wait();
+  INFO(done.err << done.out);
+  CHECK(done.code == 1);
+  CHECK(done.out.find("no node was to be had for 1 s") != std::string::npos);
+  CHECK(done.out.find(only.address()) != std::string::npos);
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{30}); // 60: nobody read it
+  CHECK(files_beside(folder.path()) == 1); // the source
+}
+
+TEST_CASE("lending: attention that loses one node of two writes the same file") {
+  const temporary_folder folder;
+  node_process lost(folder.path()), left(folder.path());
+  const auto source = put(folder / "qkv", problem(2, tests::sized(16384, 128), 9000));
+  REQUIRE(tests::viva({"attention", source.string(), "-o", (folder / "here").string(), "--causal",
+                       "--lanes", "1"})
+            .code
+          == 0);
+  held_attention job(source, folder / "there", lost.address() + "," + left.address(), lost.pid());
+  lost.end(SIGKILL);
+  const auto done = job.wait();
+  INFO(done.err << done.out);
+  REQUIRE(done.code == 0);
+  CHECK(nlohmann::json::parse(done.out).at("restarts") >= 1);
+  const bool same = text_in(folder / "here") == text_in(folder / "there");
+  CHECK(same);
+}
+
+TEST_CASE("lending: attention for nodes counts its copies against --max-memory") {
+  const temporary_folder folder;
+  const std::uint64_t rows = 1 << 18; // sparse: of zeros, which no disk has to hold
+  std::vector<formats::tensor_entry> entries{tensor("q", "F32", {1, rows, 64}),
+                                             tensor("k", "F32", {1, 3, 64}),
+                                             tensor("v", "F32", {1, 3, 64})};
+  const auto source = put(folder / "qkv", formats::lay_header(entries, {}));
+  fs::resize_file(source, fs::file_size(source) + (rows + 6) * 64 * sizeof(float));
+  const auto run = [&](const std::string& limit, const std::string& nodes) {
+    return tests::viva({"attention", source.string(), "-o", (folder / "out").string(), "--nodes",
+                        nodes, "--max-memory", limit});
+  };
+  const auto refused = run("240MiB", "127.0.0.1:9"); // before anybody is looked for
+  CHECK(refused.code == 2);
+  CHECK(refused.err.find("needs 251 MiB beyond the source") != std::string::npos);
+  CHECK(refused.err.find("leave --nodes out") != std::string::npos);
+  CHECK(files_beside(folder.path()) == 1);
+}
 
 TEST_CASE("lending: attention over two nodes writes the file that this machine writes") {
   const temporary_folder folder;

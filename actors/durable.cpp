@@ -4,6 +4,8 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+
 namespace viva::actors {
 namespace {
 
@@ -21,6 +23,13 @@ std::uint64_t source_checksum(const plan& work, const workplace& place, const sh
   return XXH3_64bits_digest(hash.get());
 }
 
+/// Whether lanes stood still at it: then what stands still may be its source, to be left alone.
+bool stood_still(const quarantine_record& what) {
+  return std::ranges::any_of(what.reasons, [](const std::string& why) {
+    return why.starts_with("stalled") || why.starts_with("hang");
+  });
+}
+
 } // namespace
 
 // Once a sync failed nothing written before can be believed in this life: the system may call
@@ -33,7 +42,7 @@ expected<void> make_durable(const plan& work, const workplace& place, journal_fi
     return synced;
   }
   for (auto& each : records)
-    if (auto* poison = std::get_if<quarantine_record>(&each))
+    if (auto* poison = std::get_if<quarantine_record>(&each); poison && !stood_still(*poison))
       poison->source_checksum = source_checksum(work, place, work.shards[poison->shard]);
   return file.append(records, &left_out);
 }

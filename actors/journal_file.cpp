@@ -78,8 +78,13 @@ expected<journal_file> journal_file::open(disk& on, const std::filesystem::path&
   if (end.bytes > 0) {
     if (auto kept = result.rewrite(); !kept)
       return tl::unexpected(kept.error());
-    expected<void> later; // whoever appends is told; an output that only lacks its name needs none
-    (void)result.make_room(0, true, later);
+    // Whoever appends is told of a full disk (an output that only lacks its name needs none); what
+    // closes a story shall find what room there is.
+    for (auto some = room.reserve_bytes; some > 0 && some >= room.closing_bytes; some /= 2)
+      if (result.x_file->reserve(end.bytes + some)) {
+        result.x_reserved = end.bytes + some;
+        break;
+      }
     return result;
   }
   if (auto begun = result.x_file->write(0, std::as_bytes(std::span(magic))); !begun)

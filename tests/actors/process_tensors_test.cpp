@@ -153,7 +153,7 @@ TEST_CASE("process lanes: a lent file that is cut short ends three lanes, then i
   CHECK(same_bytes(before->view(), whole("int8", values).view()));
   std::filesystem::resize_file(path, 4096);
   auto answer = pipe.quantize(wide(floats.subspan(floats.size() / 2)), int8{}, {.name = "w"});
-  REQUIRE(answer.wait_for(10s)); // a lane that starts afterwards is told of a region it cannot have
+  REQUIRE(answer.wait_for(60s)); // a lane that starts afterwards is told of a region it cannot have
   const auto got = answer.get();
   REQUIRE_FALSE(got.has_value());
   INFO(got.error().text);

@@ -62,8 +62,8 @@ TEST_CASE("S-67: stopping ten times as many costs about ten times as much, not a
     CHECK_FALSE(stop_supervisor(top, 60s));
     return std::chrono::microseconds{(std::clock() - begin) * 1'000'000 / CLOCKS_PER_SEC};
   };
-  // processor time of all threads, not the wall's, and the best of three to ten: what others do on this
-  // machine must not fail a test
+  // processor time of all threads, not the wall's, and the best of three to ten: what others do on
+  // this machine must not fail a test
   auto few = stop_time(1000);
   auto many = stop_time(10'000);
   for (int i = 0; i < 2 || (many > 50 * few && i < 9); ++i) {

@@ -79,7 +79,7 @@ TEST_CASE("T07: a storm of crashes ends its supervisor, which answers meanwhile 
   // Not the slowest: this machine may have other work.
   REQUIRE(answers.size() >= 20);
   std::ranges::sort(answers);
-  CHECK(answers[answers.size() / 2] < 10ms);
+  CHECK(answers[answers.size() * 9 / 10] < (viva::tests::sanitized ? 100ms : 10ms));
   reports->flush();
   const auto counts = reports->counts();
   CHECK(gave_up == 1);
@@ -114,5 +114,6 @@ TEST_CASE("T07: the report of who gave up finds room and a line where a storm le
   closed.unlock();
   reports.flush();
   CHECK(text.str().find("storm: gave_up") != std::string::npos);
-  CHECK(reports.counts().dropped >= 200 - 3 * 10);
+  // kept are what the writer had taken and what waited behind it: each twice the capacity at most
+  CHECK(reports.counts().dropped >= 200 - 2 * 2 * 10);
 }

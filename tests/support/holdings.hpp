@@ -68,7 +68,7 @@ private:
   std::string x_before;
 };
 
-/// In TMPDIR, at any depth, and in /dev/shm; only this project's there, for others come and go.
+/// In TMPDIR, at any depth, and in /dev/shm.
 inline std::set<std::string> temporary_files() {
   namespace fs = std::filesystem;
   std::set<std::string> all;
@@ -76,8 +76,7 @@ inline std::set<std::string> temporary_files() {
     std::error_code gone; // others come and go in /dev/shm
     for (fs::recursive_directory_iterator each{folder, gone}, end; !gone && each != end;
          each.increment(gone))
-      if (folder != "/dev/shm" || each->path().filename().native().starts_with("viva"))
-        all.insert(each->path().native());
+      all.insert(each->path().native());
   }
   return all;
 }

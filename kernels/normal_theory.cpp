@@ -1,5 +1,7 @@
 #include "kernels/normal_theory.hpp"
 
+#include "kernels/fp8.hpp"
+#include "kernels/ggml_fp4.hpp"
 #include "kernels/int4.hpp"
 #include "kernels/minifloat.hpp"
 #include "kernels/mxfp4.hpp"
@@ -42,8 +44,9 @@ double normal_sqnr_db(std::uint64_t block,
     for (int i = 0; i < x_steps; ++i) {
       const double x = a * (2 * (i + 0.5) / x_steps - 1);
       const double distance = x - quantize(x, a);
-      sum += phi(x) * distance * distance;
-      mass += phi(x);
+      const double density = phi(x);
+      sum += density * distance * distance;
+      mass += density;
     }
     const double at_end = a - quantize(a, a);
     error += weight * (at_end * at_end + (n - 1) * sum / mass);
@@ -125,6 +128,10 @@ double fp8(const recipe&, std::uint64_t, std::uint64_t cols) {
 double fp8_tensor(const recipe&, std::uint64_t rows, std::uint64_t cols) {
   return fp8_db(rows * cols);
 }
+double fp8_block(const recipe&, std::uint64_t rows, std::uint64_t cols) {
+  constexpr std::uint64_t side = kernels::fp8::block_side; // smaller ones at the ends weigh little
+  return fp8_db(std::min(rows, side) * std::min(cols, side));
+}
 double nf4(const recipe& with, std::uint64_t, std::uint64_t) {
   return levels_db(with.block, kernels::nf4::levels, kernels::nf4::code_of);
 }
@@ -139,6 +146,13 @@ double nvfp4(const recipe&, std::uint64_t, std::uint64_t) {
     const auto code = e4m3_from_f32(static_cast<float>(std::min(global * a / 6, 448.0)));
     const double scale = double{f32_from_e4m3(code)} / global;
     return scale == 0 ? 0 : e2m1(x / scale) * scale;
+  });
+}
+
+double nvfp4_ggml(const recipe&, std::uint64_t, std::uint64_t) {
+  return normal_sqnr_db(16, [](double x, double a) {
+    const float scale = f32_from_e4m3(ggml_ue4m3(static_cast<float>(a / 6)));
+    return double{f32_from_e2m1(ggml_e2m1(static_cast<float>(x), scale))} * double{scale};
   });
 }
 

@@ -9,7 +9,9 @@
 //   E[error^2 of a block] = E_a[(a - Q(a))^2 + (n - 1) E[(x - Q(x))^2 : |x| < a]]
 //
 // and SQNR = 10 log10(n / that). For a uniform quantizer it comes to 10 log10(12 q^2 / E[a^2]).
-// Methods that take their scale from a minimum and a maximum, or search for it, have no such form.
+// There is no such form where more than one number of a block settles its scale: a minimum and a
+// maximum (q4_1, q5_1, awq, int4:asym), or all values (int4:search, awq's clips,
+// nvfp4-four-or-six); nor for what 2:4 keeps, which is not normal any more (sparse24+METHOD).
 
 #include "kernels/registry.hpp"
 
@@ -27,8 +29,8 @@ double normal_sqnr_db(std::uint64_t block,
 namespace normal_theory {
 
 using theory_fn = double(const recipe&, std::uint64_t rows, std::uint64_t cols);
-theory_fn int8, int8_tensor, int8_group, llm_int8, int4, fp8, fp8_tensor;
-theory_fn nf4, nf4_signed, nvfp4, mxfp4, mxfp4_ggml;
+theory_fn int8, int8_tensor, int8_group, llm_int8, int4, fp8, fp8_tensor, fp8_block;
+theory_fn nf4, nf4_signed, nvfp4, nvfp4_ggml, mxfp4, mxfp4_ggml;
 theory_fn q8_0, q4_0, q5_0;
 theory_fn sparse24; ///< The two largest of four kept, exactly.
 

@@ -192,8 +192,9 @@ constexpr method table[] = {
         .name = "fp8-block",
         .summary = "8-bit floats E4M3, one scale per block of 128 x 128 (FP8_BLOCK)",
         .layouts = "compressed-tensors",
-        .sqnr_db_normal = 31.5,
+        .sqnr_db_normal = 31.55,
         VIVA_METHOD_FUNCTIONS(fp8, block_),
+        .sqnr_db_theory = normal_theory::fp8_block,
     },
     {
         .name = "nvfp4",
@@ -229,6 +230,7 @@ constexpr method table[] = {
         .cols_multiple = nvfp4_ggml::block_values,
         .sqnr_db_normal = 20.43,
         VIVA_METHOD_FUNCTIONS(nvfp4_ggml, ),
+        .sqnr_db_theory = normal_theory::nvfp4_ggml,
     },
     {
         .name = "mxfp4",

@@ -14,10 +14,10 @@ namespace viva::kernels::testing {
 /// How far a decoded value may be from its source, given the largest magnitude of the values that
 /// share its scale.
 struct stated_bound {
-  std::size_t block; ///< Values that share a scale; 0: a row does.
+  std::size_t block; ///< Values that share a scale, in flat order; 0: a row's do.
   double (*of)(double amax, dtype source);
   double amax_max = 1e300;  ///< Above, a scale saturates and no bound is stated.
-  bool across_rows = false; ///< `block` columns of all rows share a scale.
+  bool across_rows = false; ///< `block` columns of all rows share a scale; 0: all values do.
 };
 
 /// Roundings of products and sums in f32, a few ulp, that every header leaves unsaid.
@@ -86,12 +86,14 @@ inline const std::map<std::string_view, stated_bound>& stated_bounds() {
   static const std::map<std::string_view, stated_bound> bounds = {
       {"fp8", {0, fp8_bound}},
       {"fp8-block", {128, fp8_bound, 1e300, true}},
+      {"fp8-tensor", {0, fp8_bound, 1e300, true}},
       {"mxfp4", {32, [](double amax, dtype) { return mxfp4_bound(amax, 5, 0x1.cp127); }}},
       {"mxfp4-ggml", {32, [](double amax, dtype) { return mxfp4_bound(amax, 4, 0x1.ffffp127); }}},
       {"nvfp4-ggml",
        {16, [](double amax,
                dtype) { return amax > 2688 ? amax : (0.2 * amax + 6 * 0x1p-10) * slack; }}},
       {"int8", {0, int8_bound}},
+      {"int8-tensor", {0, int8_bound, 1e300, true}},
       {"int8-group", {128, int8_bound}},
       {"int8-group:group=32", {32, int8_bound}},
       {"llm-int8",

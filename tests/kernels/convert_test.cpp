@@ -102,6 +102,15 @@ TEST_CASE("f16 rounds to nearest, ties to even, around every code and every midp
 }
 
 TEST_CASE("bf16 rounds to nearest, ties to even, around every midpoint", "[convert][bf16]") {
+  for (std::uint32_t code = 0; code < 0x7F80; ++code) // by the bits alone, the last one to infinity
+    for (const std::uint32_t sign : {0u, 0x8000u}) {
+      const std::uint32_t middle = (sign | code) << 16 | 0x8000u;
+      const auto even = sign | (code + code % 2);
+      if (bf16_from_f32(float_of(middle)) != even
+          || bf16_from_f32(float_of(middle - 1)) != (sign | code)
+          || bf16_from_f32(float_of(middle + 1)) != (sign | (code + 1)))
+        FAIL("between bf16 " << code << " and the next, sign " << sign);
+    }
   const auto value = [](std::uint16_t code) { return static_cast<double>(f32_from_bf16(code)); };
   for (std::uint16_t code = 0; code < 0x7F7F; ++code) {
     const float middle = float_of((std::uint32_t{code} << 16) + 0x8000u);
@@ -142,6 +151,10 @@ TEST_CASE("stores agree with the reference on hard values, every target, unalign
     const float middle = (f32_from_f16(code) + f32_from_f16(next)) / 2;
     values.insert(values.end(), {middle, ulps_from(middle, 1), ulps_from(middle, -1)});
   }
+  for (std::uint32_t code = 0; code < 0x7F80; ++code) // bf16's, of both signs
+    for (const std::uint32_t sign : {0u, 0x80000000u})
+      for (const std::uint32_t low : {0x7FFFu, 0x8000u, 0x8001u})
+        values.push_back(float_of(sign | code << 16 | low));
   values.insert(values.end(), {std::numeric_limits<float>::quiet_NaN(),
                                -std::numeric_limits<float>::infinity(), 65520.0f, 65519.996f});
   for (const auto type : {dtype::f32, dtype::f16, dtype::bf16}) {

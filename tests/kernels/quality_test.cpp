@@ -6,8 +6,10 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/sanitized.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
+#include <set>
 
 namespace viva::kernels::testing {
 
@@ -40,23 +42,47 @@ TEST_CASE("every method reaches its SQNR on N(0,1)", "[quality]") {
     const auto with = recipe_of(row.name, dtype::f32);
     const double mean = mean_sqnr_db(with);
     INFO(row.name << ": " << mean << " dB");
-    const bool scale_of_a_maximum = row.name.starts_with("int8");
-    CHECK(mean == Approx(row.sqnr_db_normal).margin(scale_of_a_maximum ? 0.1 : 0.05));
+    // The largest value of a tensor is another in every draw: 0.5 dB; that of a row averages out.
+    CHECK(mean == Approx(row.sqnr_db_normal).margin(row.name == "int8-tensor" ? 0.1 : 0.05));
   });
 }
 
-TEST_CASE("int4's options reach their SQNR on N(0,1)", "[quality][int4]") {
+TEST_CASE("options of int4 and awq reach their SQNR on N(0,1)", "[quality][int4][awq]") {
   const auto [words, wanted] = GENERATE(table<std::string, double>({
       {"int4:absmax", 18.59},
       {"int4:search", 19.91},
-      {"int4:asym", 19.94},
+      {"int4:asym", 19.95},
       {"int4:asym:search", 20.44},
       {"int4:group=32", 20.46},
       {"int4:group=32:search", 21.3},
+      {"awq:rtn", 19.95},
   }));
   const double mean = mean_sqnr_db(recipe_of(words, dtype::f32));
   INFO(words << ": " << mean << " dB");
   CHECK(mean == Approx(wanted).margin(0.05));
+}
+
+TEST_CASE("int4 with zero points: 20.01 dB on N(0,1) is where these are not rounded",
+          "[quality][int4]") {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  const auto nearest = [](float x) { return std::rint(x); };
+  double power = 0, exact = 0, rounded = 0;
+  for (int group = 0; group < 3 * 4096; ++group) {
+    std::vector<float> values(128);
+    for (auto& x : values)
+      x = normal(random);
+    const auto [low, high] = std::ranges::minmax(values);
+    const float scale = (high - low) / 15, zero = -low / scale;
+    for (const float x : values) {
+      const float whole = std::clamp(nearest(x / scale) + nearest(zero), 0.0f, 15.0f);
+      power += double{x} * x;
+      exact += std::pow((nearest(x / scale + zero) - zero) * scale - x, 2);
+      rounded += std::pow((whole - nearest(zero)) * scale - x, 2);
+    }
+  }
+  CHECK(10 * std::log10(power / exact) == Approx(20.01).margin(0.05));
+  CHECK(10 * std::log10(power / rounded) == Approx(19.95).margin(0.05)); // in four bits
 }
 
 TEST_CASE("where the SQNR on N(0,1) is derived, the draws show it", "[quality]") {
@@ -70,6 +96,18 @@ TEST_CASE("where the SQNR on N(0,1) is derived, the draws show it", "[quality]")
     const double margin = row.name == "int8-tensor" ? 0.6 : 0.05;
     CHECK(row.sqnr_db_theory(with, 1024, 512) == Approx(mean).margin(margin));
   });
+}
+
+TEST_CASE("methods have a theory unless more than a block's largest value settles their scales",
+          "[quality]") {
+  std::set<std::string_view> without;
+  for (const auto& row : methods())
+    if (row.sqnr_db_theory == nullptr)
+      without.insert(row.name);
+  CHECK(without
+        == std::set<std::string_view>{"awq", "nvfp4-four-or-six", "q4_1", "q5_1",
+                                      "sparse24+int4", "sparse24+int8", "sparse24+nf4",
+                                      "sparse24+nf4-dq", "sparse24-cutlass+int8"});
 }
 
 TEST_CASE("int4's options have the theory of what they do, or none", "[quality]") {

@@ -79,6 +79,27 @@ result attend(const shape& of, const attention::inputs& in) {
   return got;
 }
 
+/// Parts over the keys between cuts, merged.
+result merged_parts(const shape& of, const attention::inputs& in,
+                    const std::vector<std::size_t>& cuts) {
+  std::vector<result> results;
+  for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+    auto part = of;
+    part.keys = cuts[i + 1] - cuts[i];
+    part.keys_after = of.keys - cuts[i + 1];
+    auto given = in;
+    given.k.skipped = given.v.skipped = cuts[i];
+    results.push_back(attend(part, given));
+  }
+  std::vector<attention::part> parts;
+  for (const auto& each : results)
+    parts.push_back({each.out.data(), each.lse.data()});
+  result whole(of);
+  attention::merge(parts, result::rows(of), of.head_size, whole.to(of).out, dtype::f32,
+                   whole.lse.data());
+  return whole;
+}
+
 void require_same(const result& got, const result& wanted) {
   REQUIRE(std::memcmp(got.out.data(), wanted.out.data(), got.out.size() * sizeof(float)) == 0);
   REQUIRE(std::memcmp(got.lse.data(), wanted.lse.data(), got.lse.size() * sizeof(float)) == 0);
@@ -217,6 +238,33 @@ TEST_CASE("attention: over encoded k and v it is within the bound of their exact
     }
     CHECK(met == taken); // a block of 32 is no part of a head of 40
   }
+}
+
+TEST_CASE("attention: parts over encoded keys merge to the whole, for decoding and for prefill",
+          "[attention]") {
+  for (const char* name : {"q8_0", "int8", "fp8", "nf4"})
+    for (const std::size_t queries : {1, 45}) {
+      const shape of{.heads = 4, .kv_heads = 2, .queries = queries, .keys = 300, .head_size = 64,
+                     .causal = true, .window = 220};
+      const auto how = recipe_of(name, dtype::f32);
+      const side k(how, packed(how, of), 1), v(how, packed(how, of), 2);
+      const problem made(of, dtype::f32, false, 3);
+      auto in = made.in();
+      in.k = k.encoded(), in.v = v.encoded();
+      exact truth{std::vector<double>(result::rows(of) * of.head_size),
+                  std::vector<double>(result::rows(of))};
+      REQUIRE(attention::attend_reference(of, in, truth.out.data(), truth.lse.data()) == status{});
+      for_each_target([&] {
+        const auto whole = as_exact(attend(of, in));
+        for (const auto& cuts : std::vector<std::vector<std::size_t>>{
+                 {0, 1, 300}, {0, 128, 256, 300}, {0, 77, 77, 299, 300}}) {
+          INFO(name << ", " << queries << " queries, " << cuts.size() - 1 << " parts");
+          const auto merged = merged_parts(of, in, cuts);
+          require_close(of, merged, truth, 2e-6);
+          require_close(of, merged, whole, 2e-6);
+        }
+      });
+    }
 }
 
 TEST_CASE("attention: bytes that a method cannot have written are refused, in k and in v",

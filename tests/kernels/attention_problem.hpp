@@ -73,12 +73,13 @@ struct problem {
     for (std::size_t j = 0; j < of.keys; ++j)
       put(k, j * of.head_size, slope * static_cast<float>(j));
   }
-  void move_key(std::size_t key) {
-    for (std::size_t c = 0; c < of.head_size; ++c)
-      for (auto* side : {&k, &v}) {
-        const std::size_t i = key * of.kv_heads * of.head_size + c;
-        put(*side, i, value_of(side->data() + 1, type, i) + 0.5f);
-      }
+  /// Of the first sequence: every column of a key by 0.5, of its value by `value_by`.
+  void move_key(std::size_t key, std::size_t kv_head = 0, float value_by = 0.5f) {
+    for (std::size_t c = 0; c < of.head_size; ++c) {
+      const std::size_t i = (key * of.kv_heads + kv_head) * of.head_size + c;
+      put(k, i, value_of(k.data() + 1, type, i) + 0.5f);
+      put(v, i, value_of(v.data() + 1, type, i) + value_by);
+    }
   }
 
   attention::source_rows rows(const std::vector<std::byte>& side, std::size_t heads,
@@ -131,6 +132,8 @@ struct problem {
     result whole(of, as);
     attention::merge(parts, result::rows(of), of.head_size, whole.to(of).out, as,
                      whole.lse.data());
+    if (as != dtype::f32)
+      load_f32_reference(whole.bytes.data() + 1, as, whole.out.size(), whole.out.data());
     return whole;
   }
 };

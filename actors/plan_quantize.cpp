@@ -5,6 +5,8 @@
 #include "formats/module_names.hpp"
 #include "formats/shown.hpp"
 #include "formats/statistics.hpp"
+#include "kernels/awq.hpp"
+#include "kernels/channels.hpp"
 
 #include <algorithm>
 #include <set>
@@ -63,6 +65,20 @@ void keep_fused(std::vector<formats::choice>& choices, const formats::checkpoint
     kept[name] = "kept: engines fuse it with " + found->second;
     return true;
   });
+}
+
+/// Refuses statistics that would change no byte: whoever gives them means them to count.
+expected<void> check_weighed(const quantize_spec& spec,
+                             std::span<const formats::choice> choices) {
+  const auto weighed = [](const formats::choice& each) {
+    return kernels::weighs_channels(each.recipe) || kernels::awq::scales_columns(each.recipe);
+  };
+  if (spec.stats.empty() || choices.empty() || std::ranges::any_of(choices, weighed))
+    return {};
+  return fail(errc::bad_option,
+              formats::shown(spec.stats) + ": method " + choices.front().recipe.name()
+                + " does not look at statistics; leave --stats out, or take awq, int4:search, "
+                  "nvfp4-four-or-six, q4_0, q4_1, q5_0, q5_1 or one that begins with sparse24");
 }
 
 /// What is known of the inputs of each choice, by the statistics file, where there is one.
@@ -250,6 +266,8 @@ expected<plan> plan_quantize(const formats::checkpoint& c, const quantize_spec& 
   auto choices = choose(c, spec, kept);
   if (!choices)
     return tl::unexpected(choices.error());
+  if (auto counts = check_weighed(spec, *choices); !counts && kept.empty()) // all were chosen
+    return tl::unexpected(counts.error());
   if (choices->empty() && kept.empty())
     return fail(errc::bad_shape,
                 formats::shown(c.root) + ": no tensor to " + spec.job

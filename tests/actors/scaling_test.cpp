@@ -143,7 +143,10 @@ TEST_CASE("awq with statistics: scaled and clipped beats clipped beats rounded, 
   std::map<std::string, double> error;
   for (const std::string options : {"", ":no-scale", ":no-clip", ":rtn"}) {
     const auto name = "out" + std::to_string(error.size());
-    must(run_quantize(scaled_spec(source, folder / name, stats.file, options)));
+    auto spec = scaled_spec(source, folder / name, stats.file, options);
+    if (options == ":rtn")
+      spec.stats.clear(); // it does not look at them
+    must(run_quantize(spec));
     error[options] =
         output_error(was, dequantized(folder / name, folder / (name + "-plain")), stats);
   }

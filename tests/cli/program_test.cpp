@@ -357,6 +357,14 @@ TEST_CASE("program: a rule's method is checked although no tensor meets the rule
         == 0);
 }
 
+TEST_CASE("program: statistics that no method of the job looks at are refused") {
+  const temporary_folder folder;
+  const auto source = source_in(folder), out = (folder / "out").string();
+  check_refused(2, {"quantize", source, "-m", "nf4", "--stats", source, "-o", out},
+                "method nf4 does not look at statistics; leave --stats out");
+  CHECK_FALSE(fs::exists(out));
+}
+
 TEST_CASE("program: synth stops at Ctrl-C, leaves nothing, and the same command works") {
   const temporary_folder folder;
   const auto out = (folder / "deep/llama").string();

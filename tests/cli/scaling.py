@@ -154,7 +154,8 @@ def check_scaling(check, must, viva, digest, model, place):
     error = {}
     for label, options in (("rtn", ":rtn"), ("clip", ":no-scale"), ("scaled", ":no-clip"), ("scaled+clip", "")):
         out, plain = place / label, place / f"{label}-plain"
-        must("quantize", source, "-m", "awq" + options, "--stats", stats, "-o", out)
+        weighed = [] if label == "rtn" else ["--stats", stats]
+        must("quantize", source, "-m", "awq" + options, *weighed, "-o", out)
         must("dequantize", out, "-o", plain)
         now = load_file(plain / "model.safetensors")
         error[label] = 100 * np.mean([relative_error(x, was[m + ".weight"], now[m + ".weight"]) for m, x in judged.items()])

@@ -1,6 +1,7 @@
 // Methods whose search weighs errors by what goes into the columns (recipe::channels): published
 // bytes, equality on every target, and less of the error that counts.
 
+#include "kernels/channels.hpp"
 #include "kernels/scalar.hpp"
 #include "tests/kernels/bounds.hpp"
 #include "tests/kernels/data.hpp"
@@ -75,6 +76,23 @@ TEST_CASE("GGUF blocks weighed by an imatrix have ggml's bytes", "[golden][weigh
   auto with = recipe_of(name, dtype::f32);
   with.channels = weights;
   REQUIRE(golden_hash(encoded(with, source.view(), which).each[0]) == hash);
+}
+
+TEST_CASE("channels change the bytes of those methods that say they look at them, and no others",
+          "[weighed]") {
+  constexpr std::size_t rows = 64, cols = 512;
+  const auto weights = uneven(cols);
+  const auto values = values_of(data_sets().front(), rows * cols, dtype::bf16, 21);
+  const auto source = make_tensor(values, dtype::bf16, rows, cols);
+  for (const auto& row : methods())
+    for (const auto& text : spellings(row)) {
+      INFO(text);
+      auto with = recipe_of(text, dtype::bf16);
+      const auto plain = encoded(with, source.view(), path::simd);
+      with.channels = weights;
+      const bool same = encoded(with, source.view(), path::simd) == plain;
+      REQUIRE(weighs_channels(with) != same);
+    }
 }
 
 TEST_CASE("weighed searches are alike on every target, on data that breaks encoders",

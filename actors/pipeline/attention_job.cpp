@@ -145,8 +145,8 @@ std::size_t attention_job::lane_of(std::size_t shard) const {
 
 std::uint64_t attention_bytes(const attention_view& what, const shared_table* shares) {
   const attention_parts parts(what.of, what.in.q.type, ranges_of(what.of));
-  return shares != nullptr ? 2 * parts.bytes() + bring_over_bytes(*shares, what.of, what.in)
-                           : parts.bytes();
+  return parts.bytes(shares != nullptr)
+         + (shares != nullptr ? bring_over_bytes(*shares, what.of, what.in) : 0);
 }
 
 std::uint64_t attention_job::bytes() const {

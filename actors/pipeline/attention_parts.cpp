@@ -21,9 +21,17 @@ std::size_t attention_parts::row_bytes() const noexcept {
   return x_of.head_size * kernels::bytes_of(x_result.type);
 }
 
-std::uint64_t attention_parts::bytes() const noexcept {
-  return x_rows * (row_bytes() + sizeof(float))
-         + (x_ranges > 1 ? x_ranges * range_bytes(x_of) : 0);
+std::size_t attention_parts::lse_from() const noexcept {
+  const auto rows = x_ranges > 1 ? x_ranges * x_rows * x_of.head_size * sizeof(float)
+                                 : x_rows * row_bytes();
+  return (rows + 63) / 64 * 64;
+}
+
+std::uint64_t attention_parts::bytes(bool shared) const noexcept {
+  const auto result = x_rows * (row_bytes() + sizeof(float));
+  if (shared && x_rows != 0)
+    return result + lse_from() + x_ranges * x_rows * sizeof(float);
+  return result + (x_ranges > 1 ? x_ranges * range_bytes(x_of) : 0);
 }
 
 expected<void> attention_parts::allocate(shared_table* shares) {
@@ -31,15 +39,12 @@ expected<void> attention_parts::allocate(shared_table* shares) {
   x_result.lse.resize(x_rows);
   const bool parts = x_ranges > 1;
   if (shares != nullptr && x_rows != 0) {
-    const auto out_bytes
-      = parts ? x_ranges * x_rows * x_of.head_size * sizeof(float) : x_result.out.size();
-    const auto lse_from = (out_bytes + 63) / 64 * 64;
-    auto made = shares->make(lse_from + x_ranges * x_rows * sizeof(float));
+    auto made = shares->make(lse_from() + x_ranges * x_rows * sizeof(float));
     if (!made)
       return tl::unexpected(made.error());
     x_region = std::move(*made);
     x_out_at = x_region->data();
-    x_lse_at = reinterpret_cast<float*>(x_region->data() + lse_from);
+    x_lse_at = reinterpret_cast<float*>(x_region->data() + lse_from());
     return {};
   }
   x_out.resize(parts ? x_ranges * x_rows * x_of.head_size : 0);

@@ -13,8 +13,9 @@ class attention_parts {
 public:
   attention_parts(const kernels::attention::shape& of, kernels::dtype type, std::uint32_t ranges);
 
-  /// Of the result and of the parts.
-  std::uint64_t bytes() const noexcept;
+  /// Of the result and of the parts; `shared`: with a region, where the result has a second place
+  /// if it is the only part.
+  std::uint64_t bytes(bool shared) const noexcept;
   /// With `shares` in a region that lane processes can write. Errors: over_budget.
   expected<void> allocate(shared_table* shares);
   const std::shared_ptr<shared_region>& region() const noexcept {
@@ -47,6 +48,8 @@ public:
 
 private:
   std::size_t row_bytes() const noexcept;
+  /// Where the log-sum-exps begin in a region, behind the rows.
+  std::size_t lse_from() const noexcept;
 
   const kernels::attention::shape x_of;
   const std::uint32_t x_ranges;

@@ -106,9 +106,8 @@ resident_attention_job::resident_attention_job(order what, const resident_attent
 }
 
 std::uint64_t resident_attention_job::bytes() const {
-  return x_shares ? 2 * x_parts.bytes()
-                      + bring_over_bytes(*x_shares, x_view.of, {x_view.q, {}, {}, x_view.bias})
-                  : x_parts.bytes();
+  return x_parts.bytes(x_shares != nullptr)
+         + (x_shares ? bring_over_bytes(*x_shares, x_view.of, {x_view.q, {}, {}, x_view.bias}) : 0);
 }
 
 void resident_attention_job::begin(budget::lease lease) {

@@ -210,6 +210,14 @@ TEST_CASE("attention lanes: more memory than --max-memory is refused before the 
     CHECK(code_of(by_threads, "91MiB", "") == 0);
     CHECK(code_of(by_processes, "166MiB", "") == 0); // the result, and where lanes write it
   }
+  // Three ranges of keys: the result, 16.25 MiB, and three parts of as much, each once.
+  std::vector<formats::tensor_entry> long_entries{tensor("q", "F32", {1, 1 << 16, 64}),
+                                                        tensor("k", "F32", {1, 9000, 64}),
+                                                        tensor("v", "F32", {1, 9000, 64})};
+  put(source, formats::lay_header(long_entries, {}));
+  fs::resize_file(source, fs::file_size(source) + (((1 << 16) + 2 * 9000) * 64 * sizeof(float)));
+  CHECK(code_of(by_threads, "80MiB", "needs 91 MiB beyond the source") == 2);
+  CHECK(code_of(by_processes, "90MiB", "needs 100 MiB beyond the source") == 2);
   const auto done = tests::viva(attention(source, folder / "out", {"--isolation", "fork"}));
   CHECK(done.code == 2);
   CHECK(done.out.find("thread or process") != std::string::npos);

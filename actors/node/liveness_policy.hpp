@@ -4,9 +4,12 @@
 //
 // A peer is alive while its beats come; suspect without one for `suspect_after` or without a
 // connection; lost, for ever, without a beat for `lost_after` or a connection for
-// `reconnect_window`. Who was not scheduled itself for a while cannot have heard, so each late look
-// moves the deadlines by its lateness, and a connection that breaks soon after may take as long as
-// silence to come back: a program that was stopped blames nobody when it wakes.
+// `reconnect_window`.
+//
+// Who was not scheduled itself for a while cannot have heard, so a late look moves the deadlines
+// by its lateness. A peer lets go of one that stands still, so a break that is found on waking, or
+// soon after, may be one's own doing: the way back may then take as long as silence. One that was
+// known before was not, and has what is left of its window.
 
 #include <chrono>
 #include <cstdint>
@@ -21,6 +24,8 @@ struct liveness_times {
   std::chrono::milliseconds lost_after{3'400}; ///< With a period and the look that sees it: 3.6 s.
   std::chrono::milliseconds reconnect_window{200};
   std::chrono::milliseconds own_lag_max{300}; ///< A look that is later was held up.
+  /// So long after waking a break may still come of it: a full link there and back, a packet lost.
+  std::chrono::milliseconds waking{2'000};
 };
 
 class liveness_policy {
@@ -37,9 +42,12 @@ public:
   life look(time_point now);
 
 private:
+  void wake(time_point due, time_point now);
+
   const liveness_times x_times;
-  time_point x_looked, x_heard, x_broken{}, x_excused{}; // excused: breaks until then are ours
+  time_point x_looked, x_heard, x_broken{}, x_waking_until{};
   bool x_connected = true; // or about to be, at first
+  bool x_excused = false;  // the break may be ours
   bool x_known = false, x_lost = false;
 };
 

@@ -1,4 +1,4 @@
-// Who lives: the policy on a clock that a test moves, then both sides over a bad network.
+// Who lives: both sides over a bad network (the policy alone: node_liveness_policy_test.cpp).
 
 #include "actors/node/certificates.hpp"
 #include "actors/node/liveness.hpp"
@@ -24,24 +24,7 @@ using namespace viva;
 using namespace viva::tests;
 using namespace std::chrono_literals;
 using node::life;
-using node::liveness_policy;
 using clock_type = std::chrono::steady_clock;
-
-struct story {
-  clock_type::time_point now{};
-  liveness_policy policy{{}, now};
-  life at = life::waiting;
-
-  /// Looks each 100 ms, beats with each look where there are any.
-  void pass(std::chrono::milliseconds time, bool beats) {
-    for (; time > 0ms; time -= 100ms) {
-      now += 100ms;
-      if (beats)
-        policy.heard(now);
-      at = policy.look(now);
-    }
-  }
-};
 
 /// What somebody was told, and when.
 class diary {
@@ -105,77 +88,6 @@ double ms_since(clock_type::time_point begin, std::optional<clock_type::time_poi
 
 } // namespace
 
-TEST_CASE("node liveness: silence is suspect after 500 ms and lost by 3.6 s, for ever", "[node]") {
-  story of;
-  of.pass(1s, true);
-  CHECK(of.at == life::alive);
-  of.pass(500ms, false);
-  CHECK(of.at == life::alive);
-  of.pass(100ms, false);
-  CHECK(of.at == life::suspect);
-  of.pass(100ms, true); // it was only slow
-  CHECK(of.at == life::alive);
-  of.pass(3'400ms, false);
-  CHECK(of.at == life::suspect);
-  of.pass(100ms, false);
-  CHECK(of.at == life::lost);
-  of.pass(1s, true);
-  CHECK(of.at == life::lost);
-}
-
-TEST_CASE("node liveness: a broken connection may come back within 200 ms", "[node]") {
-  story of;
-  of.pass(1s, true);
-  of.policy.broken(of.now);
-  of.pass(100ms, false);
-  CHECK(of.at == life::suspect);
-  of.policy.broken(of.now); // an attempt that failed does not begin the time anew
-  of.pass(100ms, false);
-  CHECK(of.at == life::suspect);
-  of.pass(100ms, true);
-  CHECK(of.at == life::alive);
-  of.policy.broken(of.now);
-  of.pass(300ms, false);
-  CHECK(of.at == life::lost);
-}
-
-TEST_CASE("node liveness: who was not running itself blames nobody", "[node]") {
-  story of;
-  of.pass(1s, true);
-  of.now += 10s; // SIGSTOP
-  CHECK(of.policy.look(of.now) == life::alive);
-  of.pass(3'300ms, false);
-  CHECK(of.at == life::suspect);
-  of.pass(200ms, false); // and is not blind afterwards
-  CHECK(of.at == life::lost);
-  story broken;
-  broken.pass(1s, true);
-  broken.policy.broken(broken.now);
-  broken.now += 10s;
-  CHECK(broken.policy.look(broken.now) == life::suspect);
-  story let_go; // by the other side, meanwhile
-  let_go.pass(1s, true);
-  let_go.now += 10s;
-  CHECK(let_go.policy.look(let_go.now) == life::alive);
-  let_go.policy.broken(let_go.now);
-  let_go.pass(3'000ms, false);
-  CHECK(let_go.at == life::suspect);
-  let_go.pass(4'000ms, true);
-  CHECK(let_go.at == life::alive);
-  let_go.policy.broken(let_go.now); // its own affair
-  let_go.pass(300ms, false);
-  CHECK(let_go.at == life::lost);
-}
-
-TEST_CASE("node liveness: nobody who never answered is alive", "[node]") {
-  story of;
-  of.policy.broken(of.now);
-  of.pass(3'400ms, false);
-  CHECK(of.at == life::waiting);
-  of.pass(100ms, false);
-  CHECK(of.at == life::lost);
-}
-
 TEST_CASE("node liveness: a killed node is lost in 200 ms and a look, both sides notice",
           "[node]") {
   pair_of_sides of;
@@ -207,6 +119,23 @@ TEST_CASE("node liveness: a connection that comes back within the window costs n
     CHECK(told.back() == life::alive);
     CHECK(std::ranges::count(told, life::lost) == 0);
   }
+}
+
+TEST_CASE("node liveness: a coordinator that was lost and comes back is alive anew", "[node]") {
+  pair_of_sides of;
+  of.watch();
+  REQUIRE(of.of_coordinator.wait(life::alive));
+  of.between->cut(true);
+  REQUIRE(of.of_coordinator.wait(life::lost));
+  REQUIRE(of.of_node.wait(life::lost)); // for ever: whoever watches it again begins anew
+  of.between->accept_again();
+  of.watch();
+  const auto both_are = [&](life what) {
+    return of.of_coordinator.all().back() == what && of.of_node.all().back() == what;
+  };
+  for (int i = 0; i < 1'000 && !both_are(life::alive); ++i)
+    ::usleep(10'000);
+  CHECK(both_are(life::alive));
 }
 
 TEST_CASE("node liveness: a node that is heard no more is lost by 3.6 s, one way is enough",
@@ -254,6 +183,21 @@ TEST_CASE("node liveness: doubled, lost and foreign bytes close a connection and
   ::usleep(700'000);
   CHECK(of.of_node.all().back() == life::alive);
   CHECK(std::ranges::count(of.of_node.all(), life::lost) == 0);
+}
+
+TEST_CASE("node liveness: who connects and says nothing, or half a beat, is closed and counted",
+          "[node]") {
+  node::liveness_options brief;
+  brief.times.lost_after = 300ms;
+  pair_of_sides of(brief);
+  raw_peer silent(of.server->port()), half(of.server->port());
+  half.say("VIV");
+  CHECK(silent.is_closed());
+  CHECK(half.is_closed());
+  for (int i = 0; i < 1'000 && of.server->strangers() < 2; ++i)
+    ::usleep(10'000);
+  CHECK(of.server->strangers() == 2);
+  CHECK(of.of_coordinator.all().empty());
 }
 
 TEST_CASE("node liveness: with certificates, and not without", "[node]") {

@@ -111,7 +111,11 @@ public:
 
   /// Requests are done in the order of the calls. At most 8 frames are unanswered at a time.
   void put(shared_file from, std::uint64_t at, const range& to, done then);
-  void get(const range& from, shared_file to, std::uint64_t at, done then);
+  /// `turn`: by which `give_up` knows it.
+  void get(const range& from, shared_file to, std::uint64_t at, done then, std::uint64_t turn = 0);
+  /// Gets of this turn that are not done are answered with `interrupted`, and from then on nothing
+  /// more of them is written. What comes of them is read and thrown away; the connection lives on.
+  void give_up(std::uint64_t turn);
 
 private:
   struct connection;

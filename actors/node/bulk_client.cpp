@@ -25,6 +25,7 @@ struct request {
   std::uint64_t at; // in `file`
   range where;
   bulk_client::done then;
+  std::uint64_t turn = 0;    // of gets
   std::uint64_t sent = 0;    // bytes asked for or sent
   std::size_t open = 0;      // frames without an answer
   bool ended = false;        // no more frames will be sent
@@ -79,6 +80,7 @@ struct bulk_client::connection : std::enable_shared_from_this<connection> {
 
   void ask(request_ptr what);
   void add(request_ptr what);
+  void give_up(std::uint64_t turn);
   void end(error why);
   error lost(const error_code& problem) const;
   error nonsense(const std::string& what) const;
@@ -111,6 +113,19 @@ void bulk_client::connection::add(request_ptr what) {
       strand, [self] { return self->run(); }, asio::detached);
   asio::co_spawn(
       strand, [self] { return self->link.watch(self->options.patience); }, asio::detached);
+}
+
+void bulk_client::connection::give_up(std::uint64_t turn) {
+  const auto drop = [&](request& each) {
+    if (each.how != access::read || each.turn != turn || !each.then) // or it is answered
+      return;
+    note(each, fail(errc::interrupted, peer.text() + ": it was given up"));
+    finish(each, each.outcome);
+  };
+  for (const auto& each : queue)
+    drop(*each);
+  for (const auto& each : unanswered)
+    drop(*each.of);
 }
 
 void bulk_client::connection::end(error why) {
@@ -187,7 +202,8 @@ asio::awaitable<void> bulk_client::connection::write_all() {
       continue;
     }
     const auto next = queue.front();
-    co_await write_next(next);
+    if (!next->ended)
+      co_await write_next(next);
     if (failed || (!next->ended && next->sent < next->where.bytes))
       continue;
     next->ended = true;
@@ -326,9 +342,14 @@ void bulk_client::put(shared_file from, std::uint64_t at, const range& to, done 
       request{access::write, std::move(from), at, to, std::move(then)}));
 }
 
-void bulk_client::get(const range& from, shared_file to, std::uint64_t at, done then) {
+void bulk_client::get(const range& from, shared_file to, std::uint64_t at, done then,
+                      std::uint64_t turn) {
   x_connection->ask(std::make_shared<request>(
-      request{access::read, std::move(to), at, from, std::move(then)}));
+      request{access::read, std::move(to), at, from, std::move(then), turn}));
+}
+
+void bulk_client::give_up(std::uint64_t turn) {
+  asio::post(x_connection->strand, [self = x_connection, turn] { self->give_up(turn); });
 }
 
 } // namespace viva::actors::node

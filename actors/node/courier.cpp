@@ -85,7 +85,11 @@ void courier::fetch(std::uint64_t number, const std::vector<byte_range>& ranges)
   if (ranges.empty())
     return x_told(count->result);
   for (const auto& each : ranges)
-    x_back->get(each, x_options.file(each.file), each.offset, counted(count, each.file));
+    x_back->get(each, x_options.file(each.file), each.offset, counted(count, each.file), number);
+}
+
+void courier::give_up(std::uint64_t number) {
+  x_back->give_up(number);
 }
 
 } // namespace viva::actors::node

@@ -42,6 +42,9 @@ public:
   /// Each range from, or to, the same place of the file of its number here.
   void bring(std::uint64_t number, const std::vector<byte_range>& ranges);
   void fetch(std::uint64_t number, const std::vector<byte_range>& ranges);
+  /// That fetch, where it is under way, ends with `interrupted`, and from then on nothing more of
+  /// it is written here.
+  void give_up(std::uint64_t number);
 
 private:
   struct gate; // how many requests are open

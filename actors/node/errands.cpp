@@ -28,6 +28,22 @@ bool answers(const work_receipts& done, const work_order& order) {
   return true;
 }
 
+/// A run that was given out because the one before it is late (job_policy.hpp). Where the one
+/// before was lost, nobody fetches what it wants.
+bool overtakes(const work_order& order) {
+  return std::ranges::any_of(order.tasks,
+                             [](const lane_task& each) { return each.task.id.run > 1; });
+}
+
+/// Those of them that were written.
+std::vector<std::uint32_t> shards_of(const work_receipts& done) {
+  std::vector<std::uint32_t> shards;
+  for (const auto& [receipt, took] : done.shards)
+    if (receipt.problem.code == errc::ok)
+      shards.push_back(receipt.id.shard);
+  return shards;
+}
+
 /// The order could not be carried out for a reason of ours.
 work_receipts failed(const work_order& order, const error& why) {
   work_receipts all{order.number, 0, {}};
@@ -48,6 +64,8 @@ errands::~errands() {
   for (const auto& [number, each] : x_all)
     if (!each.claimed.empty())
       x_claims->let_go(each.claimed);
+    else if (each.is == stage::waiting && overtakes(each.order))
+      x_claims->want_no_more(shards_of(each.done));
 }
 
 error errands::take(const parcel& what) {
@@ -55,7 +73,7 @@ error errands::take(const parcel& what) {
   if (!order) // our own
     return nonsense("an order that is none");
   const auto number = order->number;
-  x_all[number] = {what.lane, what.life, std::move(*order), stage::asked, false, {}, {}};
+  x_all[number] = {what.lane, what.life, std::move(*order), stage::asked, false, false, {}, {}};
   x_say.tell(word::work, encode(what));
   return {};
 }
@@ -98,12 +116,12 @@ error errands::receipts(const parcel& what) {
 /// Or to wait for others who fetch the same.
 void errands::begin_fetching(all::iterator at) {
   auto& each = at->second;
-  std::vector<std::uint32_t> shards;
-  for (const auto& [receipt, took] : each.done.shards)
-    if (receipt.problem.code == errc::ok)
-      shards.push_back(receipt.id.shard);
+  const auto shards = shards_of(each.done);
+  const bool comes_already = std::ranges::any_of(x_all, [&](const auto& other) { // this way
+    return std::ranges::find_first_of(other.second.claimed, shards) != other.second.claimed.end();
+  });
   each.is = stage::waiting;
-  auto mine = x_claims->take(shards, x_say.again);
+  auto mine = x_claims->take(shards, x_say.again, overtakes(each.order) && !comes_already);
   if (!mine)
     return;
   each.is = stage::fetching;
@@ -118,9 +136,15 @@ void errands::begin_fetching(all::iterator at) {
 }
 
 void errands::look_again() {
-  for (auto at = x_all.begin(); at != x_all.end(); ++at)
-    if (at->second.is == stage::waiting)
+  for (auto at = x_all.begin(); at != x_all.end(); ++at) {
+    auto& each = at->second;
+    if (each.is == stage::waiting) {
       begin_fetching(at);
+    } else if (each.is == stage::fetching && !each.gives_up && x_claims->wanted(each.claimed)) {
+      each.gives_up = true;
+      x_by->give_up(at->first);
+    }
+  }
 }
 
 error errands::arrived(const arrival& what) {
@@ -151,9 +175,14 @@ error errands::end_bringing(all::iterator at, const arrival& what) {
 }
 
 error errands::end_fetching(all::iterator at, const arrival& what) {
+  auto& each = at->second;
+  if (std::exchange(each.gives_up, false) && what.problem.code == errc::interrupted) {
+    x_claims->let_go(std::exchange(each.claimed, {}));
+    begin_fetching(at); // behind the one that overtakes it, or again where that is gone
+    return {};
+  }
   if (what.problem.code != errc::ok && !what.ours)
     return what.problem;
-  auto& each = at->second;
   const expected<error> same = what.problem.code != errc::ok
                                  ? expected<error>(tl::unexpected(what.problem))
                                  : check(each);

@@ -4,7 +4,8 @@
 // whose bytes are here (letters.hpp has the steps). Of one link, on its thread.
 //
 // Nothing is fetched that another link fetches just now or has fetched (claims.hpp): such a batch
-// waits, and is answered without a byte where what is here came out the same.
+// waits, and is answered without a byte where what is here came out the same. A fetch that a second
+// run overtakes is given up, and its batch waits, too.
 
 #include "actors/lane_frames.hpp"
 #include "actors/node/claims.hpp"
@@ -39,7 +40,7 @@ public:
   [[nodiscard]] error ready(const turn& what);
   [[nodiscard]] error receipts(const parcel& what);
   [[nodiscard]] error arrived(const arrival& what);
-  /// Others fetch less than before.
+  /// Others fetch less than before, or want what these fetch.
   void look_again();
 
   /// True while the end of that lane may not be told: what it did is being fetched, or will be.
@@ -54,6 +55,7 @@ private:
     work_order order;
     stage is = stage::asked;
     bool dropped = false;
+    bool gives_up = false; ///< Its fetch, to one that overtakes it.
     work_receipts done;
     std::vector<std::uint32_t> claimed; ///< Shards, while it fetches them.
   };

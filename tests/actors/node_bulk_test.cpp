@@ -16,22 +16,6 @@ using node::access;
 
 constexpr std::size_t slab = node::body_bytes_max;
 
-/// Where a node could be, and is not.
-struct ear {
-  ear() {
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    REQUIRE(::bind(door.get(), reinterpret_cast<sockaddr*>(&at), size) == 0);
-    REQUIRE(::listen(door.get(), 4) == 0);
-    REQUIRE(::getsockname(door.get(), reinterpret_cast<sockaddr*>(&at), &size) == 0);
-    port = ntohs(at.sin_port);
-  }
-  supervision::descriptor door{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  std::uint16_t port = 0;
-};
-
 } // namespace
 
 TEST_CASE("node bulk: ranges of every length go there and come back", "[node]") {
@@ -265,46 +249,26 @@ TEST_CASE("node bulk: who only trickles before a hello is closed, too", "[node]"
   CHECK(ground.server->counts().stalled == 1);
 }
 
-TEST_CASE("node bulk: a client gives a silent node up after its patience, with a retryable error",
-          "[node]") {
-  const ear deaf;
-  const auto threads = std::make_shared<node::network>();
-  node::bulk_client by(threads, {"127.0.0.1", deaf.port}, a_job,
-                       {.security = {}, .patience = std::chrono::milliseconds(200)});
-  const auto silent = put(by, file_of("x"), 0, {0, 0, 1});
-  REQUIRE_FALSE(silent);
-  CHECK(silent.error().code == errc::timed_out);
-  CHECK(silent.error().text.find("127.0.0.1:") == 0);
-}
-
-TEST_CASE("node bulk: a client believes no answer that it did not ask for", "[node]") {
-  const ear liar;
-  const auto threads = std::make_shared<node::network>();
-  const auto answered = [&](const auto& change) {
-    node::bulk_client by(threads, {"127.0.0.1", liar.port}, a_job);
-    reply answer;
-    by.put(file_of("x"), 0, {0, 0, 1}, answer.taker());
-    raw_peer client(
-        supervision::descriptor{::accept4(liar.door.get(), nullptr, nullptr, SOCK_CLOEXEC)});
-    auto head = client.hear().value();
-    head.kind = node::frame_kind::welcome;
-    client.say(head);
-    head = client.hear().value();
-    head.kind = node::frame_kind::done;
-    head.bytes = 0;
-    change(head);
-    client.say(head);
-    return answer.wait();
-  };
-  CHECK(answered([](node::frame_head&) {}));
-  for (const auto& told : {answered([](node::frame_head& head) { head.number += 1; }),
-                           answered([](node::frame_head& head) { head.key.epoch += 1; }),
-                           answered([](node::frame_head& head) {
-                             head.kind = node::frame_kind::welcome;
-                           })}) {
-    REQUIRE_FALSE(told);
-    CHECK(told.error().code == errc::fault);
+TEST_CASE("node bulk: so many connections and no more, until one of them ends", "[node]") {
+  constexpr std::size_t most = 256; // of a server
+  bulk_ground ground;
+  ground.server->open_job(a_job, std::vector<node::shared_file>());
+  std::vector<raw_peer> all;
+  for (std::size_t i = 0; i < most; ++i) {
+    all.emplace_back(ground.server->port());
+    all.back().say(hello());
+    REQUIRE(all.back().hear());
   }
+  raw_peer more(ground.server->port());
+  CHECK(more.is_closed());
+  CHECK(ground.soon([](const auto& now) {
+    return now.strangers == 1 && now.connections == most;
+  }));
+  all.pop_back();
+  CHECK(ground.soon([](const auto& now) { return now.connections < most; }));
+  raw_peer next(ground.server->port());
+  next.say(hello());
+  CHECK(next.hear());
 }
 
 TEST_CASE("node bulk: no node, a node that goes, a client that goes: every request is answered",

@@ -1,12 +1,14 @@
 // Errands of two nodes that were given the same shard: whose bytes are written, and when.
 
 #include "actors/assignment.hpp"
+#include "actors/node/dock.hpp"
 #include "actors/node/errands.hpp"
 #include "actors/shard_ranges.hpp"
 #include "actors/shard_work.hpp"
 #include "formats/checkpoint.hpp"
 #include "tests/actors/node_processes.hpp"
 #include "tests/support/bulk_ground.hpp"
+#include "tests/support/proxy.hpp"
 
 #include <algorithm>
 #include <deque>
@@ -54,10 +56,14 @@ struct job {
                               made->place.partial_identity());
     return made;
   }
-  std::uint32_t encoded_shard() const {
-    const auto at = std::ranges::find(site->work.shards, task::encode, &shard::what);
-    REQUIRE(at != site->work.shards.end());
-    return static_cast<std::uint32_t>(at - site->work.shards.begin());
+  /// The first, or the one behind so many.
+  std::uint32_t encoded_shard(std::size_t behind = 0) const {
+    const auto& all = site->work.shards;
+    for (std::uint32_t s = 0; s < all.size(); ++s)
+      if (all[s].what == task::encode && behind-- == 0)
+        return s;
+    FAIL("so many shards are not encoded");
+    return 0;
   }
   /// What lies in OUT.partial for it.
   std::uint64_t checksum(std::uint32_t shard) const {
@@ -68,7 +74,9 @@ struct job {
 /// A node that has done one shard, and the coordinator's errands with it.
 class pretend_node {
 public:
-  pretend_node(const job& of, const std::string& name) : x_job(of), x_site(of.open(name)) {
+  /// `far`: over a bad network, `between`.
+  pretend_node(const job& of, const std::string& name, bool far = false)
+    : x_job(of), x_site(of.open(name)) {
     const auto& files = of.goods->list.files;
     const auto outputs = node::partial_files(x_site->work, of.folder / name);
     for (std::size_t i = 0; i < files.size(); ++i) {
@@ -82,8 +90,11 @@ public:
     on.server->open_job(a_job, [this](node::access, const node::range& what) {
       return expected<node::shared_file>(x_files[what.file]);
     });
+    auto where = on.where();
+    if (far)
+      where.port = between.emplace(where.port).port();
     auto by = std::make_unique<node::courier>(
-      node::courier_options{on.threads, on.where(), a_job, {},
+      node::courier_options{on.threads, where, a_job, {},
                             [&of](std::uint32_t n) { return of.goods->files[n]; },
                             [](std::uint32_t n) { return std::to_string(n); }},
       [this](const node::arrival& what) {
@@ -104,8 +115,8 @@ public:
   }
 
   /// From the order to the lane's receipt, whose bytes lie here now.
-  void computes(std::uint32_t shard) {
-    const ticket id{shard, 1};
+  void computes(std::uint32_t shard, std::uint32_t run = 1) {
+    const ticket id{shard, run};
     REQUIRE(errands->take({0, 1, encode(work_order{7, {{{id, {}, {}}, {}}}})}).code == errc::ok);
     REQUIRE(errands->ready({7}).code == errc::ok);
     REQUIRE(next().code == errc::ok);
@@ -145,6 +156,7 @@ public:
   }
 
   bulk_ground on;
+  std::optional<proxy> between;
   std::optional<node::errands> errands;
   std::vector<node::word> said;
   std::vector<work_receipts> delivered;
@@ -212,6 +224,86 @@ TEST_CASE("errands: a run whose bytes came otherwise is fetched from the other n
   CHECK(on.checksum(shard) == b.receipt.checksum);
 }
 
+TEST_CASE("errands: a second run that is done does not wait for a fetch that trickles", "[node]") {
+  const job on;
+  const auto before = on.encoded_shard(), shard = on.encoded_shard(1);
+  pretend_node slow(on, "slow", true), swift(on, "swift");
+  slow.computes(before); // so that its way back is open, and its answers are under way there
+  REQUIRE(slow.tells().code == errc::ok);
+  REQUIRE(slow.next().code == errc::ok);
+  slow.computes(shard);
+  swift.computes(shard, 2);
+  slow.between->set(proxy::way::back, proxy::mood::hold);
+  REQUIRE(slow.tells().code == errc::ok);
+  REQUIRE(swift.tells().code == errc::ok);
+  CHECK(slow.called == 1); // what it fetches is wanted
+  SECTION("the first gives its fetch up, and its bytes, whatever they are, come too late") {
+    slow.spoils(shard);
+    slow.errands->look_again();
+    REQUIRE(slow.next().code == errc::ok);
+    CHECK(slow.delivered.size() == 1); // of before
+    CHECK(swift.called == 1);
+    swift.errands->look_again();
+    REQUIRE(swift.next().code == errc::ok);
+    REQUIRE(swift.delivered.size() == 1);
+    CHECK(on.checksum(shard) == swift.receipt.checksum);
+    CHECK(slow.called == 2);
+    slow.errands->look_again();
+    REQUIRE(slow.next().code == errc::ok); // without a byte, though nothing comes yet
+    slow.between->set(proxy::way::back, proxy::mood::forward);
+    ::poll(nullptr, 0, 300); // written, they would be by then
+    CHECK(on.checksum(shard) == swift.receipt.checksum);
+  }
+  SECTION("the second is lost behind that, and the first fetches again") {
+    slow.errands->look_again();
+    REQUIRE(slow.next().code == errc::ok);
+    swift.errands.reset();
+    CHECK(slow.called == 2);
+    slow.between->set(proxy::way::back, proxy::mood::forward);
+    slow.errands->look_again();
+    REQUIRE(slow.next().code == errc::ok);
+  }
+  SECTION("the second is lost before that, and the first goes on") {
+    swift.errands.reset();
+    slow.errands->look_again();
+    slow.between->set(proxy::way::back, proxy::mood::forward);
+    REQUIRE(slow.next().code == errc::ok);
+  }
+  REQUIRE(slow.delivered.size() == 2);
+  CHECK(slow.delivered[1].shards[0].receipt.problem.code == errc::ok);
+  CHECK(on.checksum(shard) == slow.receipt.checksum);
+}
+
+TEST_CASE("claims: what a later run wants is let go to nobody else, unless that is gone") {
+  node::claims of(2);
+  int first = 0, second = 0;
+  const auto call_first = [&] { ++first; };
+  const auto call_second = [&] { ++second; };
+  REQUIRE(of.take({0, 1}, call_first) == std::vector<std::uint32_t>{0, 1});
+  CHECK_FALSE(of.take({0}, call_second));
+  CHECK_FALSE(of.wanted({0, 1})); // only waited for
+  for (int i = 0; i < 2; ++i)
+    CHECK_FALSE(of.take({0}, call_second, true));
+  CHECK(first == 1); // once
+  CHECK(of.wanted({0, 1}));
+  CHECK_FALSE(of.wanted({1}));
+  of.let_go({0, 1});
+  CHECK(second == 3);
+  CHECK_FALSE(of.take({0, 1}, call_first));
+  SECTION("taken") {
+    CHECK(of.take({0}, call_second, true) == std::vector<std::uint32_t>{0});
+    CHECK_FALSE(of.wanted({0}));
+    of.keep({{0, 77}});
+    CHECK(first == 2);
+    CHECK(of.take({0, 1}, call_first) == std::vector<std::uint32_t>{1});
+  }
+  SECTION("gone") {
+    of.want_no_more({0});
+    CHECK(first == 2);
+    CHECK(of.take({0, 1}, call_first) == std::vector<std::uint32_t>{0, 1});
+  }
+}
+
 TEST_CASE("claims: all that a batch has, or none; who waits is called whenever some are free") {
   node::claims of(4);
   int called = 0;
@@ -227,4 +319,68 @@ TEST_CASE("claims: all that a batch has, or none; who waits is called whenever s
   CHECK(of.take({0, 1, 2}, call) == std::vector<std::uint32_t>{2});
   CHECK(of.checksum(1) == 78);
   CHECK_FALSE(of.checksum(2));
+}
+
+TEST_CASE("dock: a range is open while it is its batch's turn, and neither before nor after",
+          "[node]") {
+  const job on;
+  const temporary_folder folder;
+  bulk_ground net;
+  node::bulk_client by(net.threads, net.where(), a_job);
+  const auto at = std::make_shared<node::depot>();
+  at->root = node::scratch_root::open(folder.path()).value();
+  at->server = std::move(net.server);
+  const auto made = node::dock::open(at, a_job, on.goods->list);
+  REQUIRE(made);
+  auto& dock = **made;
+  /// Whether all of them may be written, or read, now; some are never.
+  const auto all_or_none = [](std::ptrdiff_t done, std::size_t of) {
+    REQUIRE((done == 0 || done == static_cast<std::ptrdiff_t>(of)));
+    return done != 0;
+  };
+  const auto bring = [&](const std::vector<byte_range>& all) {
+    return all_or_none(std::ranges::count_if(all, [&](const byte_range& each) {
+      return put(by, on.goods->files[each.file], each.offset, each).has_value();
+    }), all.size());
+  };
+  const auto fetch = [&](const std::vector<byte_range>& all) {
+    return all_or_none(std::ranges::count_if(all, [&](const byte_range& each) {
+      return get(by, each, file_of(""), 0).has_value();
+    }), all.size());
+  };
+  const auto& seeds = on.goods->list.seeds;
+  CHECK(bring(seeds));
+  CHECK_FALSE(fetch(seeds));
+  dock.keep_seeds();
+  CHECK_FALSE(bring(seeds));
+  auto what = decode_assignment(on.site->assignment);
+  REQUIRE(what);
+  use_copies(*what, dock.folder());
+  const auto work = plan_again(*what);
+  REQUIRE(work);
+  REQUIRE(dock.take_plan(*work, output_of(*what)));
+  const auto shard = on.encoded_shard();
+  const auto& numbers = on.goods->numbers;
+  const auto reads = numbers.of_sources(source_ranges(*work, work->shards[shard]));
+  const auto writes = numbers.of_outputs(output_ranges(*work, work->shards[shard]));
+  CHECK_FALSE(bring(reads));
+  REQUIRE(dock.begin(1, *work, {shard}));
+  CHECK_FALSE(dock.begin(1, *work, {shard})); // it has that one
+  CHECK(bring(reads));
+  CHECK_FALSE(bring(writes));
+  CHECK(dock.arrived(1));
+  CHECK_FALSE(dock.arrived(1));
+  CHECK_FALSE(bring(reads)); // a lane reads them now
+  CHECK_FALSE(fetch(writes)); // and writes these
+  dock.offer(1);
+  CHECK(fetch(writes));
+  CHECK_FALSE(bring(writes));
+  dock.end(1);
+  CHECK_FALSE(fetch(writes));
+  for (const std::uint64_t each : {2, 3})
+    REQUIRE(dock.begin(each, *work, {shard}));
+  dock.end(2);
+  CHECK(bring(reads)); // of both
+  dock.end(3);
+  CHECK_FALSE(bring(reads));
 }

@@ -3,6 +3,8 @@
 #include "actors/frame_bytes.hpp"
 #include "actors/known_answer.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <random>
 
 namespace viva::actors::node {
@@ -148,6 +150,11 @@ std::string encode(const assign& a) {
     out.put(bytes);
   }
   return out.done();
+}
+
+bool has_lane_faults(const fault_plan& of) {
+  return std::any_of(std::begin(lane_faults), std::end(lane_faults),
+                     [&](const auto which) { return of.*which != 0; });
 }
 
 std::optional<assign> decode_assign(std::string_view bytes) {

@@ -84,6 +84,9 @@ struct assign {
   std::optional<manifest> files{}; ///< None: the node sees the same ones by the same names.
 };
 
+/// Whether it has any of the faults that an assign carries: those of lanes.
+bool has_lane_faults(const fault_plan&);
+
 /// Of ready, brought and let_go: a batch by its number; the job's own files by no number.
 struct turn {
   static constexpr std::uint64_t of_job = ~0ull;

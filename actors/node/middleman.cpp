@@ -22,7 +22,7 @@ namespace viva::actors::node {
 namespace {
 
 // A handshake that takes longer than one beat is taken for a lost connection; a connection is lost
-// without ten of them. Links notice death sooner: they ask (link.hpp).
+// without ten of them. Links notice death sooner: by signs of life (liveness.hpp).
 constexpr caf::timespan beat = std::chrono::seconds{1}, lost_after = std::chrono::seconds{10};
 
 bool encrypts(const caf::actor_system& system) {

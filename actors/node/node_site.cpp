@@ -6,11 +6,6 @@
 namespace viva::actors::node {
 namespace {
 
-bool any(const fault_plan& f) {
-  return f.throw_every != 0 || f.poison != 0 || f.crash_at != 0 || f.abort_at != 0
-         || f.hang_at != 0 || f.oom_at != 0 || f.garbage_at != 0 || f.exit_at != 0;
-}
-
 /// OUT.partial as this machine numbers it. A network file system keeps the inode on every machine,
 /// not the device.
 expected<file_identity> find_partial(const assignment& job) {
@@ -44,7 +39,7 @@ expected<void> check_files(const assignment& job, const plan& work, const node_f
 
 /// The assignment, sized for this machine.
 expected<assignment> take_assignment(const assign& what, const node_facts& facts) {
-  if (any(what.faults) && !facts.allow_faults)
+  if (has_lane_faults(what.faults) && !facts.allow_faults)
     return fail(errc::bad_option, "faults on purpose were not allowed to this node; start it with "
                                   "--allow-faults");
   auto job = decode_assignment(what.assignment);

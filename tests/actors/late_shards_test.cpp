@@ -51,6 +51,16 @@ TEST_CASE("policy: what is late with one lane is given to one without work, and 
     CHECK(answer.copies == 1);
     CHECK(answer.retries == slow.size() - 1);
   }
+  SECTION("the copy came out otherwise than what is done, and the job says so") {
+    job.come_home(slow[0]);
+    job.policy.take_receipt(
+      {copy.lane, copy.number, {{copy.tasks[0].id, 0, {}, {errc::job_failed, "otherwise"}, {}}}});
+    for (std::size_t i = 1; i < slow.size(); ++i)
+      job.come_home(slow[i]);
+    job.next<save>();
+    job.policy.saved({});
+    CHECK(job.next<give_answer>().outcome.problem.code == errc::job_failed);
+  }
   SECTION("the copy's lane dies, and the shard is still with the other") {
     job.die(copy, false);
     CHECK(job.silent());

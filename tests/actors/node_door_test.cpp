@@ -26,6 +26,53 @@ TEST_CASE("nodes: what may not work on a job is refused, with the reason") {
   CHECK(files_in(on.out("out")) == on.truth);
 }
 
+TEST_CASE("nodes: faults on purpose need the node's leave, whatever the coordinator allows") {
+  const ground on("nf4", "1MiB");
+  const node_process a(on.folder.path());
+  for (const char* fault : {"hang-at=1", "sticky-at=1"}) {
+    const auto done = viva::tests::viva(
+      on.quantize("out", a.address(), {"--allow-faults", "--fault", fault}));
+    INFO(done.out);
+    CHECK(done.code == 1);
+    CHECK(done.out.find("were not allowed to this node") != std::string::npos);
+  }
+}
+
+TEST_CASE("nodes: --max-memory of a node is its own: what does not fit there is refused by it") {
+  const temporary_folder folder;
+  const auto source = (folder / "source.safetensors").string();
+  { // a row, which stays whole, of 2 Mi values
+    std::string head = R"({"up_proj.weight":{"dtype":"BF16","shape":[2,2097152],)"
+                       R"("data_offsets":[0,8388608]}})";
+    head.resize((head.size() + 7) / 8 * 8, ' ');
+    const std::uint64_t bytes = head.size();
+    std::ofstream(source, std::ios::binary)
+      .write(reinterpret_cast<const char*>(&bytes), sizeof bytes)
+      .write(head.data(), static_cast<std::streamsize>(bytes));
+    fs::resize_file(source, sizeof bytes + bytes + 8388608);
+  }
+  const auto out = (folder / "out").string();
+  const node_process small(folder.path(), {"--max-memory", "64MiB"}), large(folder.path());
+  for (const bool shared : {true, false}) {
+    CAPTURE(shared);
+    const auto over = [&](const std::string& nodes) {
+      words command{"quantize", source, "-m", "nf4", "-o", out, "--nodes", nodes, "--json"};
+      if (shared)
+        command.push_back("--shared-fs");
+      return viva::tests::viva(command);
+    };
+    const auto refused = over(small.address());
+    INFO(refused.out);
+    CHECK(refused.code == 1);
+    CHECK(refused.out.find(small.address() + ": ") != std::string::npos);
+    CHECK(refused.out.find("more than --max-memory") != std::string::npos);
+    const auto report = report_of(over(small.address() + "," + large.address()));
+    for (const auto& lane : report["lanes"])
+      CHECK(lane["id"].get<std::string>().starts_with(large.address() + "/"));
+    fs::remove_all(out);
+  }
+}
+
 TEST_CASE("nodes: a link below a root that leads out of it is not followed") {
   const ground on;
   const auto root = on.folder / "root";
@@ -81,6 +128,10 @@ TEST_CASE("nodes: one that is about to leave is waited for, as one that is away"
   CHECK(second.code == 1);
   CHECK(second.out.find("no node was to be had for 2 s") != std::string::npos);
   CHECK(second.out.find("about to leave") != std::string::npos);
+  CHECK_FALSE(a.ended());
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(a.end(SIGTERM) == 130); // the second time: at once
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{5});
   ::kill(first.pid(), SIGKILL);
   first.wait();
 }
@@ -143,20 +194,6 @@ TEST_CASE("nodes: with certificates all is as without, and who has none of ours 
   CHECK(broken.code != 0);
   CHECK(broken.out.find("ca.pem") != std::string::npos);
 }
-
-namespace {
-
-/// What `viva nodes` says of one.
-nlohmann::json look_at(const std::string& address, const words& more = {}) {
-  words all{"nodes", "--nodes", address, "--json"};
-  all.insert(all.end(), more.begin(), more.end());
-  const auto told = viva::tests::viva(all);
-  INFO(told.err << told.out);
-  REQUIRE(told.code == 0);
-  return nlohmann::json::parse(told.out)["nodes"][0];
-}
-
-} // namespace
 
 TEST_CASE("nodes: `viva nodes` tells of jobs under way, and of lanes that began again") {
   const ground on;

@@ -81,3 +81,23 @@ TEST_CASE("node letters: bodies come back as they were; cut or longer they are n
   ++problem.front(); // behind the last code
   CHECK_FALSE(decode_error(problem));
 }
+
+TEST_CASE("node letters: an assign carries every fault of lanes, and each of them is one",
+          "[node]") {
+  CHECK_FALSE(has_lane_faults({}));
+  for (const auto which :
+       {&fault_plan::throw_every, &fault_plan::poison, &fault_plan::crash_at, &fault_plan::abort_at,
+        &fault_plan::hang_at, &fault_plan::oom_at, &fault_plan::garbage_at, &fault_plan::exit_at,
+        &fault_plan::sticky_at, &fault_plan::no_memory_at}) {
+    assign a{"job", {}};
+    a.faults.*which = 5;
+    CHECK(has_lane_faults(a.faults));
+    CHECK(decode_assign(encode(a))->faults.*which == 5);
+  }
+  for (const auto which : {&fault_plan::stop_after, &fault_plan::stop_at_naming,
+                           &fault_plan::interrupt_after}) { // the coordinator's own
+    fault_plan own;
+    own.*which = 5;
+    CHECK_FALSE(has_lane_faults(own));
+  }
+}

@@ -1,38 +1,15 @@
 // A link to a real node, without the rest of a job: lanes come, and come again.
 
-#include "actors/assignment.hpp"
 #include "actors/node/link.hpp"
-#include "actors/node/middleman.hpp"
-#include "formats/checkpoint.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
-#include "tests/actors/node_processes.hpp"
-
-#include <caf/all.hpp>
+#include "tests/actors/node_guest.hpp"
 
 using namespace viva;
 using namespace viva::actors;
 using namespace viva::tests;
 
 namespace {
-
-site_ptr site_of(const temporary_folder& folder) {
-  quantize_spec spec;
-  spec.source = folder / "source";
-  spec.output = folder / "out";
-  spec.method = "nf4";
-  REQUIRE(viva::tests::viva({"synth", spec.source.string(), "--size", "1MiB"}).code == 0);
-  auto from = formats::open_checkpoint(spec.source);
-  REQUIRE(from);
-  auto work = plan_quantize(*from, spec, {});
-  REQUIRE(work);
-  REQUIRE(fit_memory(*work, spec.limits, 2));
-  auto place = workplace::open(*work, spec.output, nullptr);
-  REQUIRE(place);
-  auto site = std::make_shared<job_site>(std::move(*work), std::move(*place), fault_plan{}, false);
-  site->assignment = encode(assignment{spec, {}, 2}, site->work, site->place.partial_identity());
-  return site;
-}
 
 /// A link and the supervisor of its lanes; nobody gives them work.
 struct ground {
@@ -156,71 +133,4 @@ TEST_CASE("node link: a node that joins and speaks nonsense is met again less an
   ::poll(nullptr, 0, 1'000);
   CHECK(met <= 6); // 200 to 400, 400 to 800 ms; without a longer pause each time, 13 more
   caf::anon_send_exit(door, caf::exit_reason::kill);
-}
-
-TEST_CASE("node session: orders of another life, of anybody's, are dropped; the session lives on",
-          "[node]") {
-  const temporary_folder folder;
-  node_process there(folder.path());
-  caf::actor_system_config config;
-  node::load_middleman(config, std::nullopt);
-  caf::actor_system system{config};
-  caf::scoped_actor self{system};
-  const auto patience = std::chrono::seconds{10};
-  const auto where = node::parse_address(there.address()).value();
-  caf::actor door, session;
-  self->request(node::connector(system), patience, caf::connect_atom::value, where.host, where.port)
-    .receive([&](const caf::node_id&, const caf::strong_actor_ptr& who,
-                 const std::set<std::string>&) { door = caf::actor_cast<caf::actor>(who); },
-             [](caf::error&) {});
-  REQUIRE(door);
-  node::stamp with;
-  const node::hello who{node::build_words(kernels::path::reference), node::hello::wish::job};
-  self->request(door, patience, encode(node::letter{node::word::hello, {5, 0, 6}, encode(who)}))
-    .receive(
-      [&](const std::string& answer, const caf::actor& made) {
-        with = node::decode_letter(answer).value().of;
-        session = made;
-      },
-      [](caf::error&) {});
-  REQUIRE(session);
-  self->monitor(session);
-  bool ended = false;
-  /// The next letter within so many milliseconds.
-  const auto hear = [&](int ms) {
-    std::optional<node::letter> heard;
-    self->receive([&](const std::string& bytes) { heard = node::decode_letter(bytes); },
-                  [&](const caf::down_msg&) { ended = true; },
-                  caf::after(std::chrono::milliseconds{ms}) >> [] {});
-    return heard;
-  };
-  const auto say = [&](node::stamp as, node::word what, const std::string& body) {
-    self->send(session, encode(node::letter{what, as, body}));
-  };
-  const auto site = site_of(folder);
-  say(with, node::word::assign, encode(node::assign{site->assignment, {}}));
-  node::lane_news lane;
-  for (auto heard = hear(10'000); heard; heard = hear(1'000))
-    if (heard->what == node::word::lane_up)
-      lane = node::decode_lane_news(heard->body).value();
-  REQUIRE(lane.life != 0);
-  work_order order{1, {}};
-  order.tasks.push_back({{{0, 1}, {}, {}}, lane_fault::none});
-  const auto work = encode(node::parcel{lane.lane, lane.life, encode(order)});
-  const auto [epoch, incarnation, join] = with;
-  for (const auto other : {node::stamp{epoch + 1, incarnation, join},
-                           node::stamp{epoch, incarnation + 1, join},
-                           node::stamp{epoch, incarnation, join + 1}}) {
-    say(other, node::word::work, work);
-    say(other, node::word::assign, "nonsense");
-  }
-  CHECK_FALSE(hear(1'000)); // a shard takes a millisecond
-  CHECK_FALSE(ended);
-  say(with, node::word::work, work);
-  const auto receipts = hear(10'000);
-  REQUIRE(receipts);
-  CHECK(receipts->what == node::word::receipts);
-  say(with, node::word::assign, "nonsense");
-  CHECK_FALSE(hear(10'000));
-  CHECK(ended);
 }

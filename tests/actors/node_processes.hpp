@@ -77,6 +77,17 @@ private:
   std::optional<int> x_code;
 };
 
+/// What `viva nodes` says of one, which must answer.
+inline nlohmann::json look_at(const std::string& address,
+                              const std::vector<std::string>& more = {}) {
+  std::vector<std::string> all{"nodes", "--nodes", address, "--json"};
+  all.insert(all.end(), more.begin(), more.end());
+  const auto told = viva(all);
+  INFO(told.err << told.out);
+  REQUIRE(told.code == 0);
+  return nlohmann::json::parse(told.out)["nodes"][0];
+}
+
 /// A line of /proc/PID/status in bytes, for example "VmRSS"; 0 where the process is gone.
 inline std::uint64_t memory_of(pid_t pid, const std::string& line) {
   std::ifstream in{"/proc/" + std::to_string(pid) + "/status"};

@@ -226,6 +226,24 @@ TEST_CASE("nodes without the files: what is late on one of them runs on another,
   CHECK(files_in(on.out("out")) == on.truth);
 }
 
+TEST_CASE("nodes: nothing runs twice where two lanes may write one output") {
+  const ground on;
+  far_node far(may_hang), other_far(may_hang);
+  node_process near(on.folder.path(), may_hang), other_near(on.folder.path(), may_hang);
+  const words hang{"--allow-faults", "--fault", "hang-at=20"};
+  auto beside = hang; // of what streamed nodes have
+  beside.insert(beside.end(), {"--lanes", "1", "--stall-seconds", "3"});
+  for (const auto& job :
+       {on.quantize("out", near.address() + "," + other_near.address(), hang),
+        apart(on.quantize("out", far->address() + "," + other_far->address(), beside))}) {
+    const auto report = report_of(viva::tests::viva(job));
+    CHECK(report["totals"]["retries"].get<int>() >= 1); // what hung for 3 s
+    CHECK(report["totals"]["copies"] == 0);
+    CHECK(files_in(on.out("out")) == on.truth);
+    fs::remove_all(on.out("out"));
+  }
+}
+
 TEST_CASE("nodes without the files: disk there and memory at both ends hold what is in flight") {
   const ground on("nf4", sanitized ? "16MiB" : "256MiB");
   far_node a;
@@ -351,4 +369,24 @@ TEST_CASE("nodes without the files: what others keep in the scratch folder stays
   CHECK_FALSE(fs::exists(shared.path() / "node-0123456789abcdef-0")); // of one that is dead
   CHECK_FALSE(fs::exists(shared.path() / "node-0123456789abcdef-1"));
   CHECK_FALSE(fs::exists(shared.path() / "node-v20.11.0-linux-x64/lock"));
+}
+
+TEST_CASE("nodes without the files: files of a job that would lie outside its folder are refused") {
+  using actors::node::manifest;
+  const temporary_folder folder;
+  fs::create_directory(folder / "scratch");
+  const auto root = actors::node::scratch_root::open(folder / "scratch");
+  REQUIRE(root);
+  const auto outside = (folder / "outside").string();
+  for (const std::string& name :
+       {std::string("../../outside"), outside, std::string("a/../../../outside"), std::string("."),
+        std::string(), std::string("a/"), std::string("a\0b", 3)}) {
+    CAPTURE(name);
+    const auto made = (*root)->make(manifest{{{name, 1, true}}, {}});
+    REQUIRE_FALSE(made);
+    CHECK(made.error().code == errc::malformed);
+  }
+  CHECK_FALSE((*root)->make(manifest{{{"a", ~0ull, true}}, {}}));
+  CHECK_FALSE(fs::exists(outside));
+  CHECK((*root)->make(manifest{{{"a/b", 1, true}}, {}}));
 }

@@ -1,0 +1,52 @@
+// How nodes are, for whoever waits for them, and how long until a lost one is looked for again.
+
+#include "actors/node/board.hpp"
+#include "actors/node/meeting.hpp"
+
+#include "tests/support/catch.hpp"
+
+#include <algorithm>
+
+using namespace std::chrono_literals;
+using viva::actors::node::board;
+using viva::actors::node::pauses;
+
+TEST_CASE("node board: since when nobody is up, whether all refused, and a word on each") {
+  board of;
+  CHECK(of.alone_since());
+  CHECK(of.all_refused().empty());
+  of.note("a:1", board::state::away, "not reached yet");
+  of.note("b:2", board::state::refused, "another build");
+  CHECK(of.all_refused().empty());
+  CHECK(of.text() == "a:1: not reached yet; b:2: another build");
+  of.note("a:1", board::state::up);
+  CHECK_FALSE(of.alone_since());
+  CHECK(of.text() == "a:1: up; b:2: another build");
+  of.note("a:1", board::state::refused, "none of its roots");
+  const auto since = of.alone_since();
+  CHECK(since);
+  CHECK(of.all_refused() == "a:1: none of its roots");
+  of.note("b:2", board::state::away, "lost");
+  CHECK(of.alone_since() == since); // not since that
+  CHECK(of.all_refused().empty());
+  of.note("a:1", board::state::up, {}, 1); // its second lane
+  CHECK_FALSE(of.alone_since());
+  CHECK(of.text() == "a:1: none of its roots; b:2: lost");
+}
+
+TEST_CASE("node pauses: longer each time up to 5 s, and not short again for having joined alone") {
+  pauses until;
+  CHECK(until.before_life() == 0ms);
+  auto longest = 100ms;
+  for (int i = 0; i < 12; ++i) {
+    const auto next = until.next();
+    CHECK(next >= longest / 2);
+    CHECK(next <= longest);
+    longest = std::min<std::chrono::milliseconds>(2 * longest, 5'000ms);
+  }
+  until.joined();
+  CHECK(until.next() >= 2'500ms);
+  until.lost();
+  CHECK(until.before_life() >= 2'500ms);
+  CHECK(until.before_life() == 0ms);
+}

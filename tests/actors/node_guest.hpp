@@ -1,0 +1,132 @@
+#pragma once
+
+// A guest: speaks to a real node as a coordinator does, and says what it likes.
+
+#include "actors/assignment.hpp"
+#include "actors/messages.hpp"
+#include "actors/node/letters.hpp"
+#include "actors/node/middleman.hpp"
+#include "formats/checkpoint.hpp"
+#include "tests/actors/node_processes.hpp"
+
+#include <caf/all.hpp>
+
+namespace viva::tests {
+
+namespace node = actors::node;
+
+/// A job, whose source of 1 MiB is made in that folder.
+inline actors::site_ptr site_of(const temporary_folder& folder) {
+  quantize_spec spec;
+  spec.source = folder / "source";
+  spec.output = folder / "out";
+  spec.method = "nf4";
+  REQUIRE(viva::tests::viva({"synth", spec.source.string(), "--size", "1MiB"}).code == 0);
+  auto from = formats::open_checkpoint(spec.source);
+  REQUIRE(from);
+  auto work = actors::plan_quantize(*from, spec, {});
+  REQUIRE(work);
+  REQUIRE(actors::fit_memory(*work, spec.limits, 2));
+  auto place = actors::workplace::open(*work, spec.output, nullptr);
+  REQUIRE(place);
+  auto site = std::make_shared<actors::job_site>(std::move(*work), std::move(*place), fault_plan{},
+                                                 false);
+  site->assignment = encode(actors::assignment{spec, {}, 2}, site->work,
+                            site->place.partial_identity());
+  return site;
+}
+
+class guest {
+public:
+  using wish = node::hello::wish;
+
+  /// Comes in, where it may.
+  explicit guest(const std::string& address, wish wants = wish::job) {
+    node::load_middleman(x_config, std::nullopt);
+    x_system = std::make_unique<caf::actor_system>(x_config);
+    x_self = std::make_unique<caf::scoped_actor>(*x_system);
+    const auto where = node::parse_address(address).value();
+    self()
+      ->request(node::connector(*x_system), patience, caf::connect_atom::value, where.host,
+                where.port)
+      .receive([&](const caf::node_id&, const caf::strong_actor_ptr& who,
+                   const std::set<std::string>&) { x_door = caf::actor_cast<caf::actor>(who); },
+               [](caf::error&) {});
+    REQUIRE(x_door);
+    meet(wants);
+  }
+
+  /// Says hello, once more; afterwards `with` and `session` are of this meeting.
+  node::welcome meet(wish wants) {
+    const node::hello who{node::build_words(kernels::path::reference), wants};
+    std::optional<node::welcome> said;
+    self()
+      ->request(x_door, patience,
+                encode(node::letter{node::word::hello, {5, 0, ++x_meetings}, encode(who)}))
+      .receive(
+        [&](const std::string& answer, const caf::actor& made) {
+          const auto from = node::decode_letter(answer).value();
+          said = node::decode_welcome(from.body);
+          with = from.of;
+          session = made;
+        },
+        [](caf::error&) {});
+    REQUIRE(said);
+    if (session)
+      self()->monitor(session);
+    return *said;
+  }
+
+  void say(node::word what, const std::string& body) {
+    say(with, what, body);
+  }
+  void say(node::stamp as, node::word what, const std::string& body) {
+    self()->send(session, encode(node::letter{what, as, body}));
+  }
+  /// The next letter within so many milliseconds.
+  std::optional<node::letter> hear(int ms) {
+    std::optional<node::letter> heard;
+    self()->receive([&](const std::string& bytes) { heard = node::decode_letter(bytes); },
+                    [&](const caf::down_msg&) { ended = true; },
+                    caf::after(std::chrono::milliseconds{ms}) >> [] {});
+    return heard;
+  }
+  /// Whether its session ends within 10 s, whatever it says before.
+  bool is_turned_out() {
+    while (!ended && hear(10'000)) {
+    }
+    return ended;
+  }
+  /// Gives it a job, and waits for its lanes, of which a node_process has two; the last one.
+  node::lane_news begin(const std::string& assignment) {
+    say(node::word::assign, encode(node::assign{assignment, {}}));
+    node::lane_news lane;
+    for (int lanes = 0; lanes < 2;) {
+      const auto heard = hear(10'000);
+      REQUIRE(heard);
+      if (heard->what != node::word::lane_up)
+        continue;
+      lane = node::decode_lane_news(heard->body).value();
+      ++lanes;
+    }
+    return lane;
+  }
+
+private:
+  static constexpr std::chrono::seconds patience{10};
+  caf::scoped_actor& self() {
+    return *x_self;
+  }
+  caf::actor_system_config x_config;
+  std::unique_ptr<caf::actor_system> x_system;
+  std::unique_ptr<caf::scoped_actor> x_self;
+  caf::actor x_door;
+  std::uint64_t x_meetings = 5;
+
+public:
+  node::stamp with;
+  caf::actor session; ///< Null where it was refused.
+  bool ended = false;
+};
+
+} // namespace viva::tests

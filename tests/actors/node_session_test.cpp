@@ -1,0 +1,196 @@
+// A node and whoever comes to it: what it takes of them, and what it survives.
+
+#include "actors/lane_frames.hpp"
+#include "actors/node/lent_lane.hpp"
+#include "actors/node/reception.hpp"
+#include "actors/node/scratch.hpp"
+#include "tests/actors/node_guest.hpp"
+#include "tests/support/raw_peer.hpp"
+
+#include <sys/mount.h>
+
+using namespace viva;
+using namespace viva::actors;
+using namespace viva::tests;
+
+namespace {
+
+/// One batch for a lane, of these shards.
+std::string work_for(const node::lane_news& lane, const std::vector<std::uint32_t>& shards,
+                     lane_fault fault = lane_fault::none) {
+  work_order order{1, {}};
+  for (const auto s : shards)
+    order.tasks.push_back({{{s, 1}, {}, {}}, fault});
+  return encode(node::parcel{lane.lane, lane.life, encode(order)});
+}
+
+} // namespace
+
+TEST_CASE("node session: orders of another life, of anybody's, are dropped; the session lives on",
+          "[node]") {
+  const temporary_folder folder;
+  node_process there(folder.path());
+  guest on(there.address());
+  const auto lane = on.begin(site_of(folder)->assignment);
+  const auto work = work_for(lane, {0});
+  const auto [epoch, incarnation, join] = on.with;
+  for (const auto other : {node::stamp{epoch + 1, incarnation, join},
+                           node::stamp{epoch, incarnation + 1, join},
+                           node::stamp{epoch, incarnation, join + 1}}) {
+    on.say(other, node::word::work, work);
+    on.say(other, node::word::assign, "nonsense");
+  }
+  CHECK_FALSE(on.hear(1'000)); // a shard takes a millisecond
+  CHECK_FALSE(on.ended);
+  on.say(node::word::work, work);
+  const auto receipts = on.hear(10'000);
+  REQUIRE(receipts);
+  CHECK(receipts->what == node::word::receipts);
+  on.say(node::word::assign, "nonsense");
+  CHECK_FALSE(on.hear(10'000));
+  CHECK(on.ended);
+}
+
+TEST_CASE("node session: what makes no sense ends the session that says it, and not the node",
+          "[node]") {
+  const temporary_folder folder;
+  node_process there(folder.path());
+  const auto site = site_of(folder);
+  const node::lane_news none;
+  {
+    guest early(there.address());
+    early.say(node::word::work, work_for(none, {0}));
+    CHECK(early.is_turned_out());
+  }
+  const auto beyond = static_cast<std::uint32_t>(site->work.shards.size());
+  const std::pair<node::word, std::string> rows[] = {
+    {node::word::work, "nonsense"},
+    {node::word::work, encode(node::parcel{0, 1, "nonsense"})},
+    {node::word::work, work_for(none, {})},
+    {node::word::work, work_for(none, {0, beyond})},
+    {node::word::work, work_for(none, {0}, lane_fault::exit)}, // a job has those from its beginning
+    {node::word::brought, encode(node::turn{1})},
+    {node::word::let_go, encode(node::turn{1})}, // of a batch that never came
+    {node::word::lend, encode(node::loan{"words"})},
+    {node::word::receipts, encode(node::parcel{0, 1, "x"})}};
+  for (std::size_t i = 0; i < std::size(rows); ++i) {
+    CAPTURE(i);
+    guest on(there.address());
+    on.begin(site->assignment);
+    on.say(rows[i].first, rows[i].second);
+    CHECK(on.is_turned_out());
+  }
+  CHECK_FALSE(there.ended());
+  guest good(there.address());
+  good.say(node::word::work, work_for(good.begin(site->assignment), {0}));
+  const auto receipts = good.hear(10'000);
+  REQUIRE(receipts);
+  CHECK(receipts->what == node::word::receipts);
+}
+
+TEST_CASE("node session: what is no frame of its connection for bytes is counted as garbage",
+          "[node]") {
+  const temporary_folder folder;
+  node_process there(folder.path());
+  guest on(there.address(), guest::wish::lane);
+  on.say(node::word::lend, encode(node::loan{node::attention_words()}));
+  const auto lent = on.hear(10'000);
+  REQUIRE(lent);
+  REQUIRE(node::decode_error(lent->body)->code == errc::ok);
+  const auto port = node::parse_address(there.address())->port;
+  auto head = hello();
+  head.key = {on.with.incarnation, on.with.epoch, on.with.join};
+  for (int i = 0; i < 2; ++i) {
+    raw_peer peer(static_cast<std::uint16_t>(port + 1));
+    peer.say(head);
+    REQUIRE(peer.hear());
+    peer.say(noise(500, 7));
+    CHECK(peer.is_closed());
+  }
+  ++head.key.job;
+  raw_peer stranger(static_cast<std::uint16_t>(port + 1));
+  stranger.say(head);
+  CHECK(stranger.is_closed());
+  CHECK(comes_true([&] { // counts move behind the close
+    const auto seen = look_at(there.address());
+    return seen["garbage"] == 2 && seen["strangers"] == 1;
+  }));
+}
+
+TEST_CASE("node session: a node has so many at a time, and others wait until one ends", "[node]") {
+  const temporary_folder folder;
+  node_process there(folder.path());
+  {
+    guest many(there.address());
+    for (std::size_t i = 1; i < node::sessions_max; ++i)
+      REQUIRE(many.meet(guest::wish::job).problem.code == errc::ok);
+    const auto refused = many.meet(guest::wish::job).problem;
+    CHECK(refused.code == errc::interrupted); // asked again soon
+    CHECK(refused.text.find("all the coordinators that it takes, 64") != std::string::npos);
+    CHECK(look_at(there.address())["jobs"] == node::sessions_max);
+  }
+  CHECK(comes_true([&] { return static_cast<bool>(guest(there.address()).session); }));
+}
+
+TEST_CASE("nodes: what answers, but not as a node does, is told apart from one that is away",
+          "[node]") {
+  caf::actor_system_config config;
+  node::load_middleman(config, std::nullopt);
+  caf::actor_system there{config};
+  const auto door = there.spawn([](caf::event_based_actor*) -> caf::behavior {
+    return {[](const std::string&) -> caf::result<std::string, caf::actor> {
+      return {std::string("nonsense"), caf::actor{}};
+    }};
+  });
+  const auto port = node::publish(door, {"127.0.0.1", 0});
+  REQUIRE(port);
+  const auto address = "127.0.0.1:" + std::to_string(*port);
+  const temporary_folder folder;
+  const auto source = (folder / "source").string(), out = (folder / "out").string();
+  REQUIRE(viva::tests::viva({"synth", source, "--size", "1MiB"}).code == 0);
+  const std::vector<std::string> commands[] = {
+    {"nodes", "--nodes", address, "--json"},
+    {"quantize", source, "-m", "nf4", "-o", out, "--nodes", address, "--json"}};
+  for (const auto& command : commands) {
+    const auto told = viva::tests::viva(command);
+    INFO(told.out);
+    CHECK(told.code == 1);
+    CHECK(told.out.find("not as a node of this version does") != std::string::npos);
+  }
+  caf::anon_send_exit(door, caf::exit_reason::kill);
+}
+
+TEST_CASE("nodes without the files: one without scratch says why, and takes jobs that need none") {
+  const temporary_folder folder, temporary;
+  std::ofstream(temporary / ("viva-scratch-" + std::to_string(::getuid()))) << "no folder";
+  const char* const said = std::getenv("TMPDIR");
+  const std::string before = said == nullptr ? "" : said;
+  ::setenv("TMPDIR", temporary.path().c_str(), 1);
+  node_process there(folder.path());
+  before.empty() ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", before.c_str(), 1);
+  const auto source = (folder / "source").string(), out = (folder / "out").string();
+  REQUIRE(viva::tests::viva({"synth", source, "--size", "1MiB"}).code == 0);
+  std::vector<std::string> command{
+    "quantize", source, "-m", "nf4", "-o", out, "--nodes", there.address(), "--json"};
+  const auto refused = viva::tests::viva(command);
+  INFO(refused.out);
+  CHECK(refused.code == 1);
+  CHECK(refused.out.find("belongs to somebody else") != std::string::npos);
+  CHECK(refused.out.find("--scratch") != std::string::npos);
+  command.push_back("--shared-fs");
+  CHECK(viva::tests::viva(command).code == 0);
+}
+
+TEST_CASE("nodes without the files: a folder whose files can have no holes is no scratch") {
+  const temporary_folder plain;
+  if (::mount("ramfs", plain.path().c_str(), "ramfs", 0, nullptr) != 0) {
+    WARN("skipped: needs the right to mount");
+    return;
+  }
+  const auto refused = node::scratch_root::open(plain.path());
+  ::umount(plain.path().c_str());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::bad_option);
+  CHECK(refused.error().text.find("can have no holes") != std::string::npos);
+  CHECK(refused.error().text.find("--scratch") != std::string::npos);
+}

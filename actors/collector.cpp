@@ -43,9 +43,10 @@ public:
     if (now.at - x_new.at >= rate_over_min)
       x_old = x_new;
     const auto seconds = std::chrono::duration<double>(now.at - x_old.at).count();
+    const bool known = now.at - x_old.at >= rate_over_min; // not of one that has just begun
     for (auto& method : what.methods)
       method.values_per_s
-        = seconds > 0 ? double(method.values - x_old.values[method.name]) / seconds : 0;
+        = known ? double(method.values - x_old.values[method.name]) / seconds : 0;
     if (now.at - x_new.at >= rate_over_min)
       x_new = now;
   }

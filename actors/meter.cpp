@@ -19,7 +19,7 @@ double latency_histogram::quantile_ms(double q) const noexcept {
       const auto octave = i / 8;
       const double low = octave == 0 ? double(i) : std::ldexp(double(8 + i % 8), int(octave) - 1);
       const double width = octave == 0 ? 1 : std::ldexp(1.0, int(octave) - 1);
-      return (low + width / 2) / 1000;
+      return (low + width / 2) / 1e6;
     }
   return 0;
 }

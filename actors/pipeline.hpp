@@ -16,6 +16,7 @@
 
 #include "actors/isolation.hpp"
 #include "actors/pipeline/attended.hpp"
+#include "actors/pipeline/exposition.hpp"
 #include "actors/pipeline/shared_bytes.hpp"
 #include "actors/pipeline/stream.hpp"
 #include "actors/pipeline/tensor_id.hpp"

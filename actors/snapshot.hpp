@@ -24,7 +24,8 @@ struct method_report {
   std::string name;
   std::uint64_t values = 0, bytes = 0; ///< Of source.
   double busy_seconds = 0;
-  /// Of wall time, since the snapshot before (a tenth of a second ago, or longer).
+  /// Of wall time, since the snapshot before (a tenth of a second ago, or longer); 0 while the
+  /// collector is younger than that.
   double values_per_s = 0;
 };
 
@@ -40,6 +41,7 @@ struct queue_report {
   std::uint64_t tickets = 0, tickets_lost = 0, messages = 0;
   std::uint32_t lanes_up = 0;
   std::uint64_t budget_bytes = 0, budget_tickets = 0, submits_waiting = 0; ///< In use now.
+  std::uint64_t collector_lives = 0; ///< 1, and one for each time that the collector was restarted.
   latency_report latency; ///< Of tensors in streams, from sent to received.
 };
 

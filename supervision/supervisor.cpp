@@ -102,6 +102,13 @@ caf::expected<caf::actor> start_supervisor(caf::actor_system& system, supervisor
   return wait_for(system, returning(std::move(options), std::move(specs)));
 }
 
+void stop_supervisor(const caf::actor& supervisor) {
+  caf::scoped_actor self{supervisor.home_system()};
+  self->monitor(supervisor);
+  caf::anon_send<caf::message_priority::high>(supervisor, stop{});
+  self->receive([](const caf::down_msg&) {});
+}
+
 caf::error stop_supervisor(const caf::actor& supervisor, milliseconds deadline) {
   caf::scoped_actor self{supervisor.home_system()};
   self->monitor(supervisor);

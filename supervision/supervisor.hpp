@@ -56,6 +56,8 @@ caf::expected<caf::actor> start_supervisor(caf::actor_system& system, init_funct
 /// For plain threads: stops in order and waits. Past the deadline it is killed with its children,
 /// and the answer is `fault::timed_out`. Drop your own handles afterwards.
 caf::error stop_supervisor(const caf::actor& supervisor, milliseconds deadline);
+/// The same, however long its children take by their own `shutdown`.
+void stop_supervisor(const caf::actor& supervisor);
 
 /// For plain threads: one order, answered (about 100 us). A dead supervisor answers no_process.
 template <class Answer, class Order>

@@ -1,5 +1,9 @@
 #include "actors/pipeline/desk.hpp"
 
+#include <algorithm>
+#include <exception>
+#include <iterator>
+#include <new>
 #include <ranges>
 #include <stdexcept>
 #include <utility>
@@ -18,36 +22,47 @@ void finish_all(std::span<const unit_ptr> units) noexcept {
     units = units.subspan(units.front() ? units.front()->finish_first_of(units) : 1);
 }
 
+std::size_t desk::waiting_in(const lines& all) noexcept {
+  return all[0].size() + all[1].size() + all[2].size();
+}
+
 // Under the lock, as all that follow.
 void desk::put(unit_ptr&& what, bool first) {
-  auto& to = what->only_lane == unit::any_lane || (x_lends && !x_seats[what->only_lane].wake)
-                 ? x_line[static_cast<std::size_t>(what->how_urgent)]
-                 : x_seats[what->only_lane].own;
+  const bool anywhere =
+    what->only_lane == unit::any_lane || (x_lends && !x_seats[what->only_lane].wake);
+  auto& to = (anywhere ? x_line
+                       : x_seats[what->only_lane].own)[static_cast<std::size_t>(what->how_urgent)];
   first ? to.push_front(std::move(what)) : to.push_back(std::move(what));
   ++x_counts.waiting;
 }
 
-/// The sleepers that what waits is worth.
-desk::wakes desk::rouse() {
-  std::size_t any = 0;
-  for (const auto& line : x_line)
-    any += line.size();
-  wakes result;
+/// The sleepers that what waits is worth; none is taken for awake whom nobody will wake.
+void desk::rouse(wakes& sleepers) {
+  auto any = waiting_in(x_line);
   for (auto& each : x_seats) {
-    if (!each.wake || !each.idle || (each.own.empty() && any == 0))
+    const bool own = each.idle && waiting_in(each.own) != 0;
+    if (!each.wake || !each.idle || (!own && any == 0))
       continue;
-    any -= each.own.empty() ? 1 : 0;
+    any -= own ? 0 : 1;
     each.idle = false;
-    result.push_back(each.wake);
+    sleepers.push_back(each.wake);
   }
-  return result;
 }
 
-/// Where the next unit is; what only this lane can do goes first. Null: nowhere.
+/// Taken before anything is changed: a lane that is noted as awake has to be woken.
+desk::wakes desk::room_for_wakes() const {
+  wakes room;
+  room.reserve(static_cast<std::size_t>(
+    std::ranges::count_if(x_seats, [](const seat& each) { return each.wake && each.idle; })));
+  return room;
+}
+
+/// Where the next unit is: the most urgent, and of those what only this lane can do. Null: nowhere.
 desk::queue* desk::next_line(seat& at) {
-  for (auto* each : {&at.own, &x_line[0], &x_line[1], &x_line[2]})
-    if (!each->empty())
-      return each;
+  for (std::size_t u = 0; u < x_line.size(); ++u)
+    for (auto* each : {&at.own[u], &x_line[u]})
+      if (!each->empty())
+        return each;
   return nullptr;
 }
 
@@ -61,13 +76,19 @@ unit_ptr desk::take_first(queue& from) {
 void desk::submit(std::span<unit_ptr> units) {
   wakes sleepers;
   error closed;
+  std::exception_ptr no_room;
   {
     const std::lock_guard lock{x_guard};
     closed = x_closed;
     if (closed.code == errc::ok) {
-      for (auto& each : units)
-        put(std::move(each), false);
-      sleepers = rouse();
+      sleepers = room_for_wakes();
+      try {
+        for (auto& each : units)
+          put(std::move(each), false);
+      } catch (const std::bad_alloc&) {
+        no_room = std::current_exception(); // those before it are in line, for whoever sleeps
+      }
+      rouse(sleepers);
     }
   }
   if (closed.code != errc::ok)
@@ -75,6 +96,8 @@ void desk::submit(std::span<unit_ptr> units) {
       std::exchange(each, nullptr)->fail(closed, false);
   for (const auto& wake : sleepers)
     (*wake)();
+  if (no_room)
+    std::rethrow_exception(no_room);
 }
 
 bool desk::turn(std::size_t lane, std::uint64_t life, handful& next, std::size_t light_max) {
@@ -118,7 +141,8 @@ void desk::lane_up(std::size_t lane, wake_function wake) {
     x_seats[lane].wake = std::move(handle);
     x_seats[lane].idle = true;
     ++x_counts.lanes_up;
-    sleepers = rouse();
+    sleepers = room_for_wakes();
+    rouse(sleepers);
   }
   for (const auto& each : sleepers)
     (*each)();
@@ -137,6 +161,8 @@ void desk::lane_down(std::size_t lane, bool blame, const std::string& how) {
   {
     const std::lock_guard lock{x_guard};
     auto& at = x_seats[lane];
+    sleepers = room_for_wakes();
+    over.reserve(at.current.size());
     handle = std::exchange(at.wake, nullptr);
     orphans = std::exchange(at.current, {});
     at.idle = false;
@@ -159,16 +185,42 @@ void desk::lane_down(std::size_t lane, bool blame, const std::string& how) {
       put(std::move(orphan), true);
     }
     if (x_lends)
-      for (auto& each : std::exchange(at.own, {})) {
-        --x_counts.waiting;
-        put(std::move(each), false);
-      }
-    sleepers = rouse();
+      for (auto& line : at.own)
+        for (auto& each : std::exchange(line, {})) {
+          --x_counts.waiting;
+          put(std::move(each), false);
+        }
+    rouse(sleepers);
   }
   for (const auto& each : over)
     each.what->fail(each.why, each.begun);
   for (const auto& wake : sleepers)
     (*wake)();
+}
+
+void desk::withdraw(const void* home, const error& why) {
+  handful gone;
+  {
+    const std::lock_guard lock{x_guard};
+    const auto leaves = [home](const unit_ptr& each) { return each->home() == home; };
+    std::size_t count = 0;
+    const auto each_line = [this](auto&& what) {
+      for (auto& line : x_line)
+        what(line);
+      for (auto& at : x_seats)
+        for (auto& line : at.own)
+          what(line);
+    };
+    each_line([&](queue& line) { count += std::ranges::count_if(line, leaves); });
+    gone.reserve(count);
+    each_line([&](queue& line) {
+      std::ranges::copy_if(line, std::back_inserter(gone), leaves);
+      std::erase_if(line, leaves);
+    });
+    x_counts.waiting -= count;
+  }
+  for (const auto& each : gone)
+    each->fail(why, false);
 }
 
 void desk::nudge() {

@@ -37,6 +37,9 @@ public:
   /// with one unit, or with up to `light_max` that are light; left empty, the lane is woken later.
   /// True where what it had is still its own to finish.
   bool turn(std::size_t lane, std::uint64_t life, handful& next, std::size_t light_max = 1);
+  /// Takes out of line what goes home to that place (`unit::home`) and no lane has; each fails with
+  /// `why`. Any thread.
+  void withdraw(const void* home, const error& why);
   /// By a lane of this life: one of those it has answered by itself.
   void let_go(std::size_t lane, std::uint64_t life, const unit&);
 
@@ -62,22 +65,25 @@ public:
 
 private:
   using queue = std::deque<unit_ptr>;
+  using lines = std::array<queue, 3>; // by urgency
   struct seat {
     std::shared_ptr<wake_function> wake; // null: down
     handful current;
-    queue own; // units that wait for this lane alone
+    lines own; // units that wait for this lane alone
     std::uint64_t life = 0;
     bool idle = false;
   };
   using wakes = std::vector<std::shared_ptr<wake_function>>;
 
+  static std::size_t waiting_in(const lines&) noexcept;
   void put(unit_ptr&&, bool first);
   queue* next_line(seat&);
   unit_ptr take_first(queue&);
-  wakes rouse();
+  wakes room_for_wakes() const;
+  void rouse(wakes&);
 
   mutable std::mutex x_guard;
-  std::array<queue, 3> x_line; // by urgency
+  lines x_line;
   std::vector<seat> x_seats;
   const std::uint32_t x_lives_max;
   const bool x_lends;

@@ -106,6 +106,7 @@ void show_queue(page& out, const queue_report& q) {
   out.gauge("viva_tickets_running", "Tickets that lanes have.", q.running);
   out.gauge("viva_budget_used_bytes", "Bytes of results under way or not taken.", q.budget_bytes);
   out.gauge("viva_budget_used_tickets", "Submissions under way or not taken.", q.budget_tickets);
+  out.counter("viva_collector_lives_total", "Lives of the collector.", q.collector_lives);
   out.gauge("viva_submits_waiting", "Submissions that wait for room.", q.submits_waiting);
   out.summary("viva_latency_seconds", "Of tensors in streams, from sent to received.", q.latency);
 }

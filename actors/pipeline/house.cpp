@@ -30,7 +30,6 @@ constexpr supervision::backoff_options lane_backoff{milliseconds{1}, millisecond
 constexpr std::uint32_t lane_restarts_each = 150, lane_restarts_max = 1000;
 constexpr milliseconds lane_period{10'000};
 constexpr milliseconds root_period{60'000}; // in which the lanes' supervisor may give up once
-constexpr milliseconds stop_deadline{30'000};
 constexpr std::uint32_t lane_start_retries = 20; // a program that is no lane ends within a second
 constexpr std::uint32_t lane_lives_max = 3; // that one unit may end before it fails
 constexpr std::uint32_t parked_max = 64 << 10;
@@ -106,6 +105,10 @@ lane_specs(const std::shared_ptr<pipeline_floor>& floor, const lane_sources& pee
     supervision::child_spec spec;
     spec.id = lane_id(i);
     spec.start = peers ? remote_lane(floor, i, peers(i)) : thread_lane(floor, i);
+    // A thread reads and writes what is the caller's until its handler returns, however long that
+    // takes: whoever gave it up earlier would tell the caller too early that it may be freed.
+    if (!peers)
+      spec.shutdown = supervision::shutdown_policy::infinity();
     specs.push_back(std::move(spec));
   }
   return specs;
@@ -188,8 +191,9 @@ queue_report read_queue(const pipeline_floor& floor) {
   queue_report result;
   const auto work = floor.work->count();
   result.tickets = work.units;
-  // A lane that is a thread sends itself a message for each unit; a process gets a frame a hand.
-  result.messages = (floor.shares == nullptr ? work.units : work.hands) + work.in_vain;
+  // A lane that is a thread sends itself a message for each unit; a process gets a frame a hand, and
+  // sends one with what came of it.
+  result.messages = (floor.shares == nullptr ? work.units : 2 * work.hands) + work.in_vain;
   result.tickets_lost = work.lost;
   result.waiting = work.waiting;
   result.running = work.running;
@@ -205,10 +209,16 @@ queue_report read_queue(const pipeline_floor& floor) {
 struct pipeline_house::roster {
   std::mutex guard;
   caf::actor collector;
+  std::uint64_t lives = 0;
 
   void set(caf::actor who) {
     const std::lock_guard lock{guard};
+    lives += who ? 1 : 0;
     collector = std::move(who);
+  }
+  void count(snapshot& in) {
+    const std::lock_guard lock{guard};
+    in.queue->collector_lives = lives;
   }
   caf::actor get() {
     const std::lock_guard lock{guard};
@@ -217,11 +227,13 @@ struct pipeline_house::roster {
 };
 
 snapshot pipeline_house::meters() const {
-  if (auto answer = ask_collector([this] { return x_roster->get(); }))
-    return std::move(*answer);
-  auto result = read_meters(*x_floor->board); // nobody lives who could answer
-  result.queue = read_queue(*x_floor);
-  return result;
+  auto answer = ask_collector([this] { return x_roster->get(); });
+  if (!answer) { // nobody lives who could
+    answer = read_meters(*x_floor->board);
+    answer->queue = read_queue(*x_floor);
+  }
+  x_roster->count(*answer);
+  return std::move(*answer);
 }
 
 void pipeline_house::kill_collector() {
@@ -311,7 +323,7 @@ pipeline_house::~pipeline_house() {
   x_floor->room->close(why);
   x_floor->work->close(why);
   if (x_root)
-    supervision::stop_supervisor(x_root, stop_deadline);
+    supervision::stop_supervisor(x_root);
   x_root = nullptr;
   x_roster->set(nullptr);
   x_reports.reset();

@@ -24,6 +24,9 @@ public:
   void leave() override {
     x_whom->leave();
   }
+  std::int32_t pid() const override {
+    return x_whom->pid();
+  }
   void kill(supervision::fault why, std::string words) override {
     x_whom->kill(why, std::move(words));
   }

@@ -7,6 +7,7 @@
 
 #include <caf/fwd.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,6 +23,10 @@ public:
   virtual void send(supervision::frame what) = 0;
   virtual void expect_progress(supervision::milliseconds limit) = 0;
   virtual void leave() = 0;
+  /// Its process, where it is one of this machine.
+  virtual std::int32_t pid() const {
+    return 0;
+  }
   virtual void kill(supervision::fault why, std::string words) = 0;
 };
 

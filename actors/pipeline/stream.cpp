@@ -4,6 +4,7 @@
 #include "actors/pipeline/stream_core.hpp"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 namespace viva {
@@ -39,6 +40,8 @@ void tensor_stream::cancel() {
 namespace actors {
 namespace {
 
+using clock = std::chrono::steady_clock;
+
 // Half of it is what lanes do while the one who iterates wakes up: on a busy machine that takes the
 // best part of a millisecond.
 constexpr std::uint32_t tensors_under_way = 16 << 10, tensors_under_order = 64 << 10,
@@ -51,6 +54,8 @@ constexpr std::uint64_t light_bytes = 4 << 10; // of results: some 4096 values
 constexpr std::uint32_t views_a_pull = 64; // at least
 constexpr std::uint32_t tensors_a_clock = 32; // read: some 10 us
 constexpr auto ask_again = std::chrono::microseconds{20}; // a source that has none yet
+/// What is home is read after so long at most, whatever else is under way.
+constexpr auto read_after = std::chrono::milliseconds{5};
 
 std::uint32_t batch_of(const stream_options& options, bool shared) {
   if (options.batch_tensors != 0)
@@ -124,9 +129,11 @@ void stream_core::lease() {
     x_broken = given.error();
 }
 
+// What lanes have in hand reads the caller's memory, and is waited for; what waits is not.
 stream_core::~stream_core() {
   cancel();
   std::unique_lock lock{x_hub->guard};
+  x_hub->wake_at = 0;
   x_hub->come.wait(lock, [this] {
     x_hub->waiting = true;
     return x_hub->under_way == 0;
@@ -134,7 +141,12 @@ stream_core::~stream_core() {
 }
 
 void stream_core::cancel() {
-  x_hub->cancelled = true;
+  if (x_hub->cancelled.exchange(true))
+    return;
+  try {
+    x_floor->work->withdraw(x_hub.get(), cancelled_error());
+  } catch (const std::bad_alloc&) { // lanes let go of each as they come to it
+  }
 }
 
 stream_item stream_core::item() const {
@@ -180,7 +192,7 @@ bool stream_core::next_batch() {
 
 /// Looking costs a fifth of a tensor.
 void stream_core::look_at_clock() {
-  x_now = std::chrono::steady_clock::now();
+  x_now = clock::now();
   x_unclocked = 0;
 }
 
@@ -195,6 +207,8 @@ bool stream_core::send_more() {
   if (!make_room(*x_filled, x_filled->slab_bytes()))
     return false; // until others came home
   auto& batch = *std::exchange(x_filled, nullptr);
+  if (x_late)
+    batch.lost = late_error();
   const auto& broken = x_broken.code != errc::ok ? x_broken : batch.lost;
   batch.base = x_options.into.empty() ? batch.bytes.data() : x_options.into.data();
   if (x_shares != nullptr && broken.code == errc::ok) {
@@ -235,6 +249,8 @@ void stream_core::flush() {
     throw;
   }
   x_unsent.clear();
+  if (x_hub->cancelled.load()) // while they were on their way
+    x_floor->work->withdraw(x_hub.get(), cancelled_error());
 }
 
 /// Slabs together keep to the lease, and to so many regions: one of a free batch is taken over
@@ -269,17 +285,25 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
   return true;
 }
 
-/// Waits until something is home, or the source is to be asked again.
+/// Waits until something is home, the source is to be asked again, or the time of all is over.
 void stream_core::receive() {
   const auto home = [this] {
     x_hub->waiting = x_hub->done.empty();
     return !x_hub->waiting;
   };
-  std::unique_lock lock{x_hub->guard};
-  if (!x_none_yet)
-    return x_hub->come.wait(lock, home);
-  x_hub->come.wait_for(lock, ask_again, home);
-  x_hub->waiting = false;
+  const auto limit = x_hub->until;
+  {
+    std::unique_lock lock{x_hub->guard};
+    auto until = clock::now() + (x_none_yet ? clock::duration{ask_again} : read_after);
+    if (!x_late && limit != no_deadline)
+      until = std::min(until, limit);
+    x_hub->come.wait_until(lock, until, home);
+    x_hub->waiting = false;
+  }
+  if (!x_late && limit != no_deadline && clock::now() > limit) {
+    x_late = true;
+    x_floor->work->withdraw(x_hub.get(), late_error());
+  }
 }
 
 void stream_core::arrive(stream_batch* batch) {

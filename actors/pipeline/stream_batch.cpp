@@ -83,8 +83,11 @@ bool stream_batch::begin() noexcept {
   const bool late = hub->until != no_deadline && std::chrono::steady_clock::now() > hub->until;
   if (!hub->cancelled.load() && !late)
     return true;
-  lost = late ? error{errc::timed_out, "the stream's deadline passed before a lane was free"}
-              : error{errc::interrupted, "the stream was cancelled"};
+  try {
+    lost = late ? late_error() : cancelled_error();
+  } catch (const std::bad_alloc&) {
+    lost.code = late ? errc::timed_out : errc::interrupted;
+  }
   finish();
   return false;
 }
@@ -220,7 +223,11 @@ void stream_batch::lose() noexcept {
 }
 
 void stream_batch::fail(const error& why, bool) noexcept {
-  lost = why;
+  try {
+    lost = why;
+  } catch (const std::bad_alloc&) {
+    lost.code = why.code; // without words
+  }
   finish();
 }
 

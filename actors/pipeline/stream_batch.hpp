@@ -33,6 +33,13 @@ struct stream_hub {
   bool waiting = false;
 };
 
+inline error late_error() {
+  return {errc::timed_out, "the stream's deadline passed before a lane was free"};
+}
+inline error cancelled_error() {
+  return {errc::interrupted, "the stream was cancelled"};
+}
+
 class stream_batch final : public unit,
                            public remote_unit,
                            public std::enable_shared_from_this<stream_batch> {

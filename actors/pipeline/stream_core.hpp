@@ -84,7 +84,7 @@ private:
 
   std::vector<tensor_view> x_views; // pulled: the first x_views_count
   std::size_t x_views_count = 0, x_view = 0; // x_view: the first not yet placed
-  bool x_ended = false;
+  bool x_ended = false, x_late = false; // late: the deadline has passed, and lanes know
   error x_thrown; // by the source: of the last view, which stands for what it did not give
   bool x_short = false, x_none_yet = false; // what the source gave last was less, was none_yet
   const std::byte* x_follows = nullptr; // where the last run's next tensor would lie

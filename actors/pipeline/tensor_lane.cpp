@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace viva::actors {
 namespace {
@@ -24,18 +26,18 @@ struct lane_hand {
   std::chrono::nanoseconds took{0}; ///< The last one.
   work_note done{.tickets = 0};     ///< Of those since `began`.
   std::optional<std::chrono::steady_clock::time_point> began; ///< None: nothing runs.
+  std::vector<work_note> notes; ///< Of the hand: counted once the desk knows that it is done.
   lane_shelf shelf;
 };
 
 /// What was done until now. The next of this hand begins where the last ended.
-void note_done(const tensor_lane_place& place, lane_hand& hand) {
+void note_done(lane_hand& hand) {
   if (hand.done.tickets == 0)
     return;
   const auto now = std::chrono::steady_clock::now();
   hand.done.took = now - *hand.began;
   hand.took = hand.done.took / hand.done.tickets;
-  place.meter->add(hand.done);
-  place.meter->tell_in_time(*hand.began);
+  hand.notes.push_back(hand.done);
   hand.done = {.tickets = 0};
   hand.began = now;
 }
@@ -46,13 +48,13 @@ void run_metered(unit& work, const tensor_lane_place& place, lane_hand& hand) {
   const auto did = work.run(lane_floor{*place.condemned, hand.shelf});
   auto& done = hand.done;
   if (did.method != done.method) // of another stream
-    note_done(place, hand);
+    note_done(hand);
   done.method = did.method;
   done.shards += did.tensors;
   done.values += did.values;
   done.bytes += did.bytes;
   if (++done.tickets == light_measured)
-    note_done(place, hand);
+    note_done(hand);
 }
 
 void run_next(const tensor_lane_place& place, lane_hand& hand) {
@@ -70,12 +72,18 @@ void run_next(const tensor_lane_place& place, lane_hand& hand) {
 
 /// Gives back what it has run, and takes what is next.
 void turn(const tensor_lane_place& place, lane_hand& hand) {
-  note_done(place, hand);
-  hand.began.reset();
+  note_done(hand);
+  const auto now = std::exchange(hand.began, std::nullopt);
   const bool mine = place.work->turn(place.index, place.life, hand.next,
                                      hand.took < light_limit ? light_max : 1);
+  if (mine)
+    for (const auto& each : hand.notes)
+      place.meter->add(each);
+  hand.notes.clear();
   if (hand.next.empty())
     place.meter->tell(); // before anybody can know that it is done
+  else if (now)
+    place.meter->tell_in_time(*now);
   if (mine)
     finish_all(hand.units);
   hand.units.swap(hand.next);

@@ -4,6 +4,7 @@
 #include "actors/pipeline/remote_order.hpp"
 #include "actors/ward_news.hpp"
 #include "supervision/orders.hpp"
+#include "supervision/spawn.hpp"
 
 #include <caf/all.hpp>
 
@@ -232,6 +233,7 @@ caf::behavior tensor_port(self_ptr self, tensor_port_place place) {
       return answer;
     },
     [self](ward_ready) {
+      supervision::speak_for(self, self->state.whom->pid());
       self->state.ready = true;
       for (auto& each : std::exchange(self->state.await_up, {}))
         each.deliver(caf::unit);

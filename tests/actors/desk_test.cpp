@@ -28,6 +28,10 @@ struct diarist final : unit {
   void fail(const error& why, bool was_begun) noexcept override {
     told += std::string("fail:") + std::string(to_string(why.code)) + (was_begun ? ":begun " : " ");
   }
+  const void* home() const noexcept override {
+    return from;
+  }
+  const void* from = nullptr;
   std::string name, told;
 };
 
@@ -216,4 +220,43 @@ TEST_CASE("desk: of what a dead lane had together only what it was at is blamed,
   CHECK_FALSE((a->begun || b->begun || b->at_work));
   o.up(1);
   CHECK(o.turn(1, 8) == "abc");
+}
+
+TEST_CASE("desk: what waits for one lane alone is as urgent as what any may do") {
+  office o;
+  o.up(0);
+  const auto only = [](std::string name, urgency how) {
+    auto result = paper(std::move(name), how);
+    result->only_lane = 0;
+    return result;
+  };
+  o.give({only("low", urgency::low), only("mine", urgency::normal), paper("any"),
+          paper("high", urgency::high), only("mine,high", urgency::high)});
+  for (const auto* name : {"mine,high", "high", "mine", "any", "low", ""})
+    CHECK(o.turn(0) == name);
+}
+
+TEST_CASE("desk: what is withdrawn fails at once, but for what a lane has, and others stay") {
+  office o;
+  o.up(0);
+  const int here = 0, elsewhere = 0;
+  const auto from = [](const int& place, std::string name) {
+    auto result = paper(std::move(name));
+    result->from = &place;
+    return result;
+  };
+  const auto at_work = from(here, "a"), waits = from(here, "b"), alone = from(here, "c"),
+             other = from(elsewhere, "d");
+  alone->only_lane = 1; // which is down
+  o.give({at_work, waits, alone, other});
+  CHECK(o.turn(0) == "a");
+  o.work.withdraw(&here, {errc::interrupted, "of a test"});
+  CHECK(at_work->told.empty());
+  CHECK(waits->told == "fail:interrupted ");
+  CHECK(alone->told == "fail:interrupted ");
+  CHECK(other->told.empty());
+  CHECK(o.work.count().waiting == 1);
+  CHECK(o.turn(0) == "d");
+  o.up(1);
+  CHECK(o.turn(1).empty());
 }

@@ -184,6 +184,7 @@ TEST_CASE("nodes without the files: one that is killed costs its tickets, and wh
   auto b = std::make_unique<far_node>(may_hang, "127.0.0.1:0", kept.path().string());
   held_job job(on, a->address() + "," + (*b)->address(), {}, apart);
   REQUIRE(job.is_held());
+  REQUIRE(comes_true([&] { return found_in(kept.path()).jobs == 1; })); // b, too, has begun
   const auto address = (*b)->address();
   CHECK((*b)->end(SIGKILL) == 128 + SIGKILL);
   CHECK(found_in(kept.path()).jobs == 1); // nobody was there to remove it

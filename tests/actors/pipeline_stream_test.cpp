@@ -242,6 +242,36 @@ TEST_CASE("stream: past its deadline what no lane has begun fails as timed out")
   CHECK(late == 100);
 }
 
+TEST_CASE("stream: it does not wait for the work of others, past its deadline or left early") {
+  const std::vector<float> large(std::size_t{1} << 24, 0.5f); // a tenth of a second of awq or more
+  const auto tensors = many_tensors(64, 1 << 14);
+  pipeline pipe{{.lanes = 1}};
+  const auto keep_busy = [&] {
+    return pipe.quantize(view_of(std::span<const float>(large)), "awq",
+                         {.how_urgent = urgency::high});
+  };
+  {
+    auto busy = keep_busy();
+    const auto soon = std::chrono::steady_clock::now() + 2ms;
+    std::size_t late = 0;
+    for (auto&& [index, result] :
+         pipe.stream(tensors, int8{}, {.how_urgent = urgency::low, .until = soon}))
+      late += !result && result.error().code == errc::timed_out;
+    CHECK_FALSE(busy.ready());
+    CHECK(late == tensors.size());
+    CHECK(busy.get().has_value());
+  }
+  {
+    auto stream = std::make_unique<tensor_stream>(
+      pipe.stream(tensors, int8{}, {.batch_tensors = 1, .how_urgent = urgency::low}));
+    REQUIRE(stream->step());
+    auto busy = keep_busy();
+    stream.reset();
+    CHECK_FALSE(busy.ready());
+    CHECK(busy.get().has_value());
+  }
+}
+
 TEST_CASE("stream: one that outlives its pipeline ends with errors instead of waiting") {
   const auto tensors = many_tensors(3000, 64);
   auto pipe = std::make_unique<pipeline>(pipeline_options{.lanes = 1});

@@ -37,8 +37,10 @@ int main() {
   const auto seen = pipe.attention(rows, rows, rows, {.causal = true}).get();
   const bool attends = seen && seen->out.size() == 1024 * 64 * sizeof(float);
 
+  const bool told = viva::write_prometheus(pipe.metrics(), "embedded.prom").has_value();
+
   std::cerr << done << " tensors encoded, " << refused << " refused; "
             << encoded->bytes() << " bytes of nf4 decode to " << (same ? "the same" : "others")
             << "; " << pipe.metrics().queue->messages << " messages\n";
-  return done == 9'999 && refused == 1 && same && attends ? 0 : 1;
+  return done == 9'999 && refused == 1 && same && attends && told ? 0 : 1;
 }

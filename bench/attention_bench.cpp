@@ -208,8 +208,8 @@ void run_attention_bench(const attention_bench_options& options,
           all_threads(of, type, kv);
       }
     of.causal = false;
-    // 256 MiB where they are plain.
-    of.keys = (std::size_t{128} << 20) / options.heads / head_size / bytes_of(type);
+    of.keys =
+      (options.decoding_mebibytes << 19) / options.heads / head_size / bytes_of(type); // k alone
     for (const std::size_t queries : {1, 2}) {
       of.queries = queries;
       if (options.decoding)

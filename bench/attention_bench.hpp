@@ -25,6 +25,8 @@ struct attention_bench_options {
   std::size_t heads = 4;
   /// Also one and two queries against keys and values larger than any cache.
   bool decoding = true;
+  /// Of those keys and values where they are plain; encoded ones are as many keys in fewer bytes.
+  std::size_t decoding_mebibytes = 256;
   std::string isa; ///< Highway's name; empty: the best.
   unsigned repetitions = 5;
 };

@@ -32,6 +32,7 @@ struct report_bar {
 };
 
 struct report {
+  std::uint64_t results_wrong = 0; ///< Of the throughput rows; anything but 0 is a defect.
   std::vector<std::pair<std::string, std::string>> machine; ///< "cpu", "commit", … of this run.
   std::vector<report_row> rows;
   std::vector<report_bar> bars;

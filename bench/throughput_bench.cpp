@@ -2,6 +2,7 @@
 
 #include "actors/pipeline.hpp"
 #include "bench/bandwidth.hpp"
+#include "bench/child_time.hpp"
 #include "bench/message_rate.hpp"
 #include "bench/samples.hpp"
 #include "bench/throughput_field.hpp"
@@ -94,20 +95,24 @@ public:
   }
 
   throughput_result run() {
-    std::vector<double> read, bare, full, ratio, single, messages;
+    std::vector<double> read, bare, ratio, single, messages;
     const auto single_count = std::min(
       x_field.tensors(), x_options.are_apart() ? single_orders_max : single_tensors_max);
     for (std::uint32_t round = 0; round < x_options.rounds; ++round) {
       read.push_back(static_cast<double>(x_field.source_bytes()) / read_once() / 1e9);
       bare.push_back(rate_of(x_field.tensors(), bare_once()));
-      full.push_back(rate_of(x_field.tensors(), stream_once(x_field.tensors(), false)));
-      ratio.push_back(full.back() / bare.back());
-      single.push_back(rate_of(single_count, stream_once(single_count, true)));
+      const auto full = stream_once(x_field.tensors(), x_options.batch_tensors);
+      x_runs.push_back(full);
+      ratio.push_back(full.per_s / bare.back());
+      const auto alone = stream_once(single_count, 1);
+      single.push_back(alone.per_s);
+      x_result.single_messages_per_tensor = alone.messages_per_tensor;
       messages.push_back(messages_to_self_per_s(x_options.lanes, single_tensors_max));
     }
     x_result.read_gb_s = median(read);
     x_result.bare_per_s = median(bare);
-    x_result.tensors_per_s = median(full);
+    x_result.bare_mad = median_deviation(bare);
+    take_runs();
     x_result.ratio_to_bare = median(ratio);
     x_result.single_per_s = median(single);
     x_result.caf_messages_per_s = median(messages);
@@ -118,10 +123,27 @@ public:
     if (x_options.kill_ms != 0)
       run_killed();
     run_paced_rounds();
+    x_result.restarts = x_pipe.metrics().restarts;
     return x_result;
   }
 
 private:
+  struct stream_run {
+    double per_s = 0, messages_per_tensor = 0, cpu_s = 0, seconds = 0;
+  };
+  void take_runs() {
+    const auto all_of_runs = [this](double stream_run::* what) {
+      std::vector<double> values;
+      for (const auto& each : x_runs)
+        values.push_back(each.*what);
+      return values;
+    };
+    x_result.tensors_per_s = median(all_of_runs(&stream_run::per_s));
+    x_result.tensors_mad = median_deviation(all_of_runs(&stream_run::per_s));
+    x_result.messages_per_tensor = median(all_of_runs(&stream_run::messages_per_tensor));
+    x_result.cpu_s = median(all_of_runs(&stream_run::cpu_s));
+  }
+
   static double rate_of(std::uint64_t tensors, double seconds) {
     return static_cast<double>(tensors) / seconds;
   }
@@ -145,10 +167,13 @@ private:
   }
   double bare_once() {
     const auto count = x_field.tensors();
-    const auto parts = x_options.lanes;
     x_field.wipe(count);
-    const auto took = on_all_threads(
-      [&](unsigned p) { x_field.encode(count * p / parts, count * (p + 1) / parts); });
+    std::atomic<std::uint64_t> next{0};
+    const auto took = on_all_threads([&](unsigned) {
+      for (auto first = next.fetch_add(bare_run_max); first < count;
+           first = next.fetch_add(bare_run_max))
+        x_field.encode(first, std::min(first + bare_run_max, count));
+    });
     check(count);
     return took;
   }
@@ -157,31 +182,54 @@ private:
     x_result.results_wrong += x_field.wrong(count);
   }
 
-  double stream_once(std::uint64_t count, bool single) {
-    x_field.wipe(count);
-    const auto before = x_pipe.metrics();
-    const auto cpu = processor_seconds();
-    const auto began = clock::now();
-    std::uint64_t received = 0;
-    {
-      auto stream = x_pipe.stream_from(
-        all_of(x_field, count), x_options.method,
-        {.batch_tensors = single ? 1 : x_options.batch_tensors, .into = x_field.results()});
-      for (auto&& [index, result] : stream)
-        received += result.has_value();
+  /// Results that came, each number once.
+  class roll_call {
+  public:
+    explicit roll_call(std::uint64_t count) : x_seen((count + 63) / 64) {
     }
-    const auto took = seconds_since(began);
-    auto spent = processor_seconds() - cpu;
-    const auto after = x_pipe.metrics();
-    if (x_options.are_apart()) // their time is not this process's
-      spent += busy_seconds(after) - busy_seconds(before);
-    const auto price = static_cast<double>(after.queue->messages - before.queue->messages)
-                       / static_cast<double>(count);
-    (single ? x_result.single_messages_per_tensor : x_result.messages_per_tensor) = price;
-    x_result.cpu_s = single ? x_result.cpu_s : spent;
-    x_result.results_wrong += count - received;
+    void note(std::uint64_t index, bool good) {
+      const auto bit = std::uint64_t{1} << index % 64;
+      const bool first = index / 64 < x_seen.size() && (x_seen[index / 64] & bit) == 0;
+      if (first)
+        x_seen[index / 64] |= bit;
+      x_came += first && good;
+    }
+    std::uint64_t came() const {
+      return x_came;
+    }
+
+  private:
+    std::vector<std::uint64_t> x_seen;
+    std::uint64_t x_came = 0;
+  };
+
+  /// Of this process and, where lanes are processes, of theirs; of nodes what their lanes say.
+  double processor_of_all() const {
+    return processor_seconds()
+           + (!x_options.nodes.empty()  ? busy_seconds(x_pipe.metrics())
+              : x_options.are_apart() ? processor_seconds_of_children()
+                                      : 0);
+  }
+
+  stream_run stream_once(std::uint64_t count, std::uint32_t batch_tensors) {
+    x_field.wipe(count);
+    roll_call roll(count);
+    const auto messages = x_pipe.metrics().queue->messages;
+    const auto cpu = processor_of_all();
+    const auto began = clock::now();
+    for (auto&& [index, result] :
+         x_pipe.stream_from(all_of(x_field, count), x_options.method,
+                            {.batch_tensors = batch_tensors, .into = x_field.results()}))
+      roll.note(index, result.has_value());
+    stream_run run;
+    run.seconds = seconds_since(began);
+    run.per_s = rate_of(count, run.seconds);
+    run.cpu_s = processor_of_all() - cpu;
+    run.messages_per_tensor = static_cast<double>(x_pipe.metrics().queue->messages - messages)
+                              / static_cast<double>(count);
+    x_result.results_wrong += count - roll.came();
     check(count);
-    return took;
+    return run;
   }
 
   void run_measured() {
@@ -208,32 +256,23 @@ private:
     check(x_field.tensors());
   }
 
+  // In turn with undisturbed runs, for the machine that both meet is not always the same.
   void run_killed() {
-    const auto before = x_pipe.metrics();
-    double took = 0;
-    std::uint64_t tensors = 0;
+    double killed = 0, calm = 0;
+    std::uint64_t runs = 0;
     reaper death(x_pipe, x_options.kill_ms);
-    while (took < x_options.killed_seconds) {
-      x_field.wipe(x_field.tensors());
-      std::uint64_t received = 0;
+    for (; killed < x_options.killed_seconds; ++runs) {
+      calm += stream_once(x_field.tensors(), x_options.batch_tensors).seconds;
+      const auto before = x_pipe.metrics();
       death.clocked(true);
-      const auto began = clock::now();
-      for (auto&& [index, result] :
-           x_pipe.stream_from(all_of(x_field, x_field.tensors()), x_options.method,
-                              {.batch_tensors = x_options.batch_tensors,
-                               .into = x_field.results()}))
-        received += result.has_value();
-      took += seconds_since(began);
+      killed += stream_once(x_field.tensors(), x_options.batch_tensors).seconds;
       death.clocked(false);
-      tensors += x_field.tensors();
-      x_result.results_wrong += x_field.tensors() - received;
-      check(x_field.tensors());
+      const auto after = x_pipe.metrics();
+      x_result.killed_restarts += after.restarts - before.restarts;
+      x_result.tickets_lost += after.queue->tickets_lost - before.queue->tickets_lost;
     }
-    const auto after = x_pipe.metrics();
-    x_result.killed_per_s = rate_of(tensors, took);
-    x_result.killed_ratio = x_result.killed_per_s / x_result.tensors_per_s;
-    x_result.restarts = after.restarts - before.restarts;
-    x_result.tickets_lost = after.queue->tickets_lost - before.queue->tickets_lost;
+    x_result.killed_per_s = rate_of(runs * x_field.tensors(), killed);
+    x_result.killed_ratio = calm / killed;
   }
 
   // Open loop: a tensor is due whether or not those before it are done, and its latency counts from
@@ -323,6 +362,7 @@ private:
   throughput_field& x_field;
   pipeline& x_pipe;
   throughput_result x_result;
+  std::vector<stream_run> x_runs; ///< One of each round.
 };
 
 } // namespace

@@ -6,7 +6,8 @@
 // run, in turn, over the same source and the same result memory:
 //
 //   read     all of the source, by as many threads
-//   bare     the kernel in a loop, tensor by tensor, by as many plain threads, no actors
+//   bare     the kernel in a loop, tensor by tensor, by as many plain threads, no actors; each
+//            takes some hundred tensors at a time, so that none ends long before the others
 //   stream   the pipeline: the clock runs from before the first submit until the last result was
 //            received and counted
 //   single   the same with one tensor a message, over a part of the tensors
@@ -14,10 +15,11 @@
 //
 // With `measure` the stream runs once more, each result with its mean square and largest error.
 //
-// Then the stream again while a lane is killed every so many milliseconds (`kill_ms`), and at half
-// its rate, open loop, for the latency from the moment a tensor is due until its result is
-// received; in turn with plain threads that take what is due, until it is encoded. After each clock
-// stopped, every result is compared with the reference's by a 64-bit digest of its planes.
+// Then the stream again while a lane is killed every so many milliseconds (`kill_ms`), in turn with
+// undisturbed ones, and at half its rate, open loop, for the latency from the moment a tensor is due
+// until its result is received; in turn with plain threads that take what is due, until it is
+// encoded. After each clock but that of latency, every result is compared with the reference's by a
+// 64-bit digest of its planes; and each tensor's number has to come once.
 
 #include "actors/isolation.hpp"
 #include "kernels/error.hpp"
@@ -56,11 +58,13 @@ struct throughput_result {
   double wall_s = 0, tensors_per_s = 0; ///< Of the stream; rates are medians of the rounds.
   double bare_per_s = 0, ratio_to_bare = 0;
   double read_gb_s = 0, gb_s = 0; ///< 1e9 bytes of source.
-  double messages_per_tensor = 0, cpu_s = 0;
+  double tensors_mad = 0, bare_mad = 0; ///< Median absolute deviations of those rates.
+  double messages_per_tensor = 0, cpu_s = 0; ///< Of the stream, medians too.
   double single_per_s = 0, single_messages_per_tensor = 0;
   double caf_messages_per_s = 0; ///< Empty, by as many actors, to themselves: no tensors.
   double killed_per_s = 0, killed_ratio = 0; ///< 0 where no lane was killed.
-  std::uint64_t restarts = 0, tickets_lost = 0;
+  std::uint64_t restarts = 0; ///< Of all runs.
+  std::uint64_t killed_restarts = 0, tickets_lost = 0; ///< Where lanes were killed.
   double p50_us = 0, p99_us = 0; ///< At half of tensors_per_s; medians of the rounds.
   double bare_p50_us = 0, bare_p99_us = 0; ///< Of plain threads at the same pace.
   double measured_per_s = 0;     ///< 0 where nothing was measured.

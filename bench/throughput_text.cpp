@@ -34,9 +34,12 @@ std::string to_json_line(const throughput_options& options, const throughput_res
     {"isolation", isolation_name(options)},
     {"batch_tensors", options.batch_tensors},
     {"wall_s", r.wall_s},
+    {"rounds", options.rounds},
     {"tensors_per_s", r.tensors_per_s},
+    {"tensors_per_s_mad", r.tensors_mad},
     {"values_per_s", r.tensors_per_s * static_cast<double>(options.values)},
     {"bare_tensors_per_s", r.bare_per_s},
+    {"bare_tensors_per_s_mad", r.bare_mad},
     {"ratio_to_bare", r.ratio_to_bare},
     {"read_gb_s", r.read_gb_s},
     {"gb_s", r.gb_s},
@@ -57,6 +60,7 @@ std::string to_json_line(const throughput_options& options, const throughput_res
     {"killed_tensors_per_s", r.killed_per_s},
     {"killed_ratio", r.killed_ratio},
     {"restarts", r.restarts},
+    {"killed_restarts", r.killed_restarts},
     {"tickets_lost", r.tickets_lost},
     {"results_checked", r.results_checked},
     {"verified", r.results_wrong == 0},
@@ -72,10 +76,12 @@ std::string to_table(const throughput_options& options, const throughput_result&
   const auto row = [&out](std::string_view what, const std::string& how_much) {
     out += fmt::format("{:<34} {}\n", what, how_much);
   };
-  row("tensors/s", fmt::format("{:.2f} M   ({:.2f} Gvalues/s, {:.1f} GB/s)", r.tensors_per_s / 1e6,
+  row("tensors/s", fmt::format("{:.2f} M   (MAD {:.2f}; {:.2f} Gvalues/s, {:.1f} GB/s)",
+                               r.tensors_per_s / 1e6, r.tensors_mad / 1e6,
                                r.tensors_per_s * static_cast<double>(options.values) / 1e9,
                                r.gb_s));
-  row("bare loop, same threads", fmt::format("{:.2f} M", r.bare_per_s / 1e6));
+  row("bare loop, same threads",
+      fmt::format("{:.2f} M   (MAD {:.2f})", r.bare_per_s / 1e6, r.bare_mad / 1e6));
   row("ratio to bare", fmt::format("{:.3f}", r.ratio_to_bare));
   row("read bandwidth", fmt::format("{:.1f} GB/s", r.read_gb_s));
   row("messages per tensor", fmt::format("{:.5f}", r.messages_per_tensor));
@@ -91,7 +97,9 @@ std::string to_table(const throughput_options& options, const throughput_result&
   if (options.kill_ms != 0)
     row(fmt::format("a lane killed every {} ms", options.kill_ms),
         fmt::format("{:.2f} M/s, {:.3f} of undisturbed; {} restarts, {} tickets run again",
-                    r.killed_per_s / 1e6, r.killed_ratio, r.restarts, r.tickets_lost));
+                    r.killed_per_s / 1e6, r.killed_ratio, r.killed_restarts, r.tickets_lost));
+  else if (r.restarts != 0)
+    row("lanes that ended unasked", fmt::format("{}", r.restarts));
   row("results compared", fmt::format("{}, {} wrong", r.results_checked, r.results_wrong));
   return out;
 }

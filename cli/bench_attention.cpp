@@ -5,7 +5,7 @@
 
 #include "bench/attention_bench.hpp"
 #include "bench/sgemm.hpp"
-#include "cli/build_facts.hpp"
+#include "cli/stamp.hpp"
 #include "kernels/target.hpp"
 
 #include <nlohmann/json.hpp>
@@ -28,23 +28,21 @@ struct attention_flags {
 };
 
 json json_of(const bench::attention_line& line) {
-  return {{"n", line.of.keys},
-          {"queries", line.of.queries},
-          {"d", line.of.head_size},
-          {"h", line.of.heads},
-          {"causal", line.of.causal},
-          {"dtype", kernels::name_of(line.type)},
-          {"kv", line.kv},
-          {"threads", line.threads},
-          {"gflops", line.gflops},
-          {"ratio_to_peak", line.ratio_to_peak},
-          {"sgemm_gflops", line.sgemm_gflops ? json(*line.sgemm_gflops) : json(nullptr)},
-          {"gb_per_s", line.gb_per_s},
-          {"ratio_to_read", line.ratio_to_read ? json(*line.ratio_to_read) : json(nullptr)},
-          {"extra_bytes", line.extra_bytes},
-          {"isa", line.isa},
-          {"compiler", build_compiler},
-          {"commit", build_commit}};
+  return stamped({{"n", line.of.keys},
+                  {"queries", line.of.queries},
+                  {"d", line.of.head_size},
+                  {"h", line.of.heads},
+                  {"causal", line.of.causal},
+                  {"dtype", kernels::name_of(line.type)},
+                  {"kv", line.kv},
+                  {"threads", line.threads},
+                  {"gflops", line.gflops},
+                  {"ratio_to_peak", line.ratio_to_peak},
+                  {"sgemm_gflops", line.sgemm_gflops ? json(*line.sgemm_gflops) : json(nullptr)},
+                  {"gb_per_s", line.gb_per_s},
+                  {"ratio_to_read", line.ratio_to_read ? json(*line.ratio_to_read) : json(nullptr)},
+                  {"extra_bytes", line.extra_bytes},
+                  {"isa", line.isa}});
 }
 
 std::string row_of(const bench::attention_line& line) {
@@ -136,7 +134,11 @@ void add_bench_attention(CLI::App& group, invocation& call) {
   app->add_option("--repetitions", options.repetitions, "the median is of so many (default 5)")
       ->check(CLI::Range(1, 1001))
       ->type_name("N");
-  app->add_flag("!--no-decoding", options.decoding, "without one and two queries on 256 MiB");
+  app->add_flag("!--no-decoding", options.decoding, "without one and two queries on many keys");
+  app->add_option("--decoding-mebibytes", options.decoding_mebibytes,
+                  "keys and values that those meet, where they are plain (default 256)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N");
   app->add_option("--memory", flags->memory_length,
                   "measure memory instead, of lengths 64 to N, beside a matrix of scores")
       ->type_name("N");

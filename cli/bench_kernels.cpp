@@ -5,7 +5,7 @@
 #include "cli/lines.hpp"
 
 #include "bench/kernels_bench.hpp"
-#include "cli/build_facts.hpp"
+#include "cli/stamp.hpp"
 
 #include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
@@ -32,20 +32,18 @@ kernels::dtype dtype_of(const std::string& word) {
 
 json json_of(const bench::bench_line& line) {
   const auto ratio = [](const std::optional<double>& r) { return r ? json(*r) : json(nullptr); };
-  return {{"method", line.method},
-          {"op", line.op},
-          {"path", line.path},
-          {"isa", line.isa},
-          {"dtype", kernels::name_of(line.type)},
-          {"values", line.values},
-          {"threads", line.threads},
-          {"values_per_s", line.values_per_s},
-          {"mad", line.mad},
-          {"bytes_per_s", line.bytes_per_s},
-          {"ratio_to_limit", ratio(line.ratio_to_limit)},
-          {"ratio_to_reference", ratio(line.ratio_to_reference)},
-          {"compiler", build_compiler},
-          {"commit", build_commit}};
+  return stamped({{"method", line.method},
+                  {"op", line.op},
+                  {"path", line.path},
+                  {"isa", line.isa},
+                  {"dtype", kernels::name_of(line.type)},
+                  {"values", line.values},
+                  {"threads", line.threads},
+                  {"values_per_s", line.values_per_s},
+                  {"mad", line.mad},
+                  {"bytes_per_s", line.bytes_per_s},
+                  {"ratio_to_limit", ratio(line.ratio_to_limit)},
+                  {"ratio_to_reference", ratio(line.ratio_to_reference)}});
 }
 
 std::string row_of(const bench::bench_line& line) {

@@ -4,7 +4,7 @@
 #include "bench/coordinator_bench.hpp"
 #include "bench/node_jobs.hpp"
 #include "bench/nodes_bench.hpp"
-#include "cli/build_facts.hpp"
+#include "cli/stamp.hpp"
 #include "cli/invocation.hpp"
 #include "cli/lines.hpp"
 
@@ -30,9 +30,7 @@ struct bench_flags {
 };
 
 std::string line_of(json what) {
-  what["compiler"] = build_compiler;
-  what["commit"] = build_commit;
-  return what.dump() + "\n";
+  return stamped(std::move(what)).dump() + "\n";
 }
 
 expected<void> move_bytes(const bench_flags& flags, bool as_json, lines& out) {

@@ -4,6 +4,7 @@
 
 #include "bench/report_bench.hpp"
 #include "cli/build_facts.hpp"
+#include "cli/stamp.hpp"
 #include "formats/shown.hpp"
 
 #include <spdlog/spdlog.h>
@@ -25,15 +26,6 @@ struct bench_report_flags {
   bench::report_options options;
   std::string json, markdown, plots;
 };
-
-/// As Linux names the first processor.
-std::string cpu_name() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);)
-    if (line.starts_with("model name"))
-      return line.substr(std::min(line.find(": "), line.size() - 2) + 2);
-  return "unknown";
-}
 
 expected<void> write(const std::filesystem::path& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
@@ -71,6 +63,9 @@ expected<exit_code> run(const bench_report_flags& flags) {
       return tl::unexpected(done.error());
   if (auto done = print(bench::report_table(*report)); !done)
     return tl::unexpected(done.error());
+  if (report->results_wrong != 0)
+    return fail(errc::job_failed, std::to_string(report->results_wrong)
+                                    + " results of the throughput rows are not the reference's");
   return exit_code::done;
 }
 

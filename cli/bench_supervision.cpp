@@ -4,6 +4,7 @@
 #include "bench/supervision_bench.hpp"
 #include "cli/invocation.hpp"
 #include "cli/lines.hpp"
+#include "cli/stamp.hpp"
 
 #include <memory>
 
@@ -16,7 +17,8 @@ expected<exit_code> show_supervision(const bench::supervision_bench_options& opt
   if (!json)
     out.show(bench::table_head());
   bench::measure_supervision(options, [&out, json](const bench::measurement& what) {
-    out.show(json ? bench::to_json_line(what) + '\n' : bench::to_table_line(what));
+    out.show(json ? stamped(nlohmann::ordered_json::parse(bench::to_json_line(what))).dump() + '\n'
+                  : bench::to_table_line(what));
   });
   return out.end().map([] { return exit_code::done; });
 }

@@ -70,13 +70,13 @@ def cut(bench, chance, output):
 
 
 def corrupted(bench, chance, output):
-    """T17: bits of the header flipped, wrong lengths, hostile numbers and nesting: refused, or read as one lane reads it,
-    and nothing dies of it."""
+    """T17: bits of the header or the numbers flipped, wrong lengths, hostile numbers and nesting: refused, or read as one
+    lane reads it, and nothing dies of it."""
     source, times = damaged(bench, output), 0
     size, begin = len(source.whole), source.begin
-    for _ in range(6):
+    for at in [chance.randrange(begin) for _ in range(6)] + [chance.randrange(begin, size) for _ in range(3)]:
         data = bytearray(source.whole)
-        data[chance.randrange(begin)] ^= 1 << chance.randrange(8)
+        data[at] ^= 1 << chance.randrange(8)
         source.write(bytes(data))
         codes = [source.job(codes=(0, 2, 3), kind=kind).child.returncode for kind in ("thread", "process")]
         must(codes[0] == codes[1], f"threads and processes end with {codes}")

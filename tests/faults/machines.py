@@ -55,8 +55,9 @@ class machine:
     def link(self):
         return f"to{self.number}"
 
-    def pace(self, megabits):
-        for space, link in ((self.owner.hub, self.link), (self.space, "out")):
+    def pace(self, megabits, ways=("there", "back")):
+        links = {"there": (self.owner.hub, self.link), "back": (self.space, "out")}
+        for space, link in (links[way] for way in ways):
             done = subprocess.run(["tc", "-n", space, "qdisc", "replace", "dev", link, "root", "tbf", "rate",
                                    f"{megabits}mbit", "burst", "64kb", "latency", "400ms"], capture_output=True, text=True)
             if done.returncode != 0:
@@ -72,12 +73,13 @@ class machine:
         for each in commands:
             self.network.tell(each)
 
-    def start(self, *more):
+    def start(self, *more, env=None):
         self.said = tempfile.TemporaryFile("w+")
         self.node = subprocess.Popen(["ip", "netns", "exec", self.space, self.owner.bench.viva, "node", "--listen",
                                       self.listens, "--insecure", "--lanes", "1", "--isolation", "thread", "--roots",
                                       self.owner.bench.place, "--scratch", self.scratch, "--json", *more],
-                                     stdout=self.said, stderr=subprocess.DEVNULL, start_new_session=True)
+                                     stdout=self.said, stderr=subprocess.DEVNULL, start_new_session=True,
+                                     env=os.environ | (env or {}))
         end = time.monotonic() + 20
         while '"listening"' not in self.heard():
             must(self.node.poll() is None and time.monotonic() < end, "a node did not start")
@@ -157,8 +159,8 @@ class cluster:
         roots = ["--shared-fs"] if self.same_files else []
         return ["--nodes", ",".join(each.address for each in self.all), "--insecure", *roots]
 
-    def job(self, output, *more):
-        return run(self.bench, output, *self.flags(), *more, lanes=0, kind="thread", inside=self.inside())
+    def job(self, output, *more, **how):
+        return run(self.bench, output, *self.flags(), *more, lanes=0, kind="thread", inside=self.inside(), **how)
 
     def ends(self, job, seconds=180):
         job.ends(0, seconds=seconds)

@@ -1,6 +1,6 @@
 """Faults between machines (machines.py). Rows as in fault_rows.py. Every other job sees the same files on all machines,
 the rest none."""
-import json, re, signal, time
+import json, random, re, shutil, signal, threading, time
 
 from machines import cluster
 from real_job import must, seconds_of
@@ -89,6 +89,120 @@ def slow_link(bench, chance, output):
         job = nodes.job(output)
         nodes.ends(job)
         return 1, [], []
+
+
+undisturbed = {} # seconds that two nodes take for the job alone, by their links' rate and the size of shards
+
+
+def seconds_without(bench, output, megabits, **how):
+    which = (megabits, *how.values())
+    if which not in undisturbed:
+        with cluster(bench, random.Random(0), 2, megabits) as nodes:
+            nodes.same_files = False
+            job = nodes.job(output, **how)
+            nodes.ends(job)
+            shutil.rmtree(output)
+            undisturbed[which] = job.report()["seconds"]
+    return undisturbed[which]
+
+
+def in_step(job, without):
+    """T28: the third node is of little use, and no harm."""
+    took = job.report()["seconds"]
+    must(took <= 1.3 * without, f"{took:.1f} s with a slow node, {without:.1f} s without")
+
+
+def trickling_back(bench, chance, output):
+    """T28: what one of three nodes made comes back at a fortieth of the others' rate; whoever made it, too, is not to
+    wait for that."""
+    large = {"shard": "4096KiB"} # 1 MiB comes back of each: 8 s, and two are in its hand
+    without = seconds_without(bench, output, 40, **large)
+    with cluster(bench, chance, 3, megabits=40) as nodes:
+        nodes.same_files = False
+        chance.choice(nodes.all).pace(1, ("back",))
+        job = nodes.job(output, **large)
+        nodes.ends(job)
+        nobody_lost(job)
+        in_step(job, without)
+        must(job.report()["copies"] >= 1, "what the slow node had was given to nobody else")
+        return 1, [], []
+
+
+def slow_process(bench, chance, output):
+    """T28: one of three nodes is run for a tenth of the time; two are not to wait for it."""
+    without = seconds_without(bench, output, 40)
+    with cluster(bench, chance, 3, megabits=40) as nodes:
+        nodes.same_files = False
+        job, victim = nodes.job(output), chance.choice(nodes.all)
+        over, left = threading.Event(), []
+
+        def slow():
+            """While some still wait for a lane, and so it has all that it may have, it is stopped for 3 s, which is not
+            silent yet; the others are done with the rest before."""
+            while not over.is_set() and not left:
+                last = bench.done_of(output) > bench.shards * 3 // 4
+                victim.signal(signal.SIGSTOP)
+                over.wait(3 if last else 0.27)
+                left.extend([bench.shards - bench.done_of(output) if job.runs() else 0] if last else [])
+                victim.signal(signal.SIGCONT)
+                over.wait(0.03)
+
+        thread = threading.Thread(target=slow)
+        thread.start()
+        try:
+            nodes.ends(job)
+        finally:
+            over.set()
+            thread.join()
+        nobody_lost(job)
+        in_step(job, without)
+        others_busy = left and left[0] > bench.shards // 32 # even then: a very slow machine
+        must(job.report()["copies"] >= 1 or others_busy, "what the slow node had was given to nobody else")
+        return 1, [], []
+
+
+def old_token(bench, chance, output):
+    """T29: given up while it lives and answers; what it said then comes later, and is not believed."""
+    with cluster(bench, chance, 2, megabits=16) as nodes:
+        nodes.same_files = False
+        victim = chance.choice(nodes.all)
+        victim.goes_wrong()
+        job, times = nodes.job(output), []
+        under_way(bench, chance, output, job)
+        victim.bad("control back hold")
+        time.sleep(0.5)
+        times.append((time.time(), victim.address))
+        victim.bad("life there hold", "life back hold")
+        lasts(job, 4.5)
+        lives = job.runs()
+        victim.bad("life there forward", "life back forward", "control back forward")
+        nodes.ends(job)
+        seen = in_time(noticed(job, times), silent_by)
+        must(seen or not lives, "a node that says nothing was not found")
+        must(not lives or "of an earlier meeting" in job.log, "nothing of before came after")
+        return len(seen), seen, []
+
+
+def unsynced(bench, chance, output):
+    """T15: one node cannot sync what its lanes wrote into shared files. It says so, and nothing of that is committed."""
+    with cluster(bench, chance, 2) as nodes:
+        nodes.same_files = True
+        victim = chance.choice(nodes.all)
+        luck, folder = bench.bad_luck("output-sync", chance.randint(0, 20))
+        victim.kill()
+        victim.start(env=luck)
+        job = nodes.job(output)
+        code = job.ends(0, 5)
+        times = bench.fired(folder)
+        must((code != 0) == (len(times) > 0), f"{len(times)} syncs failed, and the job ended with {code}")
+        if not times:
+            return 0, [], []
+        must(not output.exists(), "a job that could not write left a final name")
+        known = bench.journal(output)
+        again = nodes.job(output)
+        nodes.ends(again)
+        must(again.report()["shards_resumed"] == (known["done"] if known else 0), "durable shards were computed again")
+        return 1, [job.ended - times[0]], [at - again.began for at in joined(again)[:1]]
 
 
 def bad_messages(bench, chance, output):
@@ -306,11 +420,15 @@ def all_killed(bench, chance, output):
 rows = {
     "node: kill -9": node_killed,
     "node: SIGSTOP": silent(*stopped),
+    "T15 a sync of a node fails": unsynced,
     "T24 kill -9 of coordinator": coordinator_killed,
     "T27 coordinator stands still": coordinator_stopped,
     "T28 a slow link": slow_link,
+    "T28 a slow way back": trickling_back,
+    "T28 a slow process": slow_process,
     "T29 a cut that heals soon": silent(*cut, 0.2, 1),
     "T29 a cut that heals late": silent(*cut),
+    "T29 what is of before": old_token,
     "T30 heard by nobody": silent(*mute),
     "T31 a link that flaps": flapping,
     "T32 late, twice, lost": bad_messages,

@@ -68,7 +68,7 @@ TEST_CASE("int4 with zero points: 20.01 dB on N(0,1) is where these are not roun
   std::normal_distribution<float> normal;
   const auto nearest = [](float x) { return std::rint(x); };
   double power = 0, exact = 0, rounded = 0;
-  for (int group = 0; group < 3 * 4096; ++group) {
+  for (std::size_t group = 0; group < tests::sized(3, 1) * 4096; ++group) {
     std::vector<float> values(128);
     for (auto& x : values)
       x = normal(random);

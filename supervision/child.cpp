@@ -29,6 +29,10 @@ caf::error check(child_spec& spec, auto_shutdown mode) {
     return refuse("invalid_shutdown", spec.id);
   if (spec.start_timeout.count() < 0)
     return refuse("invalid_start_timeout", spec.id);
+  return check_significance(spec, mode);
+}
+
+caf::error check_significance(const child_spec& spec, auto_shutdown mode) {
   if (spec.significant && (mode == auto_shutdown::never || spec.restart == permanent))
     return refuse("bad_combination", spec.id);
   return {};

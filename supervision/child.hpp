@@ -103,7 +103,7 @@ struct shutdown_policy {
 
 struct child_spec {
   std::string id{};
-  start_function start{};
+  start_function start{}; ///< Empty in what get_childspec answers of a temporary child that is up.
   restart_type restart = permanent;
   std::optional<shutdown_policy>
       shutdown{}; ///< Unset: 5 s for a worker, infinity for a supervisor.
@@ -113,9 +113,12 @@ struct child_spec {
 };
 
 /// Checks one spec and fills the defaults in. Refuses by name with `fault::bad_spec`: missing_id,
-/// missing_start, invalid_restart_type, invalid_child_type, invalid_shutdown, invalid_significant,
-/// bad_combination (significant without auto_shutdown, or permanent and significant).
+/// missing_start, invalid_restart_type, invalid_child_type, invalid_shutdown,
+/// invalid_start_timeout, bad_combination.
 caf::error check(child_spec& spec, auto_shutdown mode);
+
+/// bad_combination: significant without auto_shutdown, or permanent and significant.
+caf::error check_significance(const child_spec& spec, auto_shutdown mode);
 
 /// Checks a list without starting anything: each spec, no id twice (duplicate_child_name), and
 /// exactly one spec under simple_one_for_one (bad_start_spec).

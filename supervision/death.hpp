@@ -46,7 +46,7 @@ struct exit_status {
 struct last_known {
   std::optional<fault> killed_for{}; ///< We sent the signal, for this.
   bool said_goodbye = false;
-  bool memory_was_short = false; ///< The system killed for memory during this life.
+  bool memory_was_short = false; ///< The system killed for memory lately, or had little left.
   std::string words{};           ///< Its last words, or what was wrong with it; may be empty.
 };
 

@@ -24,7 +24,7 @@ struct deadline {
 using deadlines = std::multimap<time_point, deadline>;
 
 struct child {
-  std::shared_ptr<const child_spec> spec; // one for all instances under simple_one_for_one
+  std::shared_ptr<child_spec> spec; // one for all instances under simple_one_for_one
   caf::message args;
   caf::actor who;                  // strong while it lives, null from its down message on
   census_entry* entry = nullptr;   // state, restarts, since, last reason
@@ -40,6 +40,7 @@ struct child {
   bool announced = false;          // subscribers know it as up
   bool wanted = true;              // false: ended as allowed, or stopped by hand
   bool dead = false;               // ended by itself; the decision waits for the episode
+  bool owed = false;               // down for a group restart that has not come to it yet
 
   life state() const noexcept {
     return entry->state;

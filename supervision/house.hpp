@@ -32,6 +32,9 @@ struct guardian::house {
   time_point last_tick{};
   time_point oom_counted{};
   std::uint64_t oom_kills_before = 0, oom_kills_lately = 0; // one and two looks ago
+  std::string meminfo{};
+  bool memory_is_low = false;    // at the last tick
+  bool lost_status_told = false;
   bool ticking = false, closing = false;
   std::atomic<bool> shut{false}; // nobody runs what is posted any more
   std::thread thread;
@@ -46,6 +49,8 @@ struct guardian::house {
   void count_oom_kills(time_point at);
   void close();
   void bury(const std::shared_ptr<process::life>& who);
+  void tell_lost_status(pid_t whose);
+  bool has_unknown_child(pid_t who) const; // nursery.cpp
 };
 
 struct process::life : std::enable_shared_from_this<process::life> {
@@ -78,7 +83,7 @@ struct process::life : std::enable_shared_from_this<process::life> {
   last_known known{};
   process_end ending{};
   std::uint64_t beats_seen = 0, progress_seen = 0;
-  time_point started{}, last_beat{}, last_step{}, leave_until{};
+  time_point started{}, last_beat{}, last_step{}, leave_until{}, killed_at{};
   milliseconds progress_limit{0};
 
   void start();
@@ -96,7 +101,13 @@ struct process::life : std::enable_shared_from_this<process::life> {
   void speak();          // sends what it can of the outbox
   void watch_for_end();
   void reap();
+  void tell_end(std::optional<exit_status> how); ///< Nothing where somebody else took it.
+  void give_up();
+  void part(); ///< From its channel and its page.
   void finish(process_end how);
+  bool ended() const {
+    return now == phase::ended;
+  }
   void kill(fault why, std::string words);
   void check(time_point at);
   void forgive(time_point at);

@@ -7,6 +7,7 @@
 #include "supervision/house.hpp"
 #include "supervision/ward.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
@@ -94,7 +95,11 @@ pid_t process::life::born(const gifts& with) {
   }
   if (nursery->now != phase::ready || nursery->deaf || nursery->known.killed_for)
     return 0;
-  const pid_t made = nursery->bear(with);
+  pid_t made = nursery->bear(with);
+  if (made > 0 && (made != heart->page().born.load() || !home->has_unknown_child(made))) {
+    nursery->kill(fault::protocol, "a nursery that names a stranger as its ward");
+    made = -1;
+  }
   if (made < 0)
     nursery->unanswered = std::move(heart);
   return made;
@@ -120,15 +125,20 @@ pid_t process::life::bear(const gifts& with) {
   return given ? -1 : 0;
 }
 
+/// Whether this is a child of ours that is nobody's ward yet: what a nursery says may be wrong, and
+/// whom we take for a ward we kill. False where a host that reaps all children has had it.
+bool guardian::house::has_unknown_child(pid_t who) const {
+  const auto is_it = [who](const auto& each) { return each->pid.load() == who; };
+  siginfo_t info{};
+  return who > 0 && std::ranges::none_of(lives, is_it)
+         && ::waitid(P_PID, static_cast<id_t>(who), &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 /// The one it forked and did not tell of is a child of ours: nobody knows it, and nobody else will
 /// bury it.
 void process::life::end_newborn() {
   const pid_t left = unanswered->page().born.load();
-  siginfo_t info{};
-  const bool ours = left > 0
-                    && ::waitid(P_PID, static_cast<id_t>(left), &info, WEXITED | WNOHANG | WNOWAIT)
-                         == 0; // a host that reaps all children may have had it
-  if (!ours)
+  if (!home->has_unknown_child(left))
     return;
   auto newborn = std::make_shared<life>(home, process_options{});
   if (newborn->hold(left))

@@ -87,7 +87,8 @@ struct supervisor_options {
 /// The same options with OTP's behaviour wherever ours differs on purpose.
 supervisor_options otp_compat(supervisor_options options);
 
-/// Refuses by name with `fault::bad_options`: invalid_period, invalid_intensity, …
+/// Refuses by name with `fault::bad_options`: invalid_strategy, invalid_period,
+/// invalid_auto_shutdown, invalid_backoff, invalid_abandon_after, missing_name.
 caf::error check(const supervisor_options& options);
 
 // -- orders: send as a request to the supervisor -----------------------------------------------

@@ -3,6 +3,9 @@
 #include "supervision/house.hpp"
 #include "supervision/oom_kills.hpp"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <pthread.h>
 #include <signal.h>
 
@@ -13,7 +16,6 @@ constexpr milliseconds tick_every{50};
 // A clock this late was stopped with us: what wards did meanwhile nobody saw.
 constexpr milliseconds tick_late{1'000};
 constexpr milliseconds oom_look_every{1'000};
-constexpr milliseconds close_limit{10'000};
 // A spawn holds the guardian's thread for a millisecond: first the one that was taken gets to work.
 constexpr milliseconds spare_delay{5};
 
@@ -33,9 +35,13 @@ void guardian::house::tick() {
   const bool slept = last_tick != time_point{} && at - last_tick > tick_late;
   if (at - oom_counted > oom_look_every)
     count_oom_kills(at);
+  memory_is_low = is_low(memory_left(meminfo));
   last_tick = at;
   for (const auto& each : std::set{lives})
     slept ? each->forgive(at) : each->check(at);
+  // Those that no kill ends are not worth our own end.
+  if (closing && std::ranges::all_of(lives, [](const auto& each) { return each->ended(); }))
+    return io.stop();
   clock.expires_after(tick_every);
   clock.async_wait([this](const boost::system::error_code& stopped) {
     if (!stopped)
@@ -57,15 +63,8 @@ void guardian::house::close() {
     each->kill(fault::shutdown, {});
   nurseries.clear();
   open.reset();
-  clock.cancel();
   if (lives.empty())
-    return;
-  // One that SIGKILL does not end sits in a call of the kernel's; it is not worth our own end.
-  clock.expires_after(close_limit);
-  clock.async_wait([this](const boost::system::error_code& stopped) {
-    if (!stopped)
-      io.stop();
-  });
+    clock.cancel();
 }
 
 void guardian::house::bury(const std::shared_ptr<process::life>& who) {
@@ -74,7 +73,15 @@ void guardian::house::bury(const std::shared_ptr<process::life>& who) {
     clock.cancel();
 }
 
-guardian::guardian() : x_house(std::make_shared<house>()) {
+void guardian::house::tell_lost_status(pid_t whose) {
+  if (!std::exchange(lost_status_told, true))
+    spdlog::warn("how process {} ended is not known: this program ignores SIGCHLD, or waits for "
+                 "children that are not its own; from now on such ends are told as kills",
+                 whose);
+}
+
+guardian::guardian(std::string meminfo) : x_house(std::make_shared<house>()) {
+  x_house->meminfo = std::move(meminfo);
   // Signals are for the threads of whoever embeds us.
   sigset_t all, before;
   sigfillset(&all);
@@ -87,10 +94,13 @@ guardian::~guardian() {
   x_house->run([keep = x_house.get()] { keep->close(); });
   x_house->thread.join();
   x_house->shut = true;
-  for (const auto& each : x_house->lives) // their sockets belong to `link`
-    each->talk.release();
+  boost::system::error_code ignored;
+  for (const auto& each : x_house->lives) // those that no kill ended
+    each->grave.close(ignored);
   x_house->lives.clear();
   x_house->nurseries.clear();
+  x_house->io.restart();
+  x_house->io.poll(); // what waited for them, or was posted last, holds the house
 }
 
 std::unique_ptr<process> guardian::start(process_options options) {

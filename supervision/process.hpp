@@ -7,7 +7,9 @@
 //   ready    its first frame says what the owner expects (build, known answer), in time
 //   work     frames both ways (channel.hpp); two clocks read its pulse (pulse.hpp)
 //   end      asked to leave, then killed; or dead by itself: seen through its pidfd, reaped at
-//            once, judged (death.hpp), told exactly once
+//            once, judged (death.hpp), told exactly once. Of one that SIGKILL does not end (a call
+//            of the kernel's that never returns) its owner is told all the same; it is buried when
+//            it ends
 //
 // Whoever holds a `process` owns it: with the last handle it is killed and buried. Methods are for
 // any thread and wait for nothing; events come from the guardian's thread and must be short.
@@ -34,6 +36,7 @@ struct process_options {
   milliseconds start_limit{10'000};   ///< From spawn to ready.
   milliseconds heartbeat_limit{5'000};
   milliseconds grace{2'000};          ///< From `leave` to SIGKILL.
+  milliseconds kill_limit{5'000};     ///< From SIGKILL to going on without it.
 };
 
 struct process_end {
@@ -72,9 +75,10 @@ private:
 
 class guardian {
 public:
-  guardian();
+  /// `meminfo` is where the system tells how much memory it has left.
+  explicit guardian(std::string meminfo = "/proc/meminfo");
   guardian(const guardian&) = delete;
-  ~guardian(); ///< Kills and buries all.
+  ~guardian(); ///< Kills and buries all, but for those that outlive their `kill_limit`.
 
   /// Never fails: one that cannot be started ends with `start_failed`.
   std::unique_ptr<process> start(process_options options);

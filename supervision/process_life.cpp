@@ -2,6 +2,8 @@
 #include "supervision/oom_kills.hpp"
 #include "supervision/ward.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -237,6 +239,7 @@ void process::life::kill(fault why, std::string words) {
     return;
   known.killed_for = why;
   known.words = std::move(words);
+  killed_at = std::chrono::steady_clock::now();
   if (pid.load() != 0)
     kill_by(grave.native_handle());
 }
@@ -258,26 +261,49 @@ void process::life::reap() {
   // made the pidfd non-blocking: whoever lives is no child that somebody else reaped.
   if (mine ? info.si_pid == 0 : errno == EAGAIN)
     return watch_for_end();
+  if (!ended())
+    tell_end(mine ? std::optional{exit_status{info.si_code == CLD_EXITED, info.si_status}}
+                  : std::nullopt);
+  boost::system::error_code ignored;
+  grave.close(ignored);
+  if (unanswered)
+    end_newborn();
+  home->bury(shared_from_this());
+}
+
+void process::life::tell_end(std::optional<exit_status> how) {
   if (now == phase::ready)
     listen(); // what it said before
   if (known.words.empty())
     known.words = heart->words();
-  // A host that reaps all children took the status; what is left to know is that it ended.
-  const exit_status status = mine ? exit_status{info.si_code == CLD_EXITED, info.si_status}
-                                  : exit_status{false, SIGKILL};
-  if (!status.exited && status.number == SIGKILL)
-    known.memory_was_short = oom_kills() > home->oom_kills_before;
+  if (!how) {
+    home->tell_lost_status(pid.load());
+    how = exit_status{false, SIGKILL}; // what is left to know is that it ended
+  }
+  if (!how->exited && how->number == SIGKILL)
+    known.memory_was_short = home->memory_is_low || oom_kills() > home->oom_kills_before;
   const auto mark = heart->page().mark.load();
-  boost::system::error_code ignored;
-  talk.release();
-  grave.close(ignored);
+  part();
+  finish({judge_death(*how, known), mark});
+}
+
+// SIGKILL was long ago: it sits in a call of the kernel's that does not return. Its owner goes on
+// without it, and what was said of its work holds; it is still watched, and buried when it ends.
+void process::life::give_up() {
+  spdlog::warn("process {} does not end although killed; the system may hold what was its own",
+               pid.load());
+  const auto mark = heart->page().mark.load();
+  part();
+  finish({make_error(*known.killed_for, known.words + (known.words.empty() ? "" : ": ")
+                                          + "does not end although killed"),
+          mark});
+}
+
+void process::life::part() {
+  talk.release(); // the socket is link's
   link = channel{};
   heart.reset();
   outbox.clear();
-  finish({judge_death(status, known), mark});
-  if (unanswered)
-    end_newborn();
-  home->bury(shared_from_this());
 }
 
 void process::life::finish(process_end how) {
@@ -289,14 +315,19 @@ void process::life::finish(process_end how) {
 }
 
 void process::life::forgive(time_point at) {
-  last_beat = last_step = at;
+  last_beat = last_step = killed_at = at;
   if (now == phase::starting)
     started = at;
 }
 
 void process::life::check(time_point at) {
-  if (known.killed_for)
+  if (ended()) // told, and not buried yet
     return;
+  if (known.killed_for) {
+    if (at - killed_at > options.kill_limit)
+      give_up();
+    return;
+  }
   if (leave_until != time_point{} && at > leave_until)
     return kill(deaf ? fault::protocol : fault::shutdown, deaf ? "it closed its channel" : "");
   if (now == phase::starting) {

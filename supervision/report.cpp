@@ -100,7 +100,6 @@ void reporter::post(report what) noexcept {
                                                               : x_options.capacity;
     if (x_waiting.size() >= room) {
       ++x_counts.dropped;
-      ++x_done;
       return;
     }
     wake = x_waiting.empty() && x_asleep;
@@ -117,7 +116,7 @@ void reporter::subscribe(std::function<void(const report&)> listener) {
 
 void reporter::flush() {
   std::unique_lock lock{x_guard};
-  const auto target = x_counts.posted;
+  const auto target = x_counts.posted - x_counts.dropped; // all that waits, and nothing later
   ++x_hurry;
   x_wake.notify_all();
   x_drained.wait(lock, [&] { return x_done >= target; });

@@ -100,7 +100,7 @@ private:
   std::vector<report> x_waiting;
   std::vector<std::function<void(const report&)>> x_listeners;
   report_counts x_counts;
-  std::uint64_t x_done = 0; // written or dropped
+  std::uint64_t x_done = 0; // written, of those that were not dropped
   std::size_t x_hurry = 0; // how many wait in flush
   bool x_asleep = false;   // the writer waits for the first report, not for its rest to end
   bool x_closing = false;

@@ -2,16 +2,33 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 namespace viva::supervision {
+namespace {
+
+/// One line of it, whatever a message holds.
+std::string in_brief(std::string text) {
+  constexpr std::size_t length_max = 200;
+  std::ranges::replace_if(text, [](unsigned char c) { return c < ' '; }, '?');
+  if (text.size() <= length_max)
+    return text;
+  auto cut = length_max;
+  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80)
+    --cut; // not inside a UTF-8 character
+  return text.substr(0, cut) + "…";
+}
+
+} // namespace
 
 void prepare(caf::scheduled_actor* self) {
   self->set_exception_handler(
     [](caf::scheduled_actor*, std::exception_ptr& thrown) { return reason_of(thrown); });
   self->set_default_handler(
     [](caf::scheduled_actor* who, caf::message_view& what) -> caf::result<caf::message> {
-      if (auto log = spdlog::get("supervision"))
+      if (const auto log = spdlog::default_logger())
         log->warn("{} ({}): dropped an unknown message: {}", who->name(), who->id(),
-                  what.content().stringify());
+                  in_brief(what.content().stringify()));
       return caf::sec::unexpected_message;
     });
   self->set_down_handler([](caf::scheduled_actor*, caf::down_msg&) {});

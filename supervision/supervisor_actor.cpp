@@ -74,7 +74,7 @@ void supervisor_actor::boot() {
   x_options.subscribers.clear(); // strong handles would keep subscribers alive
   auto& episode = begin(episode::kind::boot);
   for (auto& spec : plan->specs) {
-    auto shared = std::make_shared<const child_spec>(std::move(spec));
+    auto shared = std::make_shared<child_spec>(std::move(spec));
     if (simple()) {
       x_template = std::move(shared);
     } else {
@@ -200,9 +200,11 @@ void supervisor_actor::finish_episode() {
     case episode::kind::stop_one: {
       auto who = place_of(e.stops.front());
       who->second.wanted = false;
+      owe(who->second, false);
       if (simple() || who->second.spec->restart == temporary)
         erase(who);
-      return answer.deliver(caf::unit);
+      answer.deliver(caf::unit);
+      return bring_back();
     }
     case episode::kind::ending:
       for (auto& each : std::exchange(x_await_end, {}))
@@ -288,6 +290,15 @@ void supervisor_actor::drop_or_keep(table::iterator who) {
     return;
   if (ends_supervisor(x_options.ends, significant, any_significant_left() ? 1 : 0))
     begin_ending(caf::exit_reason::user_shutdown);
+}
+
+// Those that a group restart has stopped and not started yet are on their way back.
+bool supervisor_actor::any_significant_left() const {
+  for (const auto& [id, who] : x_children)
+    if (who.spec->significant
+        && (who.who || who.dead || who.owed || who.state() == life::restarting))
+      return true;
+  return false;
 }
 
 void supervisor_actor::on_exit() {

@@ -53,6 +53,7 @@ private:
   void on_down(caf::down_msg& down);
   void decide(serial id);
   void drop_or_keep(table::iterator who);
+  bool any_significant_left() const;
 
   // supervisor_restarts.cpp: whether, when, and with whom
   void open_windows();
@@ -62,15 +63,18 @@ private:
   bool plan_starts();
   bool starts_again(serial id, child& who, const caf::error& why);
   void try_again(serial id);
+  void owe(child& who, bool is_owed);
+  void bring_back();
 
   // supervisor_children.cpp: one child
   table::iterator place_of(serial id); ///< The end where it is gone.
-  child& insert(std::shared_ptr<const child_spec> spec, caf::message args, serial& id);
+  child& insert(std::shared_ptr<child_spec> spec, caf::message args, serial& id);
   table::iterator erase(table::iterator who);
   void enter(child& who, life state);
   step start(serial id, child& who);
   step adopt(serial id, child& who, caf::actor handle, bool is_up);
   void now_up(child& who);
+  void forget_start(child& who);
   void tell_down(child& who, const caf::error& reason);
   void tell_end(const child& who, report_context context) const;
   void ignored(serial id);
@@ -81,7 +85,6 @@ private:
   void kill(serial id, child& who);
   void abandon(serial id, child& who);
   void forget_handle(child& who);
-  bool any_significant_left() const;
   void set_deadline(serial id, child& who, alarm what, milliseconds after);
   void clear_deadline(child& who);
   void arm();
@@ -124,9 +127,10 @@ private:
   serial x_last_serial = 0;
   flat_table<std::string_view, serial> x_ids; // keys are in the specs; not under simple
   flat_table<const caf::actor_control_block*, serial> x_by_address; // those with a handle
-  std::shared_ptr<const child_spec> x_template;                              // simple only
+  std::shared_ptr<child_spec> x_template;                                    // simple only
   std::size_t x_supervisors = 0; // children of type supervisor
   std::size_t x_stopping = 0;    // children told to stop and not down yet
+  std::size_t x_owed = 0;        // children that a group restart owes their start
   episode x_episode;
   std::deque<waiting> x_backlog;
   std::vector<caf::response_promise> x_await_up;

@@ -2,8 +2,7 @@
 
 namespace viva::supervision {
 
-child& supervisor_actor::insert(std::shared_ptr<const child_spec> spec, caf::message args,
-                                serial& id) {
+child& supervisor_actor::insert(std::shared_ptr<child_spec> spec, caf::message args, serial& id) {
   id = ++x_last_serial;
   auto& who = x_children.emplace_hint(x_children.end(), id, child{})->second;
   census_entry entry{.id = spec->id, .type = spec->type, .since = clock().now()};
@@ -28,6 +27,7 @@ supervisor_actor::table::iterator supervisor_actor::place_of(serial id) {
 
 supervisor_actor::table::iterator supervisor_actor::erase(table::iterator who) {
   clear_deadline(who->second);
+  owe(who->second, false);
   x_supervisors -= who->second.spec->type == child_type::supervisor;
   if (!simple())
     x_ids.erase(who->second.spec->id);
@@ -47,6 +47,7 @@ void supervisor_actor::enter(child& who, life state) {
 supervisor_actor::step supervisor_actor::start(serial id, child& who) {
   ++who.generation;
   who.wanted = true;
+  owe(who, false);
   who.info = {}; // of an earlier start
   start_result made = ignore;
   try {
@@ -127,6 +128,7 @@ void supervisor_actor::now_up(child& who) {
     entry.who = who.who.address();
     entry.restarts += again;
   });
+  forget_start(who);
   post(report_kind::progress, report_context::started, &who, {});
   if (x_listeners.empty())
     return;
@@ -137,6 +139,16 @@ void supervisor_actor::now_up(child& who) {
     if (each.on_up)
       each.on_up(event);
   }
+}
+
+// A temporary child that is up is never started again: what its start holds goes (S-66). Under
+// simple_one_for_one the next instance needs the spec.
+void supervisor_actor::forget_start(child& who) {
+  if (who.spec->restart != temporary || who.state() != life::up)
+    return;
+  who.args = {};
+  if (!simple())
+    who.spec->start = {};
 }
 
 void supervisor_actor::tell_down(child& who, const caf::error& reason) {
@@ -212,8 +224,10 @@ void supervisor_actor::start_failed(serial id, caf::error why) {
         return;
       enter(who, life::restarting);
       if (delay->count() > 0)
-        return set_deadline(id, who, alarm::retry, *delay);
-      return send(this, retry_now{id, who.generation});
+        set_deadline(id, who, alarm::retry, *delay);
+      else
+        send(this, retry_now{id, who.generation});
+      return bring_back();
     }
     default:
       return;
@@ -229,13 +243,14 @@ bool supervisor_actor::is_odd(const child& who, const caf::error& reason) {
 
 // False: there is nothing to wait for.
 bool supervisor_actor::begin_stop(serial id, child& who, bool own_deadline) {
+  const bool lived = who.who || who.dead || who.state() == life::restarting;
+  const bool in_group = x_episode.what == episode::kind::restart;
   if (!who.who) {
     if (who.dead) { // it ended by itself, and nobody had decided yet
       const auto how = ending_of(who.entry->last_reason);
       who.wanted = judge(who.spec->restart, how) == verdict::restart;
       // The end of a significant child may be the supervisor's: `decide` comes behind the restart.
-      who.dead = x_episode.what == episode::kind::restart && !who.wanted && !x_options.revive
-                 && who.spec->significant;
+      who.dead = in_group && !who.wanted && !x_options.revive && who.spec->significant;
       if (is_odd(who, who.entry->last_reason) && !who.dead)
         tell_end(who, report_context::shutdown_error);
     }
@@ -243,10 +258,11 @@ bool supervisor_actor::begin_stop(serial id, child& who, bool own_deadline) {
       clear_deadline(who);
       enter(who, life::down);
     }
-    return false;
   }
-  if (who.state() == life::stopping)
-    return true;
+  if (in_group && lived)
+    owe(who, rejoins(who.spec->restart, who.wanted, false));
+  if (!who.who || who.state() == life::stopping)
+    return static_cast<bool>(who.who);
   ++x_stopping;
   enter(who, life::stopping);
   if (who.spec->shutdown->how == shutdown_policy::kind::brutal_kill) {
@@ -293,13 +309,6 @@ void supervisor_actor::forget_handle(child& who) {
   who.last_pid = who.who->id();
   who.who = nullptr;
   x_page->change(*who.entry, [](census_entry& entry) { entry.who = nullptr; });
-}
-
-bool supervisor_actor::any_significant_left() const {
-  for (const auto& [id, who] : x_children)
-    if (who.spec->significant && (who.who || who.dead || who.state() == life::restarting))
-      return true;
-  return false;
 }
 
 void supervisor_actor::set_deadline(serial id, child& who, alarm what, milliseconds after) {

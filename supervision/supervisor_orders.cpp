@@ -146,7 +146,7 @@ void supervisor_actor::execute(start_child& order, caf::response_promise answer)
     return answer.deliver(make_error(known->state() == life::up ? fault::already_started
                                                                 : fault::already_present,
                                      order.spec.id));
-  insert(std::make_shared<const child_spec>(std::move(order.spec)), {}, id);
+  insert(std::make_shared<child_spec>(std::move(order.spec)), {}, id);
   begin_start_one(id, false, std::move(answer));
 }
 
@@ -208,9 +208,8 @@ void supervisor_actor::execute(change& order, caf::response_promise answer) {
     why = check_childspecs(order.specs, order.options.how, order.options.ends);
   for (const auto& [id, who] : x_children) { // specs that are not mentioned stay
     const auto same = [&](const child_spec& spec) { return spec.id == who.spec->id; };
-    auto kept = *who.spec;
     if (!why && !simple() && std::ranges::none_of(order.specs, same))
-      why = check(kept, order.options.ends);
+      why = check_significance(*who.spec, order.options.ends);
   }
   if (why)
     return answer.deliver(std::move(why));
@@ -220,24 +219,31 @@ void supervisor_actor::execute(change& order, caf::response_promise answer) {
   x_options = std::move(order.options);
   open_windows();
   for (auto& spec : order.specs) {
-    auto shared = std::make_shared<const child_spec>(std::move(spec));
+    auto shared = std::make_shared<child_spec>(std::move(spec));
     serial id = 0;
     if (simple()) {
       x_template = shared;
-      x_supervisors = shared->type == child_type::supervisor ? x_children.size() : 0;
-      for (auto& [number, who] : x_children)
+      for (auto& [number, who] : x_children) {
+        if (who.spec->restart == temporary && shared->restart != temporary)
+          continue; // its arguments are gone: it ends as what it was started as
+        x_supervisors -= who.spec->type == child_type::supervisor;
+        x_supervisors += shared->type == child_type::supervisor;
         who.spec = shared;
+        forget_start(who);
+      }
     } else if (auto* known = find(shared->id, id)) {
       x_supervisors -= known->spec->type == child_type::supervisor;
       x_supervisors += shared->type == child_type::supervisor;
       x_ids.erase(known->spec->id);
       known->spec = std::move(shared);
       x_ids.emplace(known->spec->id, id); // the key of the old spec goes with it
+      forget_start(*known);
     } else {
       insert(std::move(shared), {}, id).wanted = false;
     }
   }
   answer.deliver(caf::unit);
+  bring_back();
 }
 
 void supervisor_actor::refuse_orders() {

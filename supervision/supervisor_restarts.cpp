@@ -1,5 +1,6 @@
 #include "supervision/supervisor_actor.hpp"
 
+#include <algorithm>
 #include <ranges>
 
 namespace viva::supervision {
@@ -42,6 +43,7 @@ void supervisor_actor::begin_restart(serial culprit, milliseconds delay) {
   const auto scope = reach_of(x_options.how);
   if (scope == reach::itself)
     return;
+  owe(x_children.at(culprit), true);
   for (const auto& [id, who] : x_children | std::views::reverse) {
     if (id == culprit) {
       if (scope == reach::itself_and_later)
@@ -78,6 +80,7 @@ bool supervisor_actor::plan_starts() {
   const auto culprit = place_of(e.culprit);
   if (e.delay.count() > 0) {
     e.what = episode::kind::none;
+    owe(culprit->second, false); // it comes by its own alarm, and the others with it
     enter(culprit->second, life::restarting);
     set_deadline(e.culprit, culprit->second, alarm::retry, e.delay);
     return false;
@@ -89,9 +92,35 @@ bool supervisor_actor::plan_starts() {
   }
   const auto first = scope == reach::everyone ? x_children.begin() : culprit;
   for (auto i = first; i != x_children.end(); ++i)
-    if (i == culprit || rejoins(i->second.spec->restart, i->second.wanted, x_options.revive))
+    if (i->second.owed || rejoins(i->second.spec->restart, i->second.wanted, x_options.revive))
       e.starts.push_back(i->first);
   return true;
+}
+
+void supervisor_actor::owe(child& who, bool is_owed) {
+  x_owed -= std::exchange(who.owed, is_owed) ? 1 : 0;
+  x_owed += is_owed ? 1 : 0;
+}
+
+// A group restart stops at once and may start late. Where an operator has stopped the one it waited
+// for, or the strategy is another by now, nobody would ever start the others: they come back here.
+void supervisor_actor::bring_back() {
+  if (x_owed == 0)
+    return;
+  const auto waits = std::ranges::find_if(x_children, [](const auto& each) {
+    return each.second.state() == life::restarting && !each.second.owed; // it has an alarm
+  });
+  const auto scope = reach_of(x_options.how);
+  auto& e = begin(episode::kind::restart);
+  for (const auto& [id, who] : x_children) {
+    const bool comes = waits != x_children.end()
+                       && (scope == reach::everyone
+                           || (scope == reach::itself_and_later && waits->first < id));
+    if (who.owed && !comes)
+      e.starts.push_back(id);
+  }
+  if (e.starts.empty())
+    e.what = episode::kind::none;
 }
 
 // A first start that failed by an accident, as a kill is one, is tried again within the episode.

@@ -101,6 +101,33 @@ TEST_CASE("S-50: all: a significant child that waits for its restart is not gone
   CHECK_FALSE(w.ended);
 }
 
+TEST_CASE("S-50: all: nor is one that a group restart has stopped and will start again",
+          "[auto_shutdown]") {
+  world w;
+  w.rise({.how = strategy::rest_for_one, .intensity = 9, .ends = all, .backoff = {10s, 10s, 1h}},
+         {significant("s", w, transient), member("a", w.book), significant("b", w, transient)});
+  w.crash("a");
+  w.crash("a"); // waits for its restart, and b with it
+  REQUIRE(w.state("a") == life::restarting);
+  REQUIRE(w.state("b") == life::down);
+  w.end(w.child("s"), {});
+  REQUIRE_FALSE(w.ended);
+  w.pass(10s);
+  CHECK(w.state("b") == life::up);
+  SECTION("then its end is the supervisor's") {
+    w.end(w.child("b"), {});
+    CHECK(w.ended);
+  }
+  SECTION("and so it is where it is stopped by hand and another one ends") {
+    w.crash("a");
+    REQUIRE(w.state("a") == life::restarting);
+    REQUIRE(w.ask(terminate_child{"b"})); // it is not on its way back any more
+    REQUIRE(w.ask<started>(start_child{significant("other", w, temporary)}));
+    w.end(w.child("other"), {});
+    CHECK(w.ended);
+  }
+}
+
 TEST_CASE("S-51: terminate_child does not end the supervisor", "[auto_shutdown]") {
   for (const auto mode : {any, all})
     for (const auto type : {temporary, transient}) {

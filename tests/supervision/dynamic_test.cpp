@@ -159,22 +159,70 @@ TEST_CASE("S-65: an order to a dead supervisor fails at once", "[dynamic]") {
   CHECK(answer.error() == caf::sec::request_receiver_down);
 }
 
-TEST_CASE("S-66: of a temporary child neither spec nor arguments are kept", "[dynamic]") {
+TEST_CASE("S-65: an order waits as long as it takes", "[dynamic]") {
   world w;
+  auto patient = member("a", w.book);
+  patient.shutdown = shutdown_policy::infinity();
+  w.rise({}, {patient});
+  const auto a = w.child("a");
+  caf::anon_send(a, be_deaf{});
+  int answers = 0, failures = 0;
+  w.system.spawn([&, top = w.top](caf::event_based_actor* self) {
+    for (int i = 0; i < 2; ++i) // the second waits for the first
+      self->request(top, caf::infinite, terminate_child{"a"})
+        .then([&] { ++answers; }, [&](caf::error&) { ++failures; });
+  });
+  w.settle();
+  w.pass(24h * 365);
+  CHECK(answers == 0);
+  w.end(a, {});
+  CHECK(answers == 2);
+  CHECK(failures == 0);
+}
+
+TEST_CASE("S-66: of a temporary child neither start nor arguments are kept once it is up",
+          "[dynamic]") {
   auto big = std::make_shared<int>(1); // stands for arguments that would be a leak
   for (const auto type : {temporary, permanent}) {
+    world w;
     auto spec = member("a", w.book, type);
     spec.start = [big, book = w.book](auto* sup) { return spawn(sup, obedient, book, "a"); };
     w.rise({}, {});
     REQUIRE(w.ask<started>(start_child{std::move(spec)}));
+    CHECK(big.use_count() == (type == temporary ? 1 : 2)); // while it lives
+    CHECK(w.state("a") == life::up);
+    {
+      const auto told = w.ask<child_spec>(get_childspec{"a"});
+      REQUIRE(told);
+      CHECK(told->restart == type);
+      CHECK(told->shutdown == shutdown_policy::after(5s));
+      CHECK(static_cast<bool>(told->start) == (type == permanent));
+    }
     w.end(w.child("a"), {});
     CHECK(big.use_count() == (type == temporary ? 1 : 2));
-    CHECK(w.ask(stop{}));
-    w.ended.reset();
+    CHECK(w.look("a").has_value() == (type == permanent)); // nor is its spec
   }
 }
 
-TEST_CASE("S-66: nor under simple_one_for_one", "[dynamic]") {
+TEST_CASE("S-66: a temporary child that is not up yet may be started once more", "[dynamic]") {
+  world w;
+  auto big = std::make_shared<int>(1);
+  auto starts = std::make_shared<int>(0);
+  w.rise({.intensity = 9, .start_retries = 1}, {});
+  w.ask<started>(start_child{
+    {.id = "a", .start = [=, book = w.book](auto* sup) -> start_result {
+       if (++*starts == 1)
+         return make_error(fault::killed, "by accident");
+       return spawn(sup, obedient, book, std::to_string(*big));
+     }, .restart = temporary}});
+  CHECK(big.use_count() == 2);
+  w.pass(1s);
+  CHECK(w.state("a") == life::up);
+  CHECK(*starts == 2);
+  CHECK(big.use_count() == 1);
+}
+
+TEST_CASE("S-66: nor is anything kept under simple_one_for_one, or behind a change", "[dynamic]") {
   world w;
   auto big = std::make_shared<int>(1);
   w.rise({.how = strategy::simple_one_for_one},
@@ -183,8 +231,25 @@ TEST_CASE("S-66: nor under simple_one_for_one", "[dynamic]") {
            }, .restart = temporary}});
   const auto x = w.ask<started>(start_instance{caf::make_message(load{big})});
   REQUIRE(x);
-  CHECK(big.use_count() > 1);
+  CHECK(big.use_count() == 1); // while it lives
+  CHECK(w.ask<child_spec>(get_childspec{"a"})->start);
+  CHECK(w.ask<started>(start_instance{}));
   w.end(x->who, abnormal_reason);
+  CHECK(w.count().active == 1);
+  // One that turns temporary gives up its own; one that was temporary remains so without them.
+  const auto change_to = [&](restart_type type) {
+    auto spec = member("a", w.book, type);
+    return w.ask(change{{.how = strategy::simple_one_for_one, .intensity = 9}, {spec}});
+  };
+  REQUIRE(change_to(permanent));
+  const auto y = w.ask<started>(start_instance{caf::make_message(load{big})});
+  REQUIRE(y);
+  CHECK(big.use_count() == 2);
+  REQUIRE(w.count().active == 2);
+  for (const auto& each : w.all())
+    w.end(each.who, abnormal_reason);
+  CHECK(w.count().active == 1); // y again
+  REQUIRE(change_to(temporary));
   CHECK(big.use_count() == 1);
 }
 
@@ -207,6 +272,27 @@ TEST_CASE("S-68: flags and specs change at run time without starting or deleting
   w.told();
   w.crash("b");
   CHECK(w.told() == "-b -new -a +b +new"); // the new strategy, the new restart type
+}
+
+TEST_CASE("S-68: a change that says nothing changes nothing", "[dynamic]") {
+  world w;
+  w.rise({.how = strategy::rest_for_one, .intensity = 7},
+         {member("a", w.book), member("t", w.book, temporary)});
+  const auto a = w.child("a"), t = w.child("t");
+  w.told();
+  const auto before = w.ask<supervisor_options>(get_options{});
+  REQUIRE(before);
+  REQUIRE(w.ask(change{*before, {}}));
+  CHECK(w.told().empty());
+  CHECK(w.child("a") == a);
+  CHECK(w.child("t") == t);
+  const auto after = w.ask<supervisor_options>(get_options{});
+  CHECK(after->how == strategy::rest_for_one);
+  CHECK(after->intensity == 7);
+  CHECK(w.ask<child_spec>(get_childspec{"a"})->restart == permanent);
+  CHECK(w.ask<child_spec>(get_childspec{"t"})->restart == temporary);
+  w.crash("a");
+  CHECK(w.told() == "-a -t +a");
 }
 
 TEST_CASE("S-68: a faulty change is refused as a whole", "[dynamic]") {

@@ -15,6 +15,47 @@ child_spec once(std::string id, const world& w, std::shared_ptr<int> attempts) {
           }};
 }
 
+// Instances by the name they are given; x starts once, then never again.
+child_spec instances(const world& w, std::shared_ptr<int> attempts) {
+  return {.id = "i", .start = [=, book = w.book](auto* sup, const caf::message& args)
+                       -> start_result {
+            const auto id = args.get_as<std::string>(0);
+            if (id == "x" && (*attempts)++ > 0)
+              return make_error(fault::exception, "never again");
+            return spawn(sup, obedient, book, id);
+          }};
+}
+
+caf::actor instance(world& w, const std::string& id) {
+  const auto made = w.ask<started>(start_instance{caf::make_message(id)});
+  REQUIRE(made);
+  return made->who;
+}
+
+// Has a child crash whose restarts go on for ever, asks its supervisor in their midst, stops it.
+template <class Answer, class Order>
+std::optional<Answer> asked_in_the_loop(world& w, const caf::actor& victim, const int& attempts,
+                                        Order order) {
+  caf::anon_send(victim, throw_now{"boom"});
+  for (int i = 0; i < 200; ++i)
+    w.scheduler.try_run_once();
+  REQUIRE(attempts > 3);
+  auto seen = std::make_shared<std::optional<Answer>>();
+  w.system.spawn([=, top = w.top](caf::event_based_actor* self) {
+    self->request(top, caf::infinite, order)
+      .then([=](const Answer& answer) { *seen = answer; }, [](caf::error&) {});
+    self->send(top, stop{});
+  });
+  // the testing scheduler goes on with whom it ran last; every other step is somebody else's
+  for (int i = 0; i < 1000 && !w.ended; ++i)
+    i % 2 ? w.scheduler.try_run_once() : w.scheduler.try_run_once_lifo();
+  if (w.ended)
+    w.settle(); // the loop is over, the asker hears its answer
+  INFO("attempts " << attempts);
+  REQUIRE(w.ended);
+  return *seen;
+}
+
 supervisor_options otp(strategy how, std::uint32_t intensity) {
   return otp_compat({.how = how, .intensity = intensity});
 }
@@ -126,6 +167,20 @@ TEST_CASE("S-30: every failed attempt counts, and the siblings end too", "[inten
   }
 }
 
+TEST_CASE("S-30: so it does under simple_one_for_one", "[intensity]") {
+  world w;
+  auto attempts = std::make_shared<int>(0);
+  w.rise(otp(strategy::simple_one_for_one, 4), {instances(w, attempts)});
+  const auto x = instance(w, "x");
+  instance(w, "b");
+  caf::anon_send(x, throw_now{"boom"});
+  w.settle();
+  REQUIRE(w.ended);
+  CHECK(*w.ended == shutdown_reason);
+  CHECK(*attempts == 1 + 4);
+  CHECK(w.told() == "-x -b");
+}
+
 TEST_CASE("S-31: under otp_compat retries have no delay", "[intensity]") {
   world w;
   auto attempts = std::make_shared<int>(0);
@@ -182,26 +237,26 @@ TEST_CASE("S-32: between attempts the supervisor can be asked and stopped", "[in
     auto attempts = std::make_shared<int>(0);
     // no delay, and an intensity it never reaches: a loop that only the mailbox can break
     w.rise(otp(how, 1'000'000), {once("x", w, attempts), member("b", w.book)});
-    caf::anon_send(w.child("x"), throw_now{"boom"});
-    for (int i = 0; i < 200; ++i)
-      w.scheduler.try_run_once();
-    REQUIRE(*attempts > 3);
-    auto seen = std::make_shared<std::optional<life>>();
-    w.system.spawn([=, top = w.top](caf::event_based_actor* self) {
-      self->request(top, caf::infinite, which_child{"x"})
-        .then([=](const child_info& info) { *seen = info.state; }, [](caf::error&) {});
-      self->send(top, stop{});
-    });
-    // the testing scheduler goes on with whom it ran last; every other step is somebody else's
-    for (int i = 0; i < 1000 && !w.ended; ++i)
-      i % 2 ? w.scheduler.try_run_once() : w.scheduler.try_run_once_lifo();
-    if (w.ended)
-      w.settle(); // the loop is over, the asker hears its answer
-    INFO("strategy " << static_cast<int>(how) << ", attempts " << *attempts);
-    REQUIRE(w.ended);
-    REQUIRE(*seen);
-    CHECK(**seen == life::restarting);
+    const auto x = w.child("x");
+    INFO("strategy " << static_cast<int>(how));
+    const auto seen = asked_in_the_loop<child_info>(w, x, *attempts, which_child{"x"});
+    REQUIRE(seen);
+    CHECK(seen->state == life::restarting);
   }
+}
+
+TEST_CASE("S-32: so it can under simple_one_for_one", "[intensity]") {
+  world w;
+  auto attempts = std::make_shared<int>(0);
+  w.rise(otp(strategy::simple_one_for_one, 1'000'000), {instances(w, attempts)});
+  const auto x = instance(w, "x");
+  instance(w, "b");
+  const auto seen
+    = asked_in_the_loop<std::vector<child_info>>(w, x, *attempts, which_children{});
+  REQUIRE(seen);
+  REQUIRE(seen->size() == 2); // the newest first
+  CHECK(seen->at(0).state == life::up);
+  CHECK(seen->at(1).state == life::restarting);
 }
 
 TEST_CASE("S-33: while a child waits for its next attempt the orders know it", "[intensity]") {
@@ -231,7 +286,8 @@ TEST_CASE("S-33: an instance that waits for its next attempt can be terminated",
   REQUIRE(x);
   caf::anon_send(x->who, throw_now{"boom"});
   w.settle();
-  REQUIRE(w.count().specs == 1);
+  REQUIRE(w.all().size() == 1);
+  REQUIRE(w.all()[0].state == life::restarting);
   const auto before = *attempts;
   CHECK(w.ask(terminate_instance{x->who})); // cancels
   w.pass(1h);

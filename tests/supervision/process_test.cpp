@@ -6,6 +6,7 @@
 #include "tests/supervision/wards.hpp"
 
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -51,6 +52,21 @@ std::set<pid_t> of_nursery() {
   }
   return all;
 }
+
+/// A process that lives beside us.
+struct bystander {
+  pid_t number = 0;
+  bystander() {
+    FILE* told = ::popen("sleep 100 >&- 2>&- & echo $!", "r");
+    REQUIRE(told != nullptr);
+    CHECK(std::fscanf(told, "%d", &number) == 1);
+    ::pclose(told);
+    REQUIRE(number > 0);
+  }
+  ~bystander() {
+    ::kill(number, SIGKILL);
+  }
+};
 
 void die_often(int deaths, const process_options& options = ward_options()) {
   const own_temporary_files temporary;
@@ -318,6 +334,31 @@ TEST_CASE("process: a nursery that dies between a fork and its answer leaves nob
        left() > 1 && std::chrono::steady_clock::now() < until;)
     std::this_thread::yield();
   CHECK(left() <= 1); // the nursery that lives
+}
+
+TEST_CASE("process: whom a nursery names without having made it is left alone") {
+  guardian keeper;
+  witness neighbour{keeper.start(ward_options())};
+  REQUIRE(neighbour.ready());
+  const bystander stranger; // no child of ours
+  auto options = ward_options();
+  options.nursery = {VIVA_TEST_WARD, "nursery", "lies"};
+  options.nursery.push_back(
+    std::to_string(GENERATE(false, true) ? stranger.number : neighbour.whom().pid()));
+  if (GENERATE(false, true))
+    options.nursery.push_back("page");
+  std::set<pid_t> seen;
+  for (int i = 0; i < 1000 && seen.size() < 3; ++i) {
+    witness who{keeper.start(options)};
+    REQUIRE(who.ready()); // another was made
+    seen.merge(of_nursery());
+    who.order("exit 3");
+    CHECK(to_text(who.end().reason) == "exit_code: exit 3");
+  }
+  REQUIRE(seen.size() >= 3); // two lied, and ended for it
+  neighbour.order("echo unharmed");
+  CHECK(neighbour.answer() == "unharmed");
+  CHECK(::kill(stranger.number, 0) == 0);
 }
 
 TEST_CASE("process: where the nursery is none, wards are spawned all the same") {

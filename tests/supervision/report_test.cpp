@@ -1,8 +1,12 @@
+#include "tests/support/heard_log.hpp"
 #include "tests/support/world.hpp"
 
 #include <nlohmann/json.hpp>
 #include <spdlog/sinks/ostream_sink.h>
 
+#include <algorithm>
+#include <future>
+#include <semaphore>
 #include <sstream>
 
 using namespace viva::supervision;
@@ -98,6 +102,56 @@ TEST_CASE("a full ring drops and counts, and posting never waits for the log", "
   CHECK(counts.posted == 5000);
   CHECK(counts.dropped >= 4800); // at most one batch in the writer's hands and one waiting
   CHECK(counts.dropped + static_cast<std::uint64_t>(heard.load()) == counts.posted);
+}
+
+TEST_CASE("flush waits for all that was posted before it, whatever is dropped meanwhile",
+          "[report]") {
+  constexpr int capacity = 10;
+  reporter reports{{.capacity = capacity, .log = std::make_shared<spdlog::logger>("quiet")}};
+  std::counting_semaphore<> permits{0}; // of a log that hangs: one report each
+  std::promise<void> begins, flushes;
+  int heard = 0;
+  reports.subscribe([&](const report&) {
+    if (heard == 0)
+      begins.set_value();
+    permits.acquire();
+    ++heard;
+  });
+  reports.post(sample());
+  begins.get_future().wait(); // that one is in the writer's hands, the others wait
+  for (int i = 0; i < capacity; ++i)
+    reports.post(sample());
+  auto flushed = std::async(std::launch::async, [&] {
+    flushes.set_value();
+    reports.flush();
+    return heard;
+  });
+  flushes.get_future().wait();
+  CHECK(flushed.wait_for(20ms) == std::future_status::timeout);
+  for (int i = 0; i < 100; ++i)
+    reports.post(sample());
+  CHECK(reports.counts().dropped == 100);
+  permits.release(); // the writer looks up
+  CHECK(flushed.wait_for(50ms) == std::future_status::timeout);
+  permits.release(capacity);
+  CHECK(flushed.get() == 1 + capacity);
+}
+
+TEST_CASE("a child drops an unknown message, and the log says so in one short line", "[report]") {
+  heard_log log;
+  world w;
+  w.rise({}, {member("a", w.book)});
+  const auto a = w.child("a");
+  caf::anon_send(a, std::string{"what\nis\nthis"});
+  caf::anon_send(a, std::string(5000, 'x'));
+  w.settle();
+  CHECK(w.child("a") == a);
+  const auto lines = log.lines_with("dropped an unknown message: ");
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[0].find("(" + std::to_string(a.id()) + ")") != std::string::npos);
+  CHECK(lines[0].find("what") != std::string::npos);
+  CHECK(std::ranges::count(lines[0], '\n') == 1); // its own end
+  CHECK(lines[1].size() < 400);
 }
 
 TEST_CASE("a report in the log carries the time of its event, not of its writing", "[report]") {

@@ -274,6 +274,77 @@ TEST_CASE("S-25: rest_for_one goes on from the child that failed and keeps the e
   CHECK(w.told() == "-b -d -c +b !c +c +d");
 }
 
+namespace {
+
+constexpr backoff_options slow{10s, 10s, 1h};
+
+} // namespace
+
+TEST_CASE("S-33: siblings that a group restart has stopped come back where it is called off",
+          "[restart]") {
+  for (const auto how : {strategy::one_for_all, strategy::rest_for_one}) {
+    world w;
+    w.rise({.how = how, .intensity = 99, .backoff = slow}, four(w));
+    w.crash("b");
+    w.told();
+    w.crash("b");
+    const bool everyone = how == strategy::one_for_all;
+    REQUIRE(w.state("b") == life::restarting);
+    CHECK(w.told() == (everyone ? "-b -d -c -a" : "-b -d -c"));
+    REQUIRE(w.ask(terminate_child{"c"})); // not one of those that are to come back
+    CHECK(w.told().empty());
+    REQUIRE(w.ask(terminate_child{"b"}));
+    CHECK(w.told() == (everyone ? "+a +d" : "+d"));
+    w.pass(1h);
+    CHECK(w.told().empty());
+    CHECK(w.state("b") == life::down);
+    CHECK(w.state("c") == life::down);
+    w.crash("d"); // and they are children like any other
+    w.pass(10s);
+    CHECK(w.told() == (everyone ? "-d -a +a +d" : "-d +d"));
+  }
+}
+
+TEST_CASE("S-33: so they do where one of them was the one that could not be started", "[restart]") {
+  for (const bool waited : {false, true}) { // or at once
+    world w;
+    auto failures = std::make_shared<int>(0);
+    w.rise({.how = strategy::one_for_all, .intensity = 99, .backoff = slow},
+           {fragile("x", w, failures), member("b", w.book), member("c", w.book)});
+    if (waited)
+      w.crash("b");
+    w.told();
+    *failures = 99;
+    w.crash("b");
+    w.pass(10s);
+    REQUIRE(w.state("x") == life::restarting);
+    CHECK(w.told().starts_with("-b -c -x !x !x"));
+    REQUIRE(w.ask(terminate_child{"x"}));
+    CHECK(w.told() == "+b +c");
+    w.pass(1h);
+    CHECK(w.told().empty());
+  }
+}
+
+TEST_CASE("S-33: so they do where the strategy is another by now", "[restart]") {
+  world w;
+  auto failures = std::make_shared<int>(0);
+  w.rise({.how = strategy::one_for_all, .intensity = 99, .backoff = slow},
+         {member("a", w.book), fragile("b", w, failures), member("c", w.book),
+          member("d", w.book)});
+  w.crash("c");
+  w.crash("c");
+  REQUIRE(w.state("c") == life::restarting);
+  w.told();
+  *failures = 1; // one that fails does not hold up those behind it
+  REQUIRE(w.ask(change{{.how = strategy::one_for_one, .intensity = 99, .backoff = slow}, {}}));
+  w.settle();
+  CHECK(w.told() == "+a !b +d +b");
+  CHECK(w.state("c") == life::restarting);
+  w.pass(10s);
+  CHECK(w.told() == "+c");
+}
+
 TEST_CASE("a death overtakes what waits in the supervisor's mailbox", "[restart]") {
   world w;
   w.rise({}, {member("a", w.book)});

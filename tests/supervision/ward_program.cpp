@@ -1,9 +1,12 @@
 // A ward that does as a test tells it: `viva_test_ward MODE`, then one order a frame.
 // `viva_test_ward nursery dies`: a nursery that is killed behind each fork, before it can answer;
 // with `dies deaf` the one it forked never gets to know of its guardian.
+// `viva_test_ward nursery lies NUMBER`: a nursery that forks nobody and names that process; with
+// `page` its page names it, too.
 
 #include "supervision/ward.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -89,13 +92,19 @@ void obey(ward& me, const std::string& order) {
     throw std::bad_alloc();
 }
 
-bool dies_forking = false, deaf_when_born = false;
+bool dies_forking = false, deaf_when_born = false, lies_in_its_page = false;
+std::int32_t named = 0; // as its ward, by a nursery that lies
 
 } // namespace
 
 // The linker puts this in for `syscall`.
 extern "C" long __real_syscall(long, long, long, long, long, long, long);
 extern "C" long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
+  if (number == SYS_clone && named != 0) {
+    if (lies_in_its_page)
+      reinterpret_cast<std::atomic<std::int32_t>*>(c)->store(named);
+    return named;
+  }
   const long result = __real_syscall(number, a, b, c, d, e, f);
   if (number == SYS_clone && dies_forking && result > 0)
     ::raise(SIGKILL);
@@ -107,6 +116,9 @@ extern "C" long __wrap_syscall(long number, long a, long b, long c, long d, long
 int main(int count, char** words) {
   dies_forking = count > 2 && words[2] == std::string("dies");
   deaf_when_born = count > 3 && words[3] == std::string("deaf");
+  if (count > 3 && words[2] == std::string("lies"))
+    named = std::atoi(words[3]);
+  lies_in_its_page = count > 4 && words[4] == std::string("page");
   if (count > 1 && words[1] == std::string("nursery") && !ward::nurse())
     return 2;
   auto me = ward::enter();

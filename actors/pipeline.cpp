@@ -24,26 +24,29 @@ template <class T, class Job>
 future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& options,
                           const std::shared_ptr<outcome<expected<T>>>& answer,
                           std::shared_ptr<Job> job) {
-  answer->on_withdraw(actors::withdraws(job), options.until, floor.arm());
   const actors::budget::amount need{job->bytes(), 1};
   auto& room = *floor.room;
-  const auto begin = actors::beginning<T>(options.name, answer, [job](actors::budget::lease lease) {
+  auto begin = actors::beginning<T>(options.name, answer, [job](actors::budget::lease lease) {
     job->begin(std::move(lease));
   });
+  // All that may throw comes before the work begins: it reads what is the caller's.
   if (options.when_full != on_full::suspend) {
+    answer->on_withdraw(actors::withdraws(job), options.until, floor.arm());
     begin(room.admit(need, options.when_full, options.until));
     return future<expected<T>>{answer};
   }
-  const auto parked = room.park(need, begin);
-  if (!parked)
-    return refused<T>({parked.error().code, options.name + ": " + parked.error().text});
+  const auto number = std::make_shared<std::uint64_t>(0); // of who waits outside
   const auto leave = [tell = actors::withdraws(job), from = std::weak_ptr{floor.room},
-                      number = *parked](errc why) {
+                      number](errc why) {
     tell(why);
-    if (const auto still = from.lock())
-      still->leave(number);
+    if (const auto still = from.lock(); still && *number != 0)
+      still->leave(*number);
   };
   answer->on_withdraw(leave, options.until, floor.arm());
+  const auto parked = room.park(need, std::move(begin));
+  if (!parked)
+    return refused<T>({parked.error().code, options.name + ": " + parked.error().text});
+  *number = *parked;
   return future<expected<T>>{answer};
 }
 
@@ -107,7 +110,7 @@ future<expected<encoded>> pipeline::quantize(const tensor_view& view, const meth
     const auto answer = std::make_shared<outcome<expected<encoded>>>();
     return enter(*x_floor, options, answer,
                  std::make_shared<actors::tensor_job>(order_of(options), *how, view, x_floor->work,
-                                                      x_floor->shares, answer));
+                                                      x_floor->lanes, x_floor->shares, answer));
   });
 }
 

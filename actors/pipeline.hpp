@@ -83,17 +83,20 @@ public:
 
   /// Resident: cut into shards that lanes hold. The view must stay until `release_source`, because
   /// shards of a lane that dies are made again from it. A file's values are read from `offset` on,
-  /// again where needed. Errors: bad_shape, unreadable, over_budget, interrupted.
+  /// again where needed, as long as the file is what it was now. Errors: bad_shape, unreadable,
+  /// over_budget, interrupted.
   future<expected<tensor_id>> put(std::string name, const tensor_view&, submit_options = {});
   future<expected<tensor_id>> put(std::string name, const file_values&, submit_options = {});
   /// The result is resident too, until it is fetched and dropped; its lineage is the parent.
   future<expected<tensor_id>> quantize(tensor_id, const method_words&, submit_options = {});
   /// An encoded tensor, brought together. Errors: bad_option (no such tensor), unsupported (it is
-  /// not encoded), fault (a lane died that held it, and its source was released).
+  /// not encoded), fault (a lane died that held it, and its source was released), unreadable (or
+  /// its file is another by now).
   future<expected<encoded>> fetch(tensor_id, submit_options = {});
-  /// The caller's bytes may go after this returns. Once a lane dies, what it held stays lost.
+  /// The caller's bytes may go after this returns: of what was put, by its id or that of anything
+  /// made from it, dropped or not. Once a lane dies, what it held stays lost.
   void release_source(tensor_id);
-  /// Its shards go. What was made from it stays.
+  /// Its shards go, and what they held of the budget. What was made from it stays.
   void drop(tensor_id);
 
   /// Exact attention over q, k and v where they lie. Long keys are cut into ranges for different

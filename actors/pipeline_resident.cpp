@@ -37,8 +37,8 @@ std::shared_ptr<shard_rounds> build(const actors::resident_place& place,
 }
 
 future<expected<tensor_id>> put_source(actors::pipeline_floor& floor, std::string name,
-                                       const tensor_view& view, std::filesystem::path file,
-                                       std::uint64_t offset, const submit_options& options) {
+                                       const tensor_view& view, actors::file_source file,
+                                       const submit_options& options) {
   // The cheapest method of all asks of a shape what every method asks.
   const auto any = kernels::parse_recipe("int8", view.type);
   if (auto fine = actors::check_view(*any, view, name); !fine)
@@ -50,7 +50,7 @@ future<expected<tensor_id>> put_source(actors::pipeline_floor& floor, std::strin
                                                            const answer_to<tensor_id>& answer) {
       return build(place,
                    std::make_shared<resident_tensor>(place.store->next_number(), what.name, view,
-                                                     file, offset, std::move(lease)),
+                                                     file, std::move(lease)),
                    what, answer);
     });
 }
@@ -116,7 +116,7 @@ std::string words_of(tensor_id id) {
 future<expected<tensor_id>> pipeline::put(std::string name, const tensor_view& view,
                                           submit_options options) {
   return answered<tensor_id>(name, [&] {
-    return put_source(*x_floor, name, view, {}, 0, options);
+    return put_source(*x_floor, name, view, {}, options);
   });
 }
 
@@ -125,7 +125,9 @@ future<expected<tensor_id>> pipeline::put(std::string name, const file_values& v
   static constexpr std::byte elsewhere{}; // never read: a file's values are not in memory
   const tensor_view shape{&elsewhere, values.rows, values.cols, 0, values.type};
   return answered<tensor_id>(name, [&] {
-    return put_source(*x_floor, name, shape, values.path, values.offset, options);
+    const auto file = actors::file_source::of(values);
+    return file ? put_source(*x_floor, name, shape, *file, options)
+                : refused<tensor_id>({file.error().code, name + ": " + file.error().text});
   });
 }
 
@@ -141,13 +143,13 @@ future<expected<encoded>> pipeline::fetch(tensor_id id, submit_options options) 
 }
 
 void pipeline::release_source(tensor_id id) {
-  if (const auto tensor = x_floor->store->find(id.number))
+  if (const auto tensor = x_floor->store->known(id.source != 0 ? id.source : id.number))
     tensor->release_source();
 }
 
 void pipeline::drop(tensor_id id) {
-  if (auto tensor = x_floor->store->remove(id.number))
-    actors::forget_resident(x_floor->residents(), std::move(tensor));
+  if (const auto tensor = x_floor->store->remove(id.number))
+    actors::forget_resident(x_floor->residents(), tensor);
 }
 
 } // namespace viva

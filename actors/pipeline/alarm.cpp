@@ -15,6 +15,7 @@ struct alarm::book {
   std::map<key, std::function<void()>> calls; // the earliest first
   std::uint64_t last = 0;
 
+  key add(deadline when, std::function<void()>&& call);
   void forget(const key& which);
   void run(const std::stop_token& stop);
 };
@@ -28,21 +29,29 @@ alarm::~alarm() {
     x_thread.detach(); // it ends with this call, and the book with it
 }
 
+void alarm::begin() {
+  const std::lock_guard lock{x_guard};
+  if (!x_thread.joinable())
+    x_thread = std::jthread([with = x_book](const std::stop_token& stop) { with->run(stop); });
+}
+
+alarm::book::key alarm::book::add(deadline when, std::function<void()>&& call) {
+  const std::lock_guard lock{guard};
+  const key mine{when, ++last};
+  calls.emplace(mine, std::move(call));
+  if (calls.begin()->first == mine)
+    come.notify_one();
+  return mine;
+}
+
+void alarm::soon(std::function<void()> call) {
+  begin(); // first: a call that is told to have failed must not run
+  x_book->add(deadline::min(), std::move(call));
+}
+
 std::shared_ptr<void> alarm::at(deadline when, std::function<void()> call) {
-  auto& on = *x_book;
-  book::key mine;
-  {
-    const std::lock_guard lock{on.guard};
-    mine = {when, ++on.last};
-    on.calls.emplace(mine, std::move(call));
-    if (on.calls.begin()->first == mine)
-      on.come.notify_one();
-  }
-  {
-    const std::lock_guard lock{x_guard};
-    if (!x_thread.joinable())
-      x_thread = std::jthread([with = x_book](const std::stop_token& stop) { with->run(stop); });
-  }
+  begin();
+  const auto mine = x_book->add(when, std::move(call));
   auto end = [from = std::weak_ptr(x_book), mine](void*) {
     if (const auto still = from.lock())
       still->forget(mine);

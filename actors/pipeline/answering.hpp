@@ -5,12 +5,12 @@
 
 #include "actors/pipeline/budget.hpp"
 #include "actors/pipeline/house.hpp"
+#include "actors/pipeline/late_comer.hpp"
 
 #include <exception>
 #include <functional>
-#include <mutex>
+#include <memory>
 #include <new>
-#include <optional>
 #include <string>
 
 namespace viva::actors {
@@ -35,6 +35,15 @@ inline error caught(const std::string& name) {
   }
 }
 
+/// The same where nothing may throw: `spare` where there is no memory for the words.
+inline error caught(const std::string& name, error& spare) noexcept {
+  try {
+    return caught(name);
+  } catch (...) {
+    return std::move(spare);
+  }
+}
+
 /// `call()`, or a future of what it threw.
 template <class T, class Call>
 future<expected<T>> answered(const std::string& name, const Call& call) {
@@ -45,60 +54,24 @@ future<expected<T>> answered(const std::string& name, const Call& call) {
   }
 }
 
-/// What follows upon an admission: `begin(lease)`, or an answer that says why not.
+/// What follows upon an admission: `begin(lease)`, or an answer that says why not. Throws nothing:
+/// who gives room back may not.
 template <class T, class Begin>
 budget::admission beginning(std::string name, std::shared_ptr<outcome<expected<T>>> answer,
                             Begin begin) {
-  return [name = std::move(name), answer = std::move(answer),
-          begin = std::move(begin)](expected<budget::lease> lease) {
-    if (!lease)
-      return answer->set(fail(lease.error().code, name + ": " + lease.error().text));
+  error spare{errc::over_budget, name + ": no memory is left for this call; free some"};
+  return [name = std::move(name), answer = std::move(answer), begin = std::move(begin),
+          spare = std::move(spare)](expected<budget::lease> lease) mutable {
     try {
-      begin(std::move(*lease));
+      if (lease)
+        return begin(std::move(*lease));
+      lease.error().text = name + ": " + lease.error().text;
+      answer->set(tl::unexpected(std::move(lease.error())));
     } catch (...) {
-      answer->set(tl::unexpected(caught(name)));
+      answer->set(tl::unexpected(caught(name, spare)));
     }
   };
 }
-
-/// Work that has nobody to withdraw before it was let in. Whichever is first counts.
-struct late_comer {
-  std::mutex guard;
-  bool begun = false;
-  std::optional<errc> gone;
-  std::function<void(errc)> withdraw; ///< The work itself, once it has begun.
-
-  /// False where nobody wants it any more.
-  bool begin() {
-    const std::lock_guard lock{guard};
-    begun = !gone;
-    return begun;
-  }
-  void has_begun(std::function<void(errc)> by) {
-    std::optional<errc> why;
-    {
-      const std::lock_guard lock{guard};
-      withdraw = by;
-      why = gone;
-    }
-    if (why)
-      by(*why);
-  }
-  /// False where it had not begun, and never will.
-  bool go(errc why) {
-    std::function<void(errc)> tell;
-    {
-      const std::lock_guard lock{guard};
-      gone = why;
-      if (!begun)
-        return false;
-      tell = withdraw;
-    }
-    if (tell)
-      tell(why); // else `has_begun` does
-    return true;
-  }
-};
 
 /// Bytes of the budget and no ticket, as for a tensor that stays. `begin(lease, answer)` starts the
 /// work, a shard_rounds; null where it has answered by itself.
@@ -108,35 +81,33 @@ future<expected<T>> admitted(pipeline_floor& floor, std::uint64_t bytes, const s
   const auto answer = std::make_shared<outcome<expected<T>>>();
   const auto state = std::make_shared<late_comer>();
   auto& room = *floor.room;
-  const auto go = beginning<T>(name, answer, [=](budget::lease lease) {
-    if (!state->begin())
-      return;
-    if (const auto job = begin(std::move(lease), answer))
-      state->has_begun(withdraws(job));
+  auto go = beginning<T>(name, answer, [=](budget::lease lease) {
+    if (state->begin())
+      if (const auto job = begin(std::move(lease), answer))
+        state->has_begun([&] { return withdraws(job); });
   });
-  std::function<void()> leave = [] {};
-  if (options.when_full == on_full::suspend) {
-    const auto number = room.park({bytes, 0}, go);
-    if (!number)
-      return refused<T>({number.error().code, name + ": " + number.error().text});
-    leave = [from = std::weak_ptr{floor.room}, number = *number] {
-      if (const auto still = from.lock())
-        still->leave(number);
-    };
-  } else {
-    go(room.admit({bytes, 0}, options.when_full, options.until));
-  }
+  // All that may throw comes before the work begins: it reads what is the caller's.
+  const auto number = std::make_shared<std::uint64_t>(0); // of who waits outside
   answer->on_withdraw(
-    [=, waits = std::weak_ptr{answer}](errc why) {
+    [=, from = std::weak_ptr{floor.room}, waits = std::weak_ptr{answer}](errc why) {
       if (state->go(why))
         return;
-      leave();
+      if (const auto still = from.lock(); still && *number != 0)
+        still->leave(*number);
       if (const auto still = waits.lock())
         still->set(fail(why, name + (why == errc::timed_out
                                        ? ": the deadline passed before the budget had room"
                                        : ": nobody wants it any more")));
     },
     options.until, floor.arm());
+  if (options.when_full != on_full::suspend) {
+    go(room.admit({bytes, 0}, options.when_full, options.until));
+    return future<expected<T>>{answer};
+  }
+  const auto parked = room.park({bytes, 0}, std::move(go));
+  if (!parked)
+    return refused<T>({parked.error().code, name + ": " + parked.error().text});
+  *number = *parked;
   return future<expected<T>>{answer};
 }
 

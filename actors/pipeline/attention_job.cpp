@@ -155,7 +155,7 @@ std::uint64_t attention_job::bytes() const {
 
 void attention_job::begin(budget::lease lease) {
   start(parts_round, [&] {
-    x_lease = std::move(lease);
+    x_lease = std::make_shared<budget::lease>(std::move(lease));
     const auto fine = x_parts.allocate(x_shares.get());
     if (!fine)
       x_brought = tl::unexpected(fine.error());
@@ -247,10 +247,12 @@ bool attention_job::round_done(unsigned round) {
 }
 
 void attention_job::deliver(std::optional<error> why) {
-  auto lease = std::move(x_lease);
-  if (why)
-    return x_answer->set(tl::unexpected(std::move(*why)));
-  x_answer->set(x_parts.take(), std::make_shared<budget::lease>(std::move(lease)));
+  x_brought = brought_attention{};
+  if (!why)
+    return x_answer->set(x_parts.take(), std::move(x_lease));
+  x_parts.clear(); // the job may stay in line for long; what it held must not
+  x_lease.reset();
+  x_answer->set(tl::unexpected(std::move(*why)));
 }
 
 } // namespace viva::actors

@@ -51,7 +51,7 @@ private:
   const std::shared_ptr<shared_table> x_shares; ///< Null: lanes are threads.
   const lane_grid x_homes; ///< Of keys and values, where lanes are of nodes: a slice, a lane.
   expected<brought_attention> x_brought;
-  budget::lease x_lease; // until the answer is taken
+  std::shared_ptr<budget::lease> x_lease; // until the answer is taken
 };
 
 /// What it takes of a pipeline's budget: the result, parts that are merged into it, and copies for

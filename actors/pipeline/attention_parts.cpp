@@ -95,10 +95,18 @@ attended attention_parts::take() {
     std::memcpy(x_result.out.data(), x_out_at, x_result.out.size());
     std::memcpy(x_result.lse.data(), x_lse_at, x_result.lse.size() * sizeof(float));
   }
+  auto result = std::move(x_result);
+  clear();
+  return result;
+}
+
+// Vectors that are swapped away, because one that is assigned an empty list keeps its memory.
+void attention_parts::clear() noexcept {
   x_region = nullptr;
-  x_out = {};
-  x_lse = {};
-  return std::move(x_result);
+  std::vector<float>().swap(x_out);
+  std::vector<float>().swap(x_lse);
+  std::vector<std::byte>().swap(x_result.out);
+  std::vector<float>().swap(x_result.lse);
 }
 
 } // namespace viva::actors

@@ -37,6 +37,8 @@ public:
   void see_nothing();
   /// The result; the parts go.
   attended take();
+  /// All of it goes.
+  void clear() noexcept;
 
   static std::size_t rows_of(const kernels::attention::shape& of) noexcept {
     return of.batch * of.heads * of.queries;

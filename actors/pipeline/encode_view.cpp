@@ -15,22 +15,52 @@ namespace viva::actors {
 namespace {
 
 constexpr std::uint64_t run_values = 256 << 10; // 1 MiB of f32: scratch and steps stay short
+constexpr std::uint64_t kept_bytes = run_values * sizeof(float); // of scratch, by each thread
+
+/// Scratch of a thread: `kept`, as long as that does for it, or memory that goes with this.
+template <class T>
+class scratch_of {
+public:
+  scratch_of(std::vector<T>& kept, std::uint64_t count)
+      : x_from(count * sizeof(T) <= kept_bytes ? kept : x_own) {
+    x_from.resize(std::max<std::size_t>(x_from.size(), count));
+  }
+  scratch_of(const scratch_of&) = delete;
+  T* data() const noexcept {
+    return x_from.data();
+  }
+
+private:
+  std::vector<T> x_own;
+  std::vector<T>& x_from;
+};
+
+/// Rows of a run: some `run_values`, and at least the grain.
+std::uint64_t rows_of_run(std::uint64_t cols, std::uint64_t grain, std::uint64_t all) {
+  const auto wanted = cols == 0 ? all : run_values / cols;
+  return std::max(grain, wanted / grain * grain);
+}
+
+/// Bytes of rows that are apart and have to be together: a row alone is.
+std::uint64_t run_bytes(const tensor_view& view, row_run rows, std::uint64_t grain) {
+  const auto count = std::min(rows.count, rows_of_run(view.cols, grain, rows.count));
+  return view.dense() || count == 1 ? 0 : count * view.cols * kernels::bytes_of(view.type);
+}
 
 /// Calls `each` with dense runs of rows, in order, until one is refused. A run starts at a multiple
 /// of `grain`.
 template <class Each>
 status walk_rows(const tensor_view& view, row_run rows, std::uint64_t grain,
                  const lane_floor& floor, Each each) {
-  const auto wanted = view.cols == 0 ? rows.count : run_values / view.cols;
-  const auto step = std::max(grain, wanted / grain * grain);
+  const auto step = rows_of_run(view.cols, grain, rows.count);
   const auto line = view.cols * kernels::bytes_of(view.type);
-  thread_local std::vector<std::byte> together;
+  thread_local std::vector<std::byte> kept;
+  const scratch_of<std::byte> together(kept, run_bytes(view, rows, grain));
   for (auto at = rows.first; at < rows.first + rows.count; at += step) {
     floor.step();
     const auto count = std::min(step, rows.first + rows.count - at);
-    const std::byte* data = view.data + at * line;
-    if (!view.dense()) {
-      together.resize(std::max<std::size_t>(together.size(), count * line));
+    const std::byte* data = view.data + at * view.step();
+    if (!view.dense() && count > 1) {
       for (std::uint64_t r = 0; r < count; ++r)
         std::memcpy(together.data() + r * line, view.data + (at + r) * view.row_bytes, line);
       data = together.data();
@@ -44,6 +74,12 @@ status walk_rows(const tensor_view& view, row_run rows, std::uint64_t grain,
 }
 
 } // namespace
+
+std::uint64_t together_bytes(const kernels::recipe& how, const tensor_view& view) {
+  const auto bytes
+    = run_bytes(view, {0, view.rows}, how.row->shape(how, view.cols).rows_grain);
+  return bytes > kept_bytes ? bytes : 0;
+}
 
 expected<void> check_view(const kernels::recipe& how, const tensor_view& view,
                           std::string_view what) {
@@ -130,26 +166,69 @@ struct error_tally {
   }
 };
 
+/// A piece of a row, from a multiple of `ways` on, so that sums are those of the whole row.
+void add_row(error_tally& sums, const std::byte* values, dtype type, std::uint64_t count,
+             const float* decoded) {
+  std::array<float, 4096> source;
+  static_assert(source.size() % error_tally::ways == 0);
+  for (std::uint64_t at = 0; at < count; at += source.size()) {
+    const auto some = std::min<std::uint64_t>(source.size(), count - at);
+    kernels::load_f32(values + at * kernels::bytes_of(type), type, some, source.data());
+    sums.add(source.data(), decoded + at, some);
+  }
+}
+
+/// Columns of a long row that can be decoded as a row of their own: `run_values` where no unit of a
+/// plane lies across their end and what a row has once is the same for fewer columns; else all.
+std::uint64_t cols_of_run(const kernels::recipe& how, const kernels::geometry& shape,
+                          std::uint64_t cols) {
+  using kind = kernels::plane::unit_kind;
+  if (cols <= run_values)
+    return cols;
+  const auto rest = cols % run_values;
+  const auto run = how.row->shape(how, run_values),
+             last = how.row->shape(how, rest != 0 ? rest : run_values);
+  bool fits = run_values % how.cols_multiple() == 0;
+  for (std::size_t p = 0; fits && p < shape.planes_count; ++p) {
+    const auto& each = shape.planes[p];
+    if (each.unit == kind::values)
+      fits = run_values % each.unit_values == 0;
+    else if (each.unit == kind::row)
+      fits = each.unit_rows == 1 && run.planes[p].unit_bytes == each.unit_bytes
+             && last.planes[p].unit_bytes == each.unit_bytes;
+  }
+  return fits ? run_values : cols;
+}
+
 } // namespace
 
 tensor_error measure_whole(const kernels::recipe& how, const tensor_view& view,
                            const plane_map& map, const std::byte* planes,
                            const kernels::tensor_numbers& numbers) {
-  thread_local std::vector<float> decoded, source;
-  decoded.resize(view.values());
-  std::array<const std::byte*, kernels::planes_max> from{};
-  for (std::size_t p = 0; p < map.count; ++p)
-    from[p] = planes + map.offset[p];
-  const auto done = how.row->decode_simd(how, view.rows, view.cols, numbers,
-                                         {from.data(), map.count}, decoded.data());
-  if (!done)
-    throw std::logic_error("what was just encoded cannot be decoded");
-  source.resize(view.cols);
+  const auto shape = how.row->shape(how, view.cols);
+  const auto rows = std::min(view.rows, rows_of_run(view.cols, shape.rows_grain, view.rows));
+  const auto cols = rows == 1 ? cols_of_run(how, shape, view.cols) : view.cols;
+  thread_local std::vector<float> kept;
+  const scratch_of<float> decoded(kept, rows * cols);
   error_tally sums;
-  for (std::uint64_t r = 0; r < view.rows; ++r) {
-    kernels::load_f32(view.data + r * view.step(), view.type, view.cols, source.data());
-    sums.add(source.data(), decoded.data() + r * view.cols, view.cols);
-  }
+  for (std::uint64_t r = 0; r < view.rows; r += rows)
+    for (std::uint64_t c = 0; c < view.cols; c += cols) {
+      const auto high = std::min(rows, view.rows - r), wide = std::min(cols, view.cols - c);
+      std::array<const std::byte*, kernels::planes_max> from{};
+      for (std::size_t p = 0; p < map.count; ++p) {
+        const auto& each = shape.planes[p];
+        from[p] = planes + map.offset[p] + each.offset(r, view.cols);
+        if (each.unit == kernels::plane::unit_kind::values)
+          from[p] += c / each.unit_values * each.unit_bytes;
+      }
+      const auto done = how.row->decode_simd(how, high, wide, numbers, {from.data(), map.count},
+                                             decoded.data());
+      if (!done)
+        throw std::logic_error("what was just encoded cannot be decoded");
+      for (std::uint64_t i = 0; i < high; ++i)
+        add_row(sums, view.data + (r + i) * view.step() + c * kernels::bytes_of(view.type),
+                view.type, wide, decoded.data() + i * wide);
+    }
   return sums.finish(view.values());
 }
 

@@ -63,7 +63,16 @@ public:
     if (tell)
       tell(why);
   }
-  bool ready() const {
+  /// Past the work's own deadline it withdraws the work itself, for who asks and never waits.
+  bool ready() {
+    {
+      const std::lock_guard lock{x_guard};
+      if (x_value || x_taken)
+        return true;
+      if (x_until == no_deadline || std::chrono::steady_clock::now() <= x_until)
+        return false;
+    }
+    withdraw(errc::timed_out);
     const std::lock_guard lock{x_guard};
     return x_value || x_taken;
   }
@@ -89,14 +98,15 @@ public:
     return value;
   }
   /// Calls `told` once the answer is there, on the thread that brings it or, where it is there
-  /// already, on the caller's. Past the work's own deadline the work is withdrawn.
+  /// already, on the caller's. Past the work's own deadline the work is withdrawn, unless there is
+  /// no memory or thread to watch the clock: then lanes notice, or nobody. May throw only what
+  /// `told` does: a coroutine that is to be told must not go on for another reason, too.
   void then(std::function<void()> told) {
     {
       const std::lock_guard lock{x_guard};
       if (!x_value && !x_taken) {
+        arm();
         x_told = std::move(told);
-        if (x_until != no_deadline && x_withdraw && x_arm)
-          x_armed = x_arm(x_until, [tell = x_withdraw] { tell(errc::timed_out); });
         return;
       }
     }
@@ -104,6 +114,14 @@ public:
   }
 
 private:
+  void arm() noexcept {
+    try {
+      if (x_until != no_deadline && x_withdraw && x_arm)
+        x_armed = x_arm(x_until, [tell = x_withdraw] { tell(errc::timed_out); });
+    } catch (...) {
+      x_armed = nullptr;
+    }
+  }
   template <class Condition>
   bool wait(std::unique_lock<std::mutex>& lock, deadline limit, Condition there) {
     if (limit != no_deadline)

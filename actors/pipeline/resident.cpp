@@ -3,9 +3,10 @@
 #include "actors/pipeline/tensor_job.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
-#include <fstream>
 #include <numeric>
+#include <utility>
 
 namespace viva::actors {
 namespace {
@@ -24,11 +25,10 @@ constexpr std::uint64_t plane_alignment = 64;
 } // namespace
 
 resident_tensor::resident_tensor(std::uint64_t id, std::string tensor_name, const tensor_view& view,
-                                 std::filesystem::path file, std::uint64_t offset,
-                                 budget::lease lease)
+                                 file_source file, budget::lease lease)
     : number(id), name(std::move(tensor_name)), shape(view),
       rows(cut_rows(view.rows, view.cols, grain_of_all(view))), x_file(std::move(file)),
-      x_file_offset(offset), x_lease(std::move(lease)) {
+      x_lease(std::move(lease)) {
 }
 
 resident_tensor::resident_tensor(std::uint64_t id, std::shared_ptr<const resident_tensor> from,
@@ -60,7 +60,6 @@ expected<const std::vector<std::byte>*> resident_tensor::need(std::size_t shard,
   auto made = make(shard, floor);
   if (!made)
     return tl::unexpected(made.error());
-  built.fetch_add(1, std::memory_order_relaxed);
   return &floor.shelf().put({number, shard}, std::move(*made));
 }
 
@@ -73,13 +72,12 @@ expected<tensor_view> resident_tensor::need_rows(std::size_t shard, const lane_f
 
 expected<std::vector<std::byte>> resident_tensor::make(std::size_t shard,
                                                        const lane_floor& floor) const {
+  std::vector<std::byte> bytes(shard_bytes(shard));
   if (!is_encoded())
-    return read_source(shard);
-  const bool was_there = floor.shelf().find({parent->number, shard}) != nullptr;
+    return read_source(shard, bytes.data()).map([&] { return std::move(bytes); });
   const auto values = parent->need_rows(shard, floor);
   if (!values)
     return tl::unexpected(values.error());
-  std::vector<std::byte> bytes(shard_bytes(shard));
   std::array<std::byte*, kernels::planes_max> to{};
   const auto planes = how.row->shape(how, shape.cols).planes_count;
   for (std::size_t p = 0; p < planes; ++p)
@@ -87,37 +85,36 @@ expected<std::vector<std::byte>> resident_tensor::make(std::size_t shard,
   floor.step();
   const kernels::matrix in{values->data, values->type, values->rows, values->cols};
   auto done = how.row->encode_simd(how, in, numbers, {to.data(), planes});
-  if (!was_there && parent->dropped)
-    floor.shelf().drop({parent->number, shard}); // made for this once
+  parent->leave_shelf(shard, floor);
   if (done)
     return bytes;
   done.position += rows[shard].first * shape.cols;
   return tl::unexpected(name_problem(done, how, shape.cols, name));
 }
 
-expected<std::vector<std::byte>> resident_tensor::read_source(std::size_t shard) const {
-  std::vector<std::byte> bytes(shard_bytes(shard));
-  return read_source(shard, bytes.data()).map([&] { return std::move(bytes); });
+// A job that began before the drop may run after all shelves were cleared, and a lane has no other
+// occasion to clear its own.
+void resident_tensor::leave_shelf(std::size_t shard, const lane_floor& floor) const {
+  if (dropped)
+    floor.shelf().drop({number, shard});
 }
 
 expected<void> resident_tensor::read_source(std::size_t shard, std::byte* to) const {
   const auto line = shape.cols * kernels::bytes_of(shape.type);
   const auto [first, count] = rows[shard];
-  if (!x_file.empty()) {
-    std::ifstream in(x_file, std::ios::binary);
-    in.seekg(static_cast<std::streamoff>(x_file_offset + first * line));
-    in.read(reinterpret_cast<char*>(to), static_cast<std::streamsize>(count * line));
-    if (!in)
-      return fail(errc::unreadable, name + ": rows " + std::to_string(first) + " to "
-                                      + std::to_string(first + count) + " cannot be read from "
-                                      + x_file.string() + "; is it as long as the shape says?");
-    return {};
-  }
+  const auto these = [first = first, count = count] {
+    return "rows " + std::to_string(first) + " to " + std::to_string(first + count);
+  };
   const std::shared_lock lock{x_source_guard};
   if (x_source_gone)
-    return fail(errc::fault, name + ": a lane died that held rows " + std::to_string(first) + " to "
-                               + std::to_string(first + count)
+    return fail(errc::fault, name + ": a lane died that held " + these()
                                + ", and its source was released; put it again");
+  if (x_file) {
+    if (auto fine = x_file.read(first * line, {to, count * line}); !fine)
+      return fail(fine.error().code, name + ": " + these() + " cannot be read: "
+                                       + fine.error().text);
+    return {};
+  }
   const auto apart = shape.row_bytes == 0 ? line : shape.row_bytes;
   for (std::uint64_t r = 0; r < count; ++r)
     std::memcpy(to + r * line, shape.data + (first + r) * apart, line);
@@ -125,6 +122,33 @@ expected<void> resident_tensor::read_source(std::size_t shard, std::byte* to) co
 }
 
 // -- in regions, for lane processes --------------------------------------------------------------
+
+expected<void> resident_request::begin(std::uint64_t in_life) {
+  const bool of_it = was_read && life == in_life;
+  auto why = was_read ? std::exchange(problem, std::nullopt) : std::nullopt;
+  auto there = std::exchange(reads, {});
+  *this = {};
+  life = in_life;
+  if (why)
+    return tl::unexpected(std::move(*why));
+  if (of_it) // of another life somebody may have written there
+    brought = std::move(there);
+  return {};
+}
+
+// May throw nothing: who waits for it would wait for ever.
+void resident_request::read() noexcept {
+  try {
+    for (const auto& each : reads)
+      if (auto fine = each.of->bring(each, life); !fine) {
+        problem = std::move(fine.error());
+        break;
+      }
+  } catch (...) {
+    problem = error{errc::over_budget, {}};
+  }
+  was_read = true;
+}
 
 void resident_request::done() const {
   for (const auto& [tensor, shard] : makes)
@@ -145,8 +169,14 @@ expected<void> resident_tensor::lie_in(std::shared_ptr<shared_table> shares) {
   auto made = x_shares->make((rows.size() - 1) * slot_bytes(0) + slot_bytes(rows.size() - 1));
   if (!made)
     return fail(made.error().code, name + ": " + made.error().text);
-  x_region = std::move(*made);
-  x_region->stays = true;
+  (*made)->stays = true;
+  struct leased {
+    budget::lease held; // ends behind the region
+    std::shared_ptr<shared_region> what;
+  };
+  const auto both = std::make_shared<leased>(leased{{}, std::move(*made)});
+  both->held = std::move(x_lease);
+  x_region = {both, both->what.get()};
   x_held.resize(rows.size());
   return {};
 }
@@ -172,6 +202,21 @@ shard_step resident_tensor::step_on(const shared_table::place& at, std::size_t s
   return step;
 }
 
+// On the thread that reads files; a request before this one may have wanted the same rows.
+expected<void> resident_tensor::bring(const file_rows& what, std::uint64_t life) const {
+  bool stays = false;
+  {
+    const std::lock_guard lock{x_region_guard};
+    stays = what.to.region == x_region;
+    if (stays && x_held[what.shard] == life)
+      return {};
+  }
+  auto fine = read_source(what.shard, what.to.region->data() + what.to.offset);
+  if (fine && stays)
+    note_held(what.shard, life);
+  return fine;
+}
+
 // Only its own lane is asked for a shard, one request at a time.
 expected<shared_table::place> resident_tensor::need(std::size_t shard,
                                                     resident_request& asked) const {
@@ -183,7 +228,12 @@ expected<shared_table::place> resident_tensor::need(std::size_t shard,
     there = x_region != nullptr && x_held[shard] == asked.life;
   }
   const bool stays = at.region != nullptr;
-  if (!stays) { // dropped: made for this once
+  for (const auto& each : asked.brought)
+    if (!stays && each.of == this && each.shard == shard) {
+      at = each.to;
+      there = true;
+    }
+  if (!stays && !there) { // dropped: made for this once
     auto made = x_shares->make(slot_bytes(shard));
     if (!made)
       return fail(made.error().code, name + ": " + made.error().text);
@@ -193,7 +243,10 @@ expected<shared_table::place> resident_tensor::need(std::size_t shard,
   asked.what.regions.push_back(at.region);
   if (there)
     return at;
-  built.fetch_add(1, std::memory_order_relaxed);
+  if (x_file) {
+    asked.reads.push_back({this, shard, at});
+    return at;
+  }
   if (!is_encoded()) { // no process sees its source: it is brought by this one
     if (auto fine = read_source(shard, at.region->data() + at.offset); !fine)
       return tl::unexpected(fine.error());
@@ -215,31 +268,10 @@ expected<shared_table::place> resident_tensor::need(std::size_t shard,
   return at;
 }
 
-void resident_tensor::release_source() {
-  const std::unique_lock lock{x_source_guard};
-  x_source_gone = true;
-}
-
-void resident_store::add(std::shared_ptr<resident_tensor> tensor) {
-  const std::lock_guard lock{x_guard};
-  x_tensors.emplace(tensor->number, std::move(tensor));
-}
-
-std::shared_ptr<resident_tensor> resident_store::find(std::uint64_t number) const {
-  const std::lock_guard lock{x_guard};
-  const auto at = x_tensors.find(number);
-  return at == x_tensors.end() ? nullptr : at->second;
-}
-
-std::shared_ptr<resident_tensor> resident_store::remove(std::uint64_t number) {
-  const std::lock_guard lock{x_guard};
-  const auto at = x_tensors.find(number);
-  if (at == x_tensors.end())
-    return nullptr;
-  auto tensor = std::move(at->second);
-  x_tensors.erase(at);
-  tensor->dropped = true;
-  return tensor;
+void resident_tensor::release_source() const {
+  const auto& from = source();
+  const std::unique_lock lock{from.x_source_guard};
+  from.x_source_gone = true;
 }
 
 } // namespace viva::actors

@@ -99,7 +99,7 @@ resident_attention_job::resident_attention_job(order what, const resident_attent
                                                std::shared_ptr<const resident_tensor> v,
                                                answer_to<attended> to)
     : shard_rounds(std::move(what), k->rows.size(), place.work), x_view(view),
-      x_lanes(place.lanes), x_shares(place.shares), x_k(std::move(k)),
+      x_lanes(place.lanes), x_shares(place.shares), x_store(place.store), x_k(std::move(k)),
       x_v(std::move(v)), x_answer(std::move(to)),
       x_parts(view.of, view.q.type, static_cast<std::uint32_t>(x_k->rows.size())),
       x_requests(x_k->rows.size()) {
@@ -112,7 +112,7 @@ std::uint64_t resident_attention_job::bytes() const {
 
 void resident_attention_job::begin(budget::lease lease) {
   start(parts_round, [&] {
-    x_lease = std::move(lease);
+    x_lease = std::make_shared<budget::lease>(std::move(lease));
     const auto fine = x_parts.allocate(x_shares.get());
     if (!fine)
       x_brought = tl::unexpected(fine.error());
@@ -127,12 +127,19 @@ std::size_t resident_attention_job::lane_of(std::size_t shard) const {
 
 expected<unit_tally> resident_attention_job::run(unsigned round, std::size_t shard,
                                                  const lane_floor& floor) {
-  thread_local kernels::scratch memory;
   floor.step();
   if (round == merging_round) {
     x_parts.merge(shard, x_parts.ranges());
     return unit_tally{};
   }
+  const auto done = run_part(shard, floor);
+  x_k->leave_shelf(shard, floor);
+  x_v->leave_shelf(shard, floor);
+  return done;
+}
+
+expected<unit_tally> resident_attention_job::run_part(std::size_t shard, const lane_floor& floor) {
+  thread_local kernels::scratch memory;
   const auto k = x_k->need(shard, floor), v = x_v->need(shard, floor);
   for (const auto* each : {&k, &v})
     if (!*each)
@@ -173,8 +180,9 @@ expected<remote_order> resident_attention_job::ask(unsigned round, std::size_t s
       x_parts.merge(shard, x_parts.ranges());
     return remote_order{};
   }
-  auto& asked = x_requests[shard] = {};
-  asked.life = life;
+  auto& asked = x_requests[shard];
+  if (auto fine = asked.begin(life); !fine)
+    return tl::unexpected(fine.error());
   attend_step step;
   step.of = x_view.of;
   const auto [first, count] = x_k->rows[shard];
@@ -187,6 +195,8 @@ expected<remote_order> resident_attention_job::ask(unsigned round, std::size_t s
       return tl::unexpected(at.error());
     *side = side_of(*tensor, shard, step.of, *at);
   }
+  if (!asked.reads.empty())
+    return remote_order{};
   step.bias = x_brought->bias;
   step.bias.offset += first * sizeof(float);
   step.count = kernels::attention::pieces(step.of);
@@ -208,7 +218,12 @@ resident_attention_job::settle(unsigned, std::size_t shard, const tensor_receipt
     return fail(why->code, name() + ": a shard of k or v was refused when it was made again");
   if (*why)
     x_requests[shard].done();
+  x_requests[shard] = {}; // with the memory that was made for this once
   return note_part(shard, *why);
+}
+
+void resident_attention_job::read(std::size_t shard, std::function<void()> then) {
+  x_store->read(x_requests[shard], std::move(then));
 }
 
 bool resident_attention_job::round_done(unsigned round) {
@@ -216,10 +231,13 @@ bool resident_attention_job::round_done(unsigned round) {
 }
 
 void resident_attention_job::deliver(std::optional<error> why) {
-  auto lease = std::move(x_lease);
-  if (why)
-    return x_answer->set(tl::unexpected(std::move(*why)));
-  x_answer->set(x_parts.take(), std::make_shared<budget::lease>(std::move(lease)));
+  x_brought = brought_attention{};
+  std::vector<resident_request>().swap(x_requests);
+  if (!why)
+    return x_answer->set(x_parts.take(), std::move(x_lease));
+  x_parts.clear(); // the job may stay in line for long; what it held must not
+  x_lease.reset();
+  x_answer->set(tl::unexpected(std::move(*why)));
 }
 
 } // namespace viva::actors

@@ -33,18 +33,24 @@ private:
   bool round_done(unsigned round) override;
   void deliver(std::optional<error>) override;
   std::size_t lane_of(std::size_t shard) const override;
+  bool must_read(std::size_t shard) const override {
+    return !x_requests[shard].reads.empty();
+  }
+  void read(std::size_t shard, std::function<void()> then) override;
 
   const resident_attention x_view;
+  expected<unit_tally> run_part(std::size_t shard, const lane_floor&);
   expected<unit_tally> note_part(std::size_t shard, const status&) const;
 
   const std::uint32_t x_lanes;
   const std::shared_ptr<shared_table> x_shares; ///< Null: lanes are threads.
+  const std::shared_ptr<resident_store> x_store;
   const std::shared_ptr<const resident_tensor> x_k, x_v;
   const answer_to<attended> x_answer;
   attention_parts x_parts;
   expected<brought_attention> x_brought;    ///< q and bias.
   std::vector<resident_request> x_requests; ///< A shard's.
-  budget::lease x_lease; // until the answer is taken
+  std::shared_ptr<budget::lease> x_lease; // until the answer is taken
 };
 
 /// Whether k and v fit the shape and each other, shard by shard. Names what is wrong.

@@ -20,11 +20,24 @@ protected:
     return shard % x_place.lanes; // of a process the first seat alone: one at a time
   }
   expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) override {
-    auto& request = x_requests[shard] = {};
-    request.life = life;
+    auto& request = x_requests[shard];
+    if (auto fine = request.begin(life); !fine)
+      return tl::unexpected(fine.error());
     if (auto fine = want(round, shard, request); !fine)
       return tl::unexpected(fine.error());
-    return request.what;
+    if (!request.reads.empty())
+      return remote_order{};
+    if (request.what.order.steps.empty()) {
+      request = {};
+      return end(round, shard, {}).map([](const auto&) { return remote_order{}; });
+    }
+    return request.what; // its memory stays with the request until that is settled
+  }
+  bool must_read(std::size_t shard) const override {
+    return !x_requests[shard].reads.empty();
+  }
+  void read(std::size_t shard, std::function<void()> then) override {
+    x_place.store->read(x_requests[shard], std::move(then));
   }
   std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
                                              const tensor_receipt& got) override {
@@ -37,11 +50,13 @@ protected:
     if (!*why)
       return refuse(*why, shard);
     x_requests[shard].done();
-    return end(round, shard, got);
+    auto came = end(round, shard, got);
+    x_requests[shard] = {}; // with the memory that was made for this once
+    return came;
   }
   /// A lane process is asked for it; nothing was missing where no step was added.
   virtual expected<void> want(unsigned round, std::size_t shard, resident_request&) = 0;
-  /// All that was asked for is there.
+  /// All that was asked for is there; without steps of a survey nothing was seen.
   virtual expected<unit_tally> end(unsigned round, std::size_t shard, const tensor_receipt&) = 0;
 
   tl::unexpected<error> refuse(status why, std::size_t shard) const {
@@ -53,6 +68,9 @@ protected:
     const auto values = x_tensor->rows[shard].count * x_tensor->shape.cols;
     return {shard == 0 ? 1u : 0u, values * kernels::bytes_of(x_tensor->shape.type), values,
             x_tensor->is_encoded() ? x_tensor->how.row->name : "put"};
+  }
+  void drop_requests() noexcept {
+    std::vector<resident_request>().swap(x_requests);
   }
   const std::shared_ptr<resident_tensor> x_tensor;
   const resident_place x_place;
@@ -68,7 +86,7 @@ public:
   build_job(order what, const resident_place& place, std::shared_ptr<resident_tensor> tensor,
             answer_to<tensor_id> to)
       : resident_rounds(std::move(what), place, std::move(tensor)), x_answer(std::move(to)),
-        x_seen(x_tensor->rows.size()) {
+        x_seen(x_tensor->rows.size()), x_entry(resident_store::place_for(x_tensor)) {
   }
   unsigned first_round() const {
     return x_tensor->is_encoded() && x_tensor->how.row->survey_run != nullptr ? survey_round
@@ -85,7 +103,9 @@ private:
     if (!rows)
       return tl::unexpected(rows.error());
     kernels::survey seen;
-    if (auto done = survey_rows(x_tensor->how, *rows, {0, rows->rows}, seen, floor); !done)
+    const auto done = survey_rows(x_tensor->how, *rows, {0, rows->rows}, seen, floor);
+    x_tensor->parent->leave_shelf(shard, floor);
+    if (!done)
       return refuse(done, shard);
     x_seen[shard] = seen;
     return unit_tally{};
@@ -118,17 +138,19 @@ private:
     return true;
   }
   void deliver(std::optional<error> why) override {
+    drop_requests();
     if (why) {
       x_tensor->dropped = true;
       forget_resident(x_place, x_tensor);
       return x_answer->set(tl::unexpected(std::move(*why)));
     }
-    x_place.store->add(x_tensor);
-    x_answer->set(tensor_id{x_tensor->number});
+    x_place.store->add(std::move(x_entry));
+    x_answer->set(tensor_id{x_tensor->number, x_tensor->source().number});
   }
 
   const answer_to<tensor_id> x_answer;
   std::vector<kernels::survey> x_seen;
+  resident_store::place x_entry;
 };
 
 class fetch_job final : public resident_rounds {
@@ -136,9 +158,9 @@ public:
   fetch_job(order what, const resident_place& place, std::shared_ptr<resident_tensor> tensor,
             budget::lease lease, answer_to<encoded> to)
       : resident_rounds(std::move(what), place, std::move(tensor)),
-        x_result(x_tensor->how, x_tensor->shape.rows, x_tensor->shape.cols),
+        x_result(std::in_place, x_tensor->how, x_tensor->shape.rows, x_tensor->shape.cols),
         x_lease(std::make_shared<budget::lease>(std::move(lease))), x_answer(std::move(to)) {
-    x_result.numbers = x_tensor->numbers;
+    x_result->numbers = x_tensor->numbers;
   }
 
 private:
@@ -147,15 +169,11 @@ private:
     if (!bytes)
       return tl::unexpected(bytes.error());
     bring(shard, (*bytes)->data(), [&](std::size_t p) { return x_tensor->plane_offset(p, shard); });
+    x_tensor->leave_shelf(shard, floor);
     return unit_tally{};
   }
   expected<void> want(unsigned, std::size_t shard, resident_request& asked) override {
-    auto at = x_tensor->need(shard, asked);
-    if (!at)
-      return tl::unexpected(at.error());
-    x_places[shard] = std::move(*at);
-    return asked.what.order.steps.empty() ? end(0, shard, {}).map([](const auto&) {})
-                                          : expected<void>{};
+    return x_tensor->need(shard, asked).map([&](auto&& at) { x_places[shard] = std::move(at); });
   }
   expected<unit_tally> end(unsigned, std::size_t shard, const tensor_receipt&) override {
     const auto map = x_tensor->map_of(shard);
@@ -170,7 +188,7 @@ private:
     const auto [first, count] = x_tensor->rows[shard];
     const auto planes = how.row->shape(how, cols);
     for (std::size_t p = 0; p < planes.planes_count; ++p)
-      std::memcpy(x_result.data() + x_result.map().offset[p]
+      std::memcpy(x_result->data() + x_result->map().offset[p]
                     + planes.planes[p].offset(first, cols),
                   from + plane_offset(p), planes.planes[p].bytes(first, count, cols));
   }
@@ -178,12 +196,16 @@ private:
     return false;
   }
   void deliver(std::optional<error> why) override {
-    if (why)
-      return x_answer->set(tl::unexpected(std::move(*why)));
-    x_answer->set(std::move(x_result), std::move(x_lease));
+    drop_requests();
+    std::vector<shared_table::place>().swap(x_places);
+    if (!why)
+      return x_answer->set(std::move(*x_result), std::move(x_lease));
+    x_result.reset(); // the job may stay in line for long; what it held must not
+    x_lease.reset();
+    x_answer->set(tl::unexpected(std::move(*why)));
   }
 
-  encoded x_result;
+  std::optional<encoded> x_result;
   std::vector<shared_table::place> x_places{x_tensor->rows.size()};
   std::shared_ptr<budget::lease> x_lease;
   const answer_to<encoded> x_answer;
@@ -207,7 +229,11 @@ private:
   bool round_done(unsigned) override {
     return false;
   }
-  void deliver(std::optional<error>) override {
+  void deliver(std::optional<error> why) override {
+    if (why)
+      x_place.store->put_back(x_tensor);
+    else
+      x_tensor->end_lease();
   }
 };
 
@@ -230,12 +256,17 @@ std::shared_ptr<shard_rounds> fetch_resident(shard_rounds::order what, const res
   return job;
 }
 
-void forget_resident(const resident_place& place, std::shared_ptr<resident_tensor> tensor) {
+void forget_resident(const resident_place& place,
+                     const std::shared_ptr<resident_tensor>& tensor) noexcept {
   if (place.shares)
     return tensor->leave_region();
-  shard_rounds::order what;
-  what.name = tensor->name;
-  std::make_shared<forget_job>(std::move(what), place, std::move(tensor))->start(last_round);
+  try {
+    shard_rounds::order what;
+    what.name = tensor->name;
+    std::make_shared<forget_job>(std::move(what), place, tensor)->start(last_round);
+  } catch (...) {
+    place.store->put_back(tensor);
+  }
 }
 
 } // namespace viva::actors

@@ -2,7 +2,8 @@
 
 // What can be asked of resident tensors, each as rounds over its shards, each shard on its lane.
 
-#include "actors/pipeline/resident.hpp"
+#include "actors/pipeline/resident_store.hpp"
+#include "actors/pipeline/shard_rounds.hpp"
 #include "actors/pipeline/tensor_id.hpp"
 
 namespace viva::actors {
@@ -26,7 +27,8 @@ std::shared_ptr<shard_rounds> build_resident(shard_rounds::order, const resident
 std::shared_ptr<shard_rounds> fetch_resident(shard_rounds::order, const resident_place&,
                                              std::shared_ptr<resident_tensor>, budget::lease,
                                              answer_to<encoded>);
-/// Takes a tensor off all shelves; what it held of the budget goes back at the end.
-void forget_resident(const resident_place&, std::shared_ptr<resident_tensor>);
+/// Takes a tensor that was dropped off all shelves; then what it held of the budget goes back.
+/// Where there is no memory to do so it is as if it had not been dropped.
+void forget_resident(const resident_place&, const std::shared_ptr<resident_tensor>&) noexcept;
 
 } // namespace viva::actors

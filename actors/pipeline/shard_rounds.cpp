@@ -23,6 +23,7 @@ public:
   }
   std::unique_ptr<remote_order> order(std::uint64_t life) override {
     auto asked = x_of->ask(x_round, x_index, life);
+    x_reads = asked && x_of->must_read(x_index);
     if (asked && asked->order.steps_count() != 0)
       return std::make_unique<remote_order>(std::move(*asked));
     note(asked ? expected<unit_tally>{} : tl::unexpected(std::move(asked.error())));
@@ -38,7 +39,7 @@ public:
     return x_did;
   }
   void finish() noexcept override {
-    x_of->shard_done();
+    x_reads ? x_of->set_aside(x_round, x_index) : x_of->shard_done();
   }
   void lose() noexcept override {
     x_of->shard_lost();
@@ -60,10 +61,13 @@ private:
   const unsigned x_round;
   const std::size_t x_index;
   unit_tally x_did;
+  bool x_reads = false; // its order waits for a disk
 };
 
 shard_rounds::shard_rounds(order what, std::size_t shards, std::shared_ptr<desk> work)
-    : x_order(std::move(what)), x_desk(std::move(work)), x_problems(shards) {
+    : x_order(std::move(what)), x_desk(std::move(work)), x_problems(shards),
+      x_no_memory{errc::over_budget,
+                  x_order.name + ": no memory is left for this call; free some"} {
 }
 
 std::size_t shard_rounds::lane_of(std::size_t) const {
@@ -79,20 +83,59 @@ void shard_rounds::start(unsigned first, const std::function<void()>& prepare) {
     x_round = first;
     x_left = x_problems.size();
   }
-  submit(first);
+  submit(first, 0, x_problems.size());
 }
 
-void shard_rounds::submit(unsigned round) {
-  std::vector<unit_ptr> units;
-  for (std::size_t i = 0; i < x_problems.size(); ++i)
-    units.push_back(std::make_shared<shard_unit>(shared_from_this(), round, i));
-  x_desk->submit(units);
+// The desk may have taken some of the units, or all: no lane begins one of them any more.
+void shard_rounds::submit(unsigned round, std::size_t first, std::size_t count) noexcept {
+  try {
+    handful units;
+    for (auto i = first; i < first + count; ++i)
+      units.push_back(std::make_shared<shard_unit>(shared_from_this(), round, i));
+    x_desk->submit(units);
+  } catch (...) {
+    std::unique_lock lock{x_guard};
+    if (!x_stopped)
+      x_stopped = std::move(x_no_memory);
+    settle(lock);
+  }
+}
+
+bool shard_rounds::must_read(std::size_t) const {
+  return false;
+}
+
+void shard_rounds::read(std::size_t, std::function<void()> then) {
+  then();
+}
+
+// Meanwhile it counts as a shard that runs, so that the answer waits for whoever reads.
+void shard_rounds::set_aside(unsigned round, std::size_t shard) noexcept {
+  try {
+    read(shard, [self = shared_from_this(), round, shard] { self->take_up(round, shard); });
+  } catch (...) {
+    std::unique_lock lock{x_guard};
+    --x_running;
+    if (!x_stopped)
+      x_stopped = std::move(x_no_memory);
+    settle(lock);
+  }
+}
+
+void shard_rounds::take_up(unsigned round, std::size_t shard) noexcept {
+  {
+    std::unique_lock lock{x_guard};
+    --x_running;
+    if (x_stopped)
+      return settle(lock);
+  }
+  submit(round, shard, 1);
 }
 
 bool shard_rounds::begin_shard() {
   std::unique_lock lock{x_guard};
   if (!x_stopped && std::chrono::steady_clock::now() > x_order.until)
-    x_stopped = {errc::timed_out, x_order.name + ": its deadline passed before a lane was free"};
+    note_stop(errc::timed_out, "its deadline passed before a lane was free");
   if (x_stopped) {
     settle(lock);
     return false;
@@ -118,7 +161,7 @@ void shard_rounds::shard_done() {
   x_left = x_problems.size();
   const auto round = ++x_round;
   lock.unlock();
-  submit(round);
+  submit(round, 0, x_problems.size());
 }
 
 void shard_rounds::shard_lost() {
@@ -129,20 +172,25 @@ void shard_rounds::shard_lost() {
 void shard_rounds::shard_failed(const error& why, bool was_begun) {
   std::unique_lock lock{x_guard};
   x_running -= was_begun ? 1 : 0;
-  if (!x_stopped)
-    x_stopped = {why.code, x_order.name + ": " + why.text};
-  settle(lock);
-}
-
-void shard_rounds::stop(error why) {
-  std::unique_lock lock{x_guard};
-  if (!x_stopped)
-    x_stopped = std::move(why);
+  note_stop(why.code, why.text);
   settle(lock);
 }
 
 void shard_rounds::withdraw(errc why) {
-  stop({why, x_order.name + (why == errc::timed_out ? ": its deadline passed" : ": cancelled")});
+  std::unique_lock lock{x_guard};
+  note_stop(why, why == errc::timed_out ? "its deadline passed" : "cancelled");
+  settle(lock);
+}
+
+// Under the lock. The first reason stands; where there is no memory for its words, that is told.
+void shard_rounds::note_stop(errc why, std::string_view words) noexcept {
+  if (x_stopped)
+    return;
+  try {
+    x_stopped = error{why, (x_order.name + ": ").append(words)};
+  } catch (...) {
+    x_stopped = std::move(x_no_memory);
+  }
 }
 
 // Answers once nobody works on it.
@@ -150,9 +198,11 @@ void shard_rounds::settle(std::unique_lock<std::mutex>& lock) {
   if (x_answered || x_running != 0 || (!x_stopped && x_left != 0))
     return;
   x_answered = true;
-  const auto why = x_stopped; // it stays, for shards still in line to see
+  std::optional<error> why;
+  if (x_stopped) // which stays, for shards still in line to see
+    why = error{x_stopped->code, std::move(x_stopped->text)};
   lock.unlock();
-  deliver(why);
+  deliver(std::move(why));
 }
 
 } // namespace viva::actors

@@ -2,6 +2,9 @@
 
 // Shard rounds: work on one tensor, shard by shard, in rounds. A round begins when the one before
 // it is done by all shards; the first error in the order of the shards ends it all.
+//
+// Lanes end units where nothing may throw. So an answer that there is no memory is made beforehand,
+// and what `deliver` needs is there before the work begins.
 
 #include "actors/pipeline/desk.hpp"
 #include "actors/pipeline/remote_order.hpp"
@@ -11,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace viva::actors {
@@ -31,9 +35,9 @@ public:
 
 protected:
   /// Begins with round `first`; once. Where it was withdrawn before nothing happens, and `prepare`,
-  /// which runs under the lock, is not called.
+  /// which runs under the lock, is not called. Throws what `prepare` throws, and has not begun;
+  /// units for which there is no memory end it as any error does.
   void start(unsigned first, const std::function<void()>& prepare = [] {});
-  void stop(error why);
 
   /// One shard in one round, on a lane; may run again where the lane died.
   virtual expected<unit_tally> run(unsigned round, std::size_t shard, const lane_floor&) = 0;
@@ -42,9 +46,14 @@ protected:
   virtual expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) = 0;
   virtual std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
                                                      const tensor_receipt&) = 0;
+  /// After `ask`: whether it wants bytes of a disk first. Ports do not wait for one: `read` is
+  /// called, and whoever it gives that to calls `then`. The shard is asked for again.
+  virtual bool must_read(std::size_t shard) const;
+  virtual void read(std::size_t shard, std::function<void()> then);
   /// All shards have done it: true where one more round follows.
   virtual bool round_done(unsigned round) = 0;
-  /// The end, once, without the lock: done, or why not.
+  /// The end, once, without the lock: done, or why not. May not throw. Units may stay in line and
+  /// hold this: what it held of the budget goes back behind the memory that it was for.
   virtual void deliver(std::optional<error>) = 0;
   /// The only lane that may run a shard; unit::any_lane by default.
   virtual std::size_t lane_of(std::size_t shard) const;
@@ -60,7 +69,10 @@ private:
   void shard_done();
   void shard_lost();
   void shard_failed(const error&, bool was_begun);
-  void submit(unsigned round);
+  void set_aside(unsigned round, std::size_t shard) noexcept;
+  void take_up(unsigned round, std::size_t shard) noexcept;
+  void submit(unsigned round, std::size_t first, std::size_t count) noexcept;
+  void note_stop(errc why, std::string_view words) noexcept;
   void settle(std::unique_lock<std::mutex>&);
 
   const order x_order;
@@ -72,6 +84,7 @@ private:
   unsigned x_round = 0;
   bool x_answered = false;
   std::optional<error> x_stopped;
+  error x_no_memory;
 };
 
 /// For outcome::on_withdraw: holds nobody alive.

@@ -19,24 +19,26 @@ std::vector<row_run> cut_rows(std::uint64_t rows, std::uint64_t cols, std::uint6
 }
 
 tensor_job::tensor_job(order what, const kernels::recipe& how, const tensor_view& view,
-                       std::shared_ptr<desk> work, std::shared_ptr<shared_table> shares,
-                       answer to)
+                       std::shared_ptr<desk> work, std::size_t lanes,
+                       std::shared_ptr<shared_table> shares, answer to)
     : shard_rounds(std::move(what),
                    cut_rows(view.rows, view.cols, how.row->shape(how, view.cols).rows_grain).size(),
                    std::move(work)),
       x_how(how), x_view(view), x_answer(std::move(to)),
       x_rows(cut_rows(view.rows, view.cols, how.row->shape(how, view.cols).rows_grain)),
-      x_seen(x_rows.size()), x_shares(std::move(shares)) {
+      x_lanes(lanes), x_seen(x_rows.size()), x_shares(std::move(shares)) {
 }
 
 std::uint64_t tensor_job::bytes() const {
   const auto result = map_planes(x_how, x_view.rows, x_view.cols).total;
-  return x_shares ? 2 * result + bring_over_bytes(*x_shares, x_view) : result;
+  const auto copy = x_shares ? bring_over_bytes(*x_shares, x_view) : 0;
+  const auto together = copy != 0 ? 0 : together_bytes(x_how, x_view);
+  return (x_shares ? 2 : 1) * result + copy + std::min(x_lanes, x_rows.size()) * together;
 }
 
 void tensor_job::begin(budget::lease lease) {
   start(x_how.row->survey_run != nullptr ? survey_round : encode_round, [&] {
-    x_lease = std::move(lease);
+    x_lease = std::make_shared<budget::lease>(std::move(lease));
     x_result.emplace(x_how, x_view.rows, x_view.cols);
     if (x_shares)
       if (auto fine = bring_over(); !fine)
@@ -122,14 +124,15 @@ bool tensor_job::round_done(unsigned round) {
 }
 
 void tensor_job::deliver(std::optional<error> why) {
-  auto lease = std::move(x_lease);
-  if (why)
-    return x_answer->set(tl::unexpected(std::move(*why)));
-  if (x_planes)
+  if (!why && x_planes)
     std::memcpy(x_result->data(), x_planes->data(), x_result->map().total);
   x_planes = nullptr;
-  auto held = std::make_shared<budget::lease>(std::move(lease));
-  x_answer->set(std::move(*x_result), std::move(held));
+  x_source = brought_view{};
+  if (!why)
+    return x_answer->set(std::move(*x_result), std::move(x_lease));
+  x_result.reset(); // the job may stay in line for long; what it held must not
+  x_lease.reset();
+  x_answer->set(tl::unexpected(std::move(*why)));
 }
 
 } // namespace viva::actors

@@ -22,12 +22,13 @@ public:
   using answer = std::shared_ptr<outcome<expected<encoded>>>;
 
   tensor_job(order what, const kernels::recipe& how, const tensor_view& view,
-             std::shared_ptr<desk> work, std::shared_ptr<shared_table> shares, answer to);
+             std::shared_ptr<desk> work, std::size_t lanes, std::shared_ptr<shared_table> shares,
+             answer to);
 
   /// Once, when the budget has room for `bytes`; an empty lease: it never will.
   void begin(budget::lease);
   /// What the result takes; the source is the caller's. For lane processes the result twice, and
-  /// the source where it lies in no shared memory.
+  /// the source where it lies in no shared memory. Where rows are apart, what lanes bring together.
   std::uint64_t bytes() const;
 
 private:
@@ -47,13 +48,14 @@ private:
   const tensor_view x_view;
   const answer x_answer;
   const std::vector<row_run> x_rows;
+  const std::size_t x_lanes;
   std::vector<kernels::survey> x_seen;
   std::optional<encoded> x_result;
   /// For lane processes: where source and result lie, or why there is no room for them.
   const std::shared_ptr<shared_table> x_shares;
   expected<brought_view> x_source;
   std::shared_ptr<shared_region> x_planes;
-  budget::lease x_lease; // until the answer is taken
+  std::shared_ptr<budget::lease> x_lease; // until the answer is taken
 };
 
 } // namespace viva::actors

@@ -59,6 +59,15 @@ void carry_out(self_ptr self, const open_isolation&) {
           });
 }
 
+/// One of the two has it; that it ended is told as of any lane.
+void carry_out(self_ptr self, const end_lane& what) {
+  const auto& options = self->state.options;
+  for (const auto& lanes : {options.lanes, options.devices})
+    if (lanes)
+      self->request(lanes, caf::infinite, supervision::terminate_child{what.lane})
+        .then([] {}, [](const caf::error&) {});
+}
+
 void carry_out(self_ptr self, give_answer& what) {
   self->send(self->state.answer_to, std::move(what.outcome));
   self->quit();

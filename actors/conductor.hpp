@@ -6,7 +6,8 @@
 //            child_up, child_down  from the supervisors of lanes: seats come and go
 //            batch_receipt         from lanes
 //            stop_job, fail_job    no more tickets; what is durable stays so
-//   asks     lanes: batch; journal: commit, publish; lane supervisor: an isolation lane
+//   asks     lanes: batch; journal: commit, publish; lane supervisors: an isolation lane, the end
+//            of one whose work nobody needs any more
 //   ends     with the outcome
 //   child    temporary, of the job supervisor: its loss fails its own job, no other
 //

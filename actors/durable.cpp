@@ -47,6 +47,12 @@ expected<void> make_durable(const plan& work, const workplace& place, journal_fi
   return file.append(records, &left_out);
 }
 
+void note_end(journal_file& file, const error& why) {
+  // Where it cannot be written the job has said it all the same, to whoever asked for it.
+  static_cast<void>(
+    file.append({closing_record{std::string(to_string(why.code)), cut_words(why.text)}}));
+}
+
 expected<void> publish_output(const workplace& place, journal_file& file,
                               const std::vector<std::pair<placement, std::string>>& late,
                               bool overwrite, const std::function<void(naming_step)>& reached) {

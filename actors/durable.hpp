@@ -21,6 +21,10 @@ expected<void> make_durable(const plan& work, const workplace& place, journal_fi
                             std::vector<journal_record> records,
                             std::vector<journal_record>& left_out);
 
+/// Writes down why the job ended without its output; not into a journal that is not sound. Behind
+/// it this life writes nothing more.
+void note_end(journal_file& file, const error& why);
+
 /// The steps of giving the output its name, each after it is done. Stopped after any of them, the
 /// same command goes on from there.
 enum class naming_step : std::uint32_t { recorded = 1, named = 2, replaced_removed = 3 };

@@ -2,6 +2,7 @@
 
 #include "actors/assignment.hpp"
 #include "actors/collector.hpp"
+#include "actors/durable.hpp"
 #include "actors/job_door.hpp"
 #include "actors/job_nodes.hpp"
 #include "actors/job_report.hpp"
@@ -118,27 +119,59 @@ struct run_options {
   bool overwrite = false, strict = false, retry_quarantined = false;
 };
 
+/// What a job that writes has of its output; nothing of it where it writes nothing.
+struct output_hold {
+  std::optional<output_claim> claim;
+  earlier_run earlier;
+  std::shared_ptr<journal_file> journal;
+  bool at_work = false; ///< The job came as far as its conductor.
+};
+
 /// Everything before the first byte: the claim, what an earlier run left, the space, the journal.
-expected<void> begin_output(const plan& work, const run_options& options,
-                            std::optional<output_claim>& claim, earlier_run& earlier,
-                            std::shared_ptr<journal_file>& journal) {
+expected<void> begin_output(const plan& work, const run_options& options, output_hold& hold) {
   auto taken = output_claim::take(options.output);
   if (!taken)
     return tl::unexpected(taken.error());
-  claim.emplace(std::move(*taken));
+  hold.claim.emplace(std::move(*taken));
   auto found = find_earlier(real_disk(), options.output, work.fingerprint, options.overwrite);
   if (!found)
     return tl::unexpected(found.error());
-  earlier = std::move(*found);
-  if (!earlier.named)
+  hold.earlier = std::move(*found);
+  if (!hold.earlier.named)
     if (auto space = check_space(work, options.output); !space)
       return space;
   auto opened =
-    journal_file::open(journal_path(options.output), work.fingerprint, earlier.journal);
+    journal_file::open(journal_path(options.output), work.fingerprint, hold.earlier.journal);
   if (!opened)
     return tl::unexpected(opened.error());
-  journal = std::make_shared<journal_file>(std::move(*opened));
-  return options.retry_quarantined ? pardon(earlier, *journal) : expected<void>{};
+  hold.journal = std::make_shared<journal_file>(std::move(*opened));
+  return options.retry_quarantined ? pardon(hold.earlier, *hold.journal) : expected<void>{};
+}
+
+/// True where nothing would be lost with it.
+bool knows_no_shard(const fs::path& journal) {
+  const auto known = read_journal(journal);
+  return known && known->done.empty() && known->strikes.empty() && known->quarantined.empty();
+}
+
+/// Tidies up behind a job with a problem, when all its actors have ended; what is to be said of it.
+error leave_behind(const output_hold& hold, const fs::path& output, error why) {
+  if (!hold.claim)
+    return why;
+  const bool ends_so_again = why.code == errc::not_finite || why.code == errc::bad_shape;
+  const bool bad_input
+    = ends_so_again || why.code == errc::malformed || why.code == errc::unreadable;
+  if (ends_so_again || ((bad_input || !hold.at_work) && knows_no_shard(journal_path(output)))) {
+    hold.claim->discard(); // there is nothing to resume
+    return why;
+  }
+  // A network file system may have had a hiccup, which costs hours of work nothing.
+  if (why.code == errc::unreadable)
+    why.text += "; what is done is kept: run the same command again when it can be read";
+  if (why.code == errc::malformed && why.text.find("--overwrite") == std::string::npos)
+    why.text += "; what was done is kept: say --overwrite to start anew from the source as it is";
+  note_end(*hold.journal, why);
+  return why;
 }
 
 /// Faults that end a whole process are for lanes that have one of their own.
@@ -175,75 +208,75 @@ conductor_options order_of(const site_ptr& site, earlier_run earlier, const run_
   // Lanes here write into the output as they work, those of nodes that share it even after the job.
   // What nodes are to bring is written once (claims.hpp), but not beside a lane of here.
   const auto& limits = options.limits;
-  order.policy.copies = limits.nodes.empty()
-                        || (!limits.shared_fs && limits.lanes == 0 && limits.devices.empty());
+  const bool brought = !limits.shared_fs && limits.lanes == 0 && limits.devices.empty();
+  order.policy.copies = limits.nodes.empty() || brought;
+  order.policy.lost_runs = !limits.nodes.empty() && brought ? losers::harmless
+                           : limits.lanes_are == isolation::process ? losers::ended
+                                                                    : losers::awaited;
   if (options.strict)
     order.policy.quarantine_max = 0;
   return order;
 }
 
-expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
-  const auto began = clock::now();
+/// The job's life, from its open files to the end of its last actor.
+expected<run_result> live(plan work, const run_options& options, const job_observer& observer,
+                          job_nodes& nodes, output_hold& hold, clock::time_point began) {
   const auto lanes = executors_of(options.limits);
-  if (auto sane = check_faults(options); !sane)
-    return tl::unexpected(sane.error());
-  auto nodes = job_nodes::of(options.limits);
-  if (!nodes)
-    return tl::unexpected(nodes.error());
-  if (auto fits = fit_memory(work, options.limits, lanes); !fits)
-    return tl::unexpected(fits.error());
-  const bool writes = work.writes();
-  std::optional<output_claim> claim;
-  earlier_run earlier;
-  std::shared_ptr<journal_file> journal;
-  if (writes) {
-    if (auto begun = begin_output(work, options, claim, earlier, journal); !begun)
-      return tl::unexpected(begun.error());
-  }
-  const auto give_up = [&](error why) -> tl::unexpected<error> {
-    if (writes && earlier.journal.bytes == 0)
-      claim->discard(); // nothing durable stands in it
-    return tl::unexpected<error>(std::move(why));
-  };
+  auto& earlier = hold.earlier;
   auto place = earlier.named ? workplace::revisit(work, options.output, *earlier.named)
                              : workplace::open(work, options.output, observer.interrupted);
   if (!place)
-    return give_up(place.error());
+    return tl::unexpected(place.error());
   const auto site = make_site(std::move(work), std::move(*place), options, lanes);
-  if (auto loaded = nodes->load(*site); !loaded)
-    return give_up(loaded.error());
+  if (auto loaded = nodes.load(*site); !loaded)
+    return tl::unexpected(loaded.error());
   if (auto held = verify_earlier(earlier, site->work, site->place, lanes, observer.interrupted);
       !held)
     return tl::unexpected(held.error());
-  if (writes)
-    if (auto told = forget_damaged(earlier, *journal); !told)
+  if (hold.journal)
+    if (auto told = forget_damaged(earlier, *hold.journal); !told)
       return tl::unexpected(told.error());
-  auto lives = tree::grow(lanes_of(options.limits), std::move(journal), options.limits,
-                          nodes->network(site));
+  auto lives =
+    tree::grow(lanes_of(options.limits), hold.journal, options.limits, nodes.network(site));
   if (!lives)
-    return give_up(lives.error());
+    return tl::unexpected(lives.error());
   auto conductor = lives->start_job(order_of(site, std::move(earlier), options));
   if (!conductor)
-    return give_up(conductor.error());
+    return tl::unexpected(conductor.error());
+  hold.at_work = true;
   lives->start_devices();
   std::optional<job_door> door;
   if (observer.door)
     door.emplace([&] { return describe(*lives, *site, options.output, seconds_since(began)); });
   run_result result;
-  result.outcome = follow(*lives, *conductor, *site, observer, *nodes, began);
+  result.outcome = follow(*lives, *conductor, *site, observer, nodes, began);
   *conductor = nullptr;
   result.meters = lives->meters();
   if (observer.on_meters)
     observer.on_meters(result.meters);
   result.seconds = seconds_since(began);
-  const auto code = result.outcome.problem.code;
-  if (code == errc::ok)
-    return result;
-  const bool bad_input = code == errc::not_finite || code == errc::malformed
-                         || code == errc::bad_shape || code == errc::unreadable;
-  if (writes && bad_input)
-    claim->discard(); // the same command would end the same way: there is nothing to resume
-  return tl::unexpected(result.outcome.problem);
+  if (result.outcome.problem.code != errc::ok)
+    return tl::unexpected(result.outcome.problem);
+  return result;
+}
+
+expected<run_result> run(plan work, const run_options& options, const job_observer& observer) {
+  const auto began = clock::now();
+  if (auto sane = check_faults(options); !sane)
+    return tl::unexpected(sane.error());
+  auto nodes = job_nodes::of(options.limits);
+  if (!nodes)
+    return tl::unexpected(nodes.error());
+  if (auto fits = fit_memory(work, options.limits, executors_of(options.limits)); !fits)
+    return tl::unexpected(fits.error());
+  output_hold hold;
+  if (work.writes())
+    if (auto begun = begin_output(work, options, hold); !begun)
+      return tl::unexpected(begun.error());
+  auto result = live(std::move(work), options, observer, *nodes, hold, began);
+  if (!result)
+    return tl::unexpected(leave_behind(hold, options.output, std::move(result.error())));
+  return result;
 }
 
 /// Tensors that hold NaN or infinity, with what the report says of them.

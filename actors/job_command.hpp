@@ -26,9 +26,13 @@ struct give_name {
   std::vector<std::pair<placement, std::string>> late; ///< Texts that waited for their numbers.
 };
 struct open_isolation {};
+struct end_lane {
+  std::string lane; ///< A process. It is told as down when it has ended, and not started again.
+};
 struct give_answer {
   job_outcome outcome;
 };
-using command = std::variant<hand_out, save, give_name, open_isolation, give_answer>;
+using command
+  = std::variant<hand_out, save, give_name, open_isolation, end_lane, give_answer>;
 
 } // namespace viva::actors

@@ -1,28 +1,15 @@
 #include "actors/job_policy.hpp"
 
 #include "formats/layout.hpp"
-#include "formats/shown.hpp"
-
-#include <algorithm>
 
 namespace viva::actors {
-namespace {
-
-constexpr std::uint32_t problems_listed_max = 8; // of quarantined shards, in one line
-constexpr std::size_t reasons_told_max = 4;      // of one of them; the last
-constexpr std::size_t reason_bytes_max = 1024;   // so that strikes fit into a journal's reserve
-
-std::string short_of(const std::string& reason) {
-  return reason.size() <= reason_bytes_max ? reason : reason.substr(0, reason_bytes_max) + "...";
-}
-
-} // namespace
 
 job_policy::job_policy(const plan& work, policy_options options, const earlier_run& earlier,
                        const workplace* sources)
     : x_work(&work), x_options(options),
       x_book(static_cast<std::uint32_t>(work.shards.size()), options.strikes_max),
-      x_findings(work, sources), x_by_load(options.credit_per_lane + 1) {
+      x_findings(work, sources), x_by_load(options.credit_per_lane + 1), x_deaths(work, earlier),
+      x_trouble(options.lane_ends_max, options.isolation_ticks_max) {
   for (const auto& each : work.shards)
     x_bytes += each.source_bytes;
   for (const auto s : x_findings.held())
@@ -35,18 +22,13 @@ job_policy::job_policy(const plan& work, policy_options options, const earlier_r
       continue;
     ++x_outcome.shards_resumed;
     if (!count_done(record.shard, record.findings))
-      note_problem(record.shard, {errc::malformed, "the journal holds findings that make no "
+      note_problem(record.shard, error{errc::malformed, "the journal holds findings that make no "
                                                    "sense; say --overwrite to start anew"});
   }
-  for (const auto& record : earlier.strikes) {
+  for (const auto& record : earlier.strikes)
     x_book.strike(record.shard);
-    x_reasons[record.shard].push_back(record.reason);
-  }
-  for (const auto& record : earlier.quarantined) {
+  for (const auto& record : earlier.quarantined)
     x_book.quarantine(record.shard);
-    if (!record.reasons.empty())
-      x_reasons.try_emplace(record.shard, record.reasons);
-  }
 }
 
 void job_policy::start() {
@@ -59,6 +41,8 @@ void job_policy::lane_up(const std::string& id) {
   x_seats[id] = {};
   if (id != isolation_lane)
     x_by_load[0].insert(id);
+  else
+    x_trouble.isolation_up();
   settle();
 }
 
@@ -72,17 +56,17 @@ void job_policy::lane_down(const std::string& id, const lane_death& death) {
     each.erase(id);
   for (const auto& out : orphans)
     x_pace.gone(out.number);
+  bool struck = false;
   for (const auto& out : orphans)
     for (const auto run : out.tickets)
-      lose_run(run, death.blames_shard && run.shard == death.died_on, death);
+      struck |= lose_run(run, death.blames_shard && run.shard == death.died_on, death);
+  if (!struck && x_told_to_end.erase(id) == 0)
+    note_problem(0, x_trouble.ended(id, death.reason));
   settle();
 }
 
 void job_policy::isolation_refused(const std::string& reason) {
-  x_isolation_asked = false; // the next suspect asks again
-  while (const auto run = x_book.take_suspect())
-    lose_run(*run, true, {run->shard, true, "no lane of its own could be started: " + reason});
-  settle();
+  x_trouble.isolation_refused(reason);
 }
 
 void job_policy::take_receipt(const batch_receipt& receipt) {
@@ -95,6 +79,7 @@ void job_policy::take_receipt(const batch_receipt& receipt) {
   if (std::erase_if(found->second, is_it) == 0)
     return;
   x_pace.home(receipt.number);
+  x_trouble.came_home();
   reseat(receipt.lane, had, found->second.size());
   for (const auto& shard : receipt.shards)
     take_one(shard);
@@ -125,6 +110,10 @@ void job_policy::tick() {
   x_pace.tick();
   if (!x_over && !x_saving && !x_unsaved.empty() && x_outcome.problem.code == errc::ok)
     send_save();
+  if (x_book.has_suspects()) {
+    note_problem(0, x_trouble.tick());
+    settle();
+  }
   copy_late();
 }
 
@@ -153,9 +142,26 @@ void job_policy::settle() {
   if (!x_unsaved.empty())
     return send_save();
   if (!x_book.complete())
-    note_problem(0, quarantine_problem());
+    note_problem(0, x_deaths.problem(x_book));
   if (!x_book.complete() || !x_work->writes())
     return finish();
+  if (!losers_at_work())
+    name_output();
+}
+
+/// All shards are done, and yet some lane may write: the same bytes, unless its source changes now,
+/// behind the last look at it. What it brings meanwhile is compared (`take_one`).
+bool job_policy::losers_at_work() {
+  if (x_options.lost_runs == losers::harmless || in_flight() == 0)
+    return false;
+  if (x_options.lost_runs == losers::ended)
+    for (const auto& [lane, has] : x_seats)
+      if (!has.empty() && x_told_to_end.insert(lane).second)
+        x_commands.emplace_back(end_lane{lane});
+  return true;
+}
+
+void job_policy::name_output() {
   give_name what{x_findings.scales().texts()};
   for (const auto& late : x_work->late)
     what.late.emplace_back(
@@ -216,12 +222,10 @@ bool job_policy::hand_out_next(const std::string& lane, std::vector<ticket> tick
   std::uint64_t bytes = 0;
   for (const auto run : tickets) {
     bytes += x_work->shards[run.shard].source_bytes;
-    const auto broken = x_device_deaths.find(run.shard);
     out.tasks.push_back({run, x_findings.numbers()[x_work->shards[run.shard].tensor],
                          x_findings.scales().told_to(run.shard),
                          lane != isolation_lane
-                           && (broken == x_device_deaths.end()
-                               || broken->second < x_options.device_deaths_max)});
+                           && x_deaths.of_devices(run.shard) < x_options.device_deaths_max});
   }
   x_pace.out(out.number, bytes);
   auto& at = x_seats[lane];
@@ -236,10 +240,8 @@ bool job_policy::hand_out_next(const std::string& lane, std::vector<ticket> tick
 void job_policy::hand_out_all() {
   if (x_book.has_suspects()) {
     const auto found = x_seats.find(isolation_lane);
-    if (found == x_seats.end() && !x_isolation_asked) {
-      x_isolation_asked = true;
+    if (found == x_seats.end() && x_trouble.asks_for_isolation())
       x_commands.emplace_back(open_isolation{});
-    }
     if (found != x_seats.end() && found->second.empty())
       hand_out_next(isolation_lane, {*x_book.take_suspect()});
   }
@@ -289,31 +291,28 @@ std::vector<ticket> job_policy::late_tickets() {
   return copies;
 }
 
-void job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
+/// True where it cost the shard a strike.
+bool job_policy::lose_run(ticket id, bool died_on_it, const lane_death& death) {
   const bool refused = died_on_it && death.refuses;
   const auto verdict = x_book.give_back(id, died_on_it && !refused);
   if (verdict == ledger::verdict::stale)
-    return;
-  if (refused)
-    return note_problem(id.shard, {errc::job_failed, place_of(id.shard) + ": a lane refused them: "
-                                                       + death.reason + "; check the source"});
-  if (died_on_it) {
-    x_reasons[id.shard].push_back(short_of(death.reason));
-    x_device_deaths[id.shard] += death.of_device ? 1 : 0;
-    remember(strike_record{id.shard, x_reasons[id.shard].back(), id.run});
+    return false;
+  if (refused) {
+    note_problem(id.shard, error{errc::job_failed, place_of(*x_work, id.shard)
+                                                + ": a lane refused them: " + death.reason
+                                                + "; check the source"});
+    return false;
   }
-  if (verdict == ledger::verdict::quarantined)
-    put_in_quarantine(id.shard);
-  else if (verdict != ledger::verdict::elsewhere)
+  if (died_on_it)
+    remember(x_deaths.note(id, death.reason, death.of_device));
+  if (verdict == ledger::verdict::quarantined) {
+    remember(x_deaths.evidence(id.shard));
+    if (x_book.quarantined_count() > x_options.quarantine_max)
+      note_problem(id.shard, x_deaths.problem(x_book));
+  } else if (verdict != ledger::verdict::elsewhere) {
     ++x_outcome.retries;
-}
-
-void job_policy::put_in_quarantine(std::uint32_t s) {
-  auto& all = x_reasons[s];
-  const auto told = std::min(all.size(), reasons_told_max);
-  remember(quarantine_record{s, place_of(s), {all.end() - std::ptrdiff_t(told), all.end()}});
-  if (x_book.quarantined_count() > x_options.quarantine_max)
-    note_problem(s, quarantine_problem());
+  }
+  return died_on_it;
 }
 
 void job_policy::take_one(const shard_receipt& receipt) {
@@ -324,16 +323,17 @@ void job_policy::take_one(const shard_receipt& receipt) {
              ? void()
              : note_problem(s, receipt.problem);
   if (!agrees(s, receipt.checksum))
-    return note_problem(s, {errc::job_failed,
-                            place_of(s) + ": two runs gave different bytes, which neither the same "
-                                          "program nor sound hardware does; check memory and disk "
-                                          "before you say --overwrite to start anew"});
+    return note_problem(s, error{errc::job_failed,
+                                 place_of(*x_work, s)
+                                   + ": two runs gave different bytes, which neither the same "
+                                     "program nor sound hardware does; check memory and disk "
+                                     "before you say --overwrite to start anew"});
   if (!x_book.commit(s)) // the first run home wins
     return;
   x_stopping |= ++x_shards_home == x_options.interrupt_after;
   if (!count_done(s, receipt.findings))
-    return note_problem(s, {errc::job_failed, "a lane told findings that make no sense; run the "
-                                             "same command again to resume"});
+    return note_problem(s, error{errc::job_failed, "a lane told findings that make no sense; run "
+                                                   "the same command again to resume"});
   if (x_work->writes())
     x_unsaved_bytes += receipt.findings.size();
   remember(done_record{s, receipt.checksum, receipt.findings, receipt.id.run});
@@ -358,36 +358,11 @@ bool job_policy::count_done(std::uint32_t s, const std::string& findings) {
   return sense;
 }
 
-void job_policy::note_problem(std::uint32_t shard, error why) {
-  if (x_outcome.problem.code != errc::ok && x_problem_shard <= shard)
+void job_policy::note_problem(std::uint32_t shard, std::optional<error> why) {
+  if (!why || (x_outcome.problem.code != errc::ok && x_problem_shard <= shard))
     return;
   x_problem_shard = shard;
-  x_outcome.problem = std::move(why);
-}
-
-error job_policy::quarantine_problem() const {
-  const auto all = x_book.quarantined();
-  if (all.empty())
-    return {errc::job_failed, "shards wait for what never comes: a defect of ours"};
-  std::string text = std::to_string(all.size()) + " of " + std::to_string(x_work->shards.size())
-                     + " shards are in quarantine: ";
-  for (std::size_t i = 0; i < all.size() && i < problems_listed_max; ++i) {
-    const auto reason = x_reasons.find(all[i]);
-    text += (i == 0 ? "" : "; ") + place_of(all[i]) + ": "
-            + std::to_string(x_book.strikes(all[i])) + " lanes died on them, the last of "
-            + (reason == x_reasons.end() ? "a reason unknown" : reason->second.back());
-  }
-  if (all.size() > problems_listed_max)
-    text += "; and " + std::to_string(all.size() - problems_listed_max) + " more";
-  return {errc::job_failed, text + ". What is done is kept; the same command with "
-                                   "--retry-quarantined runs them again"};
-}
-
-std::string job_policy::place_of(std::uint32_t s) const {
-  const auto& shard = x_work->shards[s];
-  return formats::shown(x_work->tensors[shard.tensor].name)
-         + (shard.what == task::copy ? ": bytes " : ": rows ") // a copy's rows are its bytes
-         + std::to_string(shard.first) + " to " + std::to_string(shard.first + shard.count);
+  x_outcome.problem = std::move(*why);
 }
 
 std::size_t job_policy::in_flight() const {

@@ -6,57 +6,39 @@
 //   events     start, lane_up, lane_down, take_receipt, saved, named, tick, stop …
 //   commands   hand_out   a batch to a lane           save        records to the journal
 //              give_name  the output is whole         give_answer the job is over
+//              end_lane   nobody needs its work
 //              open_isolation                         a lane that runs suspects, one at a time
 //
 // A shard that was at work when `strikes_max` lanes died runs once more, alone, on the isolation
 // lane; a death there puts it into quarantine. The job goes on without it and ends as failed.
-// One on which `device_deaths_max` devices broke is computed by processors from then on.
+// One on which `device_deaths_max` devices broke is computed by processors from then on. What else
+// lanes end of, and a lane that is not to be had, is borne for a while (lane_trouble.hpp).
 //
 // A receipt counts while its batch is out: one of a lane that is known to have ended, or that came
 // before, is nobody's. So no work is committed from a life behind its end.
 //
 // Where nothing is left to be handed out, a lane without work gets a copy of what another has had
 // for too long (pace.hpp): a slow machine must not keep a job waiting. The first run home wins.
+// Before the output gets its name nobody may write into it any more, of a source that may be
+// another by then: lanes that still have a run that lost are ended, or waited for.
 
 #include "actors/findings.hpp"
 #include "actors/job_command.hpp"
 #include "actors/journal_record.hpp"
+#include "actors/lane_trouble.hpp"
 #include "actors/pace.hpp"
+#include "actors/policy_options.hpp"
 #include "actors/receipt.hpp"
+#include "actors/shard_deaths.hpp"
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace viva::actors {
-
-inline constexpr const char* isolation_lane = "isolation"; ///< Its id among the lanes.
-
-inline constexpr std::uint32_t no_shard = ~0u;
-
-struct policy_options {
-  std::uint32_t strikes_max = 3;             ///< Lanes that may die on a shard before isolation.
-  std::uint32_t device_deaths_max = 2;       ///< On a shard, before the processor's turn.
-  std::uint32_t quarantine_max = 64;         ///< More of them end the job at once; 0: the first.
-  std::uint32_t credit_per_lane = 2;         ///< Batches: one running, one waiting at its door.
-  std::uint64_t batch_bytes_max = 256 << 10; ///< Of source; a larger shard travels alone.
-  std::uint64_t unsaved_bytes_max = 32 << 20; ///< Of findings; beyond it no lane gets more.
-  std::uint32_t interrupt_after = 0;         ///< fault_plan::interrupt_after
-  /// Late shards run twice. Only where no lane can write into the output after the job: one of a
-  /// node that shares its files may, perhaps of a source that is not the same any more.
-  bool copies = true;
-};
-
-/// How a lane ended, in the words of whoever watched it.
-struct lane_death {
-  std::uint32_t died_on = no_shard; ///< What it was at work on.
-  bool blames_shard = true;         ///< False where it was stopped, or its own surroundings failed.
-  std::string reason;
-  bool of_device = false; ///< The device that computed the shard broke.
-  bool refuses = false;   ///< It will not do what it was at work on, and no other will.
-};
 
 class job_policy {
 public:
@@ -68,7 +50,7 @@ public:
   void start();
   void lane_up(const std::string& id);
   void lane_down(const std::string& id, const lane_death& death);
-  void isolation_refused(const std::string& reason); ///< The lane asked for cannot be started.
+  void isolation_refused(const std::string& reason); ///< The lane asked for could not be started.
   void take_receipt(const batch_receipt& receipt);
   /// Answers save. ok, disk_full: durable, but for those `left_out`.
   void saved(error problem, std::vector<journal_record> left_out = {});
@@ -97,6 +79,8 @@ private:
   using seat = std::vector<batch_out>; ///< What is at work or waits at one lane's door.
 
   void settle();
+  bool losers_at_work();
+  void name_output();
   void wind_down();
   void send_save();
   void finish();
@@ -106,15 +90,12 @@ private:
   void copy_late();
   std::vector<ticket> late_tickets();
   std::vector<ticket> next_tickets();
-  void lose_run(ticket id, bool died_on_it, const lane_death& death);
-  void put_in_quarantine(std::uint32_t shard);
+  bool lose_run(ticket id, bool died_on_it, const lane_death& death);
   void take_one(const shard_receipt& receipt);
   bool agrees(std::uint32_t shard, std::uint64_t checksum);
   void remember(journal_record record);
   bool count_done(std::uint32_t shard, const std::string& findings);
-  void note_problem(std::uint32_t shard, error why);
-  error quarantine_problem() const;
-  std::string place_of(std::uint32_t shard) const;
+  void note_problem(std::uint32_t shard, std::optional<error> why);
   std::size_t in_flight() const;
 
   const plan* x_work;
@@ -127,13 +108,14 @@ private:
   /// Of those but the isolation lane, by the batches that they have: of a thousand lanes the one
   /// with the least is found without a look at each.
   std::vector<std::set<std::string>> x_by_load;
-  std::map<std::uint32_t, std::vector<std::string>> x_reasons; ///< Of deaths on a shard.
-  std::map<std::uint32_t, std::uint32_t> x_device_deaths; ///< By shard.
+  shard_deaths x_deaths;
+  lane_trouble x_trouble;
+  std::set<std::string> x_told_to_end;
   std::map<std::uint32_t, std::uint64_t> x_checksums; ///< Of a shard's first run home, ever.
   std::vector<journal_record> x_unsaved;
   std::uint64_t x_unsaved_bytes = 0, x_bytes_done = 0;
   bool x_saving = false, x_running = false, x_stopping = false, x_over = false;
-  bool x_isolation_asked = false, x_journal_lost = false, x_left_out_before = false;
+  bool x_journal_lost = false, x_left_out_before = false;
   std::uint32_t x_shards_home = 0;  ///< Of this life, not those resumed.
   std::uint32_t x_problem_shard = ~0u; ///< The lowest shard with a problem speaks for the job.
   job_outcome x_outcome;

@@ -63,16 +63,24 @@ std::vector<struck_shard> struck_in(const journal_content& journal) {
   return result;
 }
 
+/// True where the job said why it failed, and not only that it was told to stop.
+bool has_failed(const job_status& status) {
+  return !status.ended.empty() && status.ended != to_string(errc::interrupted);
+}
+
 /// What to do about a job that nobody works on.
 std::string next_of(const job_status& status, bool partial) {
   if (!partial)
     return "run the same command again: it starts anew, the partial output is gone";
+  const std::string again = has_failed(status)
+                              ? "mend what ended it, then run the same command again"
+                              : "run the same command again";
   const auto quarantined = static_cast<std::uint64_t>(
     std::ranges::count_if(status.struck, &struck_shard::quarantined));
   if (quarantined == 0)
-    return "run the same command again: it computes only what is not durable";
+    return again + ": it computes only what is not durable";
   const bool rest_is_done = status.shards_durable + quarantined == status.shards_total;
-  return std::string(rest_is_done ? "" : "run the same command again for what is not durable; ")
+  return (rest_is_done ? "" : again + " for what is not durable; ")
          + "with --retry-quarantined it runs the shards in quarantine, too, which makes sense when "
            "what killed their lanes is mended";
 }
@@ -115,7 +123,11 @@ expected<job_status> status_of(const fs::path& output) {
                        : "");
     return status;
   }
-  if (std::ranges::any_of(status.struck, &struck_shard::quarantined))
+  if (journal->closing) {
+    status.ended = journal->closing->code;
+    status.why = journal->closing->words;
+  }
+  if (has_failed(status) || std::ranges::any_of(status.struck, &struck_shard::quarantined))
     status.state = job_state::failed;
   status.next = next_of(status, partial);
   return status;

@@ -20,7 +20,7 @@ enum class job_state : std::uint8_t {
   done,        ///< OUT stands under its final name.
   running,     ///< A process works on it.
   interrupted, ///< Nobody does; what is durable is kept.
-  failed,      ///< As above, and shards are in quarantine: the same command alone will not end it.
+  failed,      ///< As above, and something is to be mended first: `ended`, or shards in quarantine.
   untrusted,   ///< OUT.partial without a journal: nothing in it can be believed.
 };
 
@@ -41,6 +41,9 @@ struct job_status {
   std::uint64_t shards_total = 0;   ///< 0: not known.
   std::uint32_t lives = 0;          ///< Processes that worked on it, where its journal is there.
   std::vector<struck_shard> struck; ///< By number.
+  /// How its last life ended without its output: an errc's name, and the words that were said.
+  /// Empty where it was killed, or runs.
+  std::string ended, why;
   std::uint64_t torn_bytes = 0;     ///< Of a record that a crash cut off; they are ignored.
   std::map<std::string, std::string> fingerprint; ///< The job as its journal describes it.
   std::string next;                 ///< What to do now, as a sentence.

@@ -13,14 +13,14 @@
 
 namespace viva::actors::journal_bytes {
 
-inline constexpr std::string_view magic = "VIVAJRN3";
+inline constexpr std::string_view magic = "VIVAJRN4";
 inline constexpr std::string_view magic_of_any = "VIVAJRN";
 inline constexpr std::string_view frame_magic = "FRAM";
 inline constexpr std::size_t check_at = 4 + 4 + 8 + 4;
 inline constexpr std::size_t head_bytes = check_at + 8;
 
 enum kind : std::uint8_t {
-  opening = 1, done = 2, strike = 3, quarantine = 4, pardon = 5, naming = 6
+  opening = 1, done = 2, strike = 3, quarantine = 4, pardon = 5, naming = 6, closing = 7
 };
 
 template <class T>

@@ -25,7 +25,7 @@ std::string encoded(const journal_record& record) {
     [&](const auto& r) {
       using type = std::decay_t<decltype(r)>;
       kind what = pardon;
-      if constexpr (!std::is_same_v<type, naming_record>)
+      if constexpr (requires { r.shard; })
         put(body, r.shard);
       if constexpr (std::is_same_v<type, done_record>) {
         what = done;
@@ -47,6 +47,10 @@ std::string encoded(const journal_record& record) {
         put(body, r.device);
         put(body, r.inode);
         put(body, std::uint8_t{r.replaces});
+      } else if constexpr (std::is_same_v<type, closing_record>) {
+        what = closing;
+        put(body, r.code);
+        put(body, r.words);
       }
       put(out, static_cast<std::uint8_t>(what));
     },

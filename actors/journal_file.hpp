@@ -3,7 +3,7 @@
 // The journal's bytes: append-only frames, one for each group of records that became durable
 // together.
 //
-//   file    := "VIVAJRN3" frame*
+//   file    := "VIVAJRN4" frame*
 //   frame   := "FRAM" bytes:u32 seq:u64 life:u32 check:u64 payload      all little endian
 //              check = xxh3-64 of bytes, seq, life and payload; seq counts up from 0; life is 1 for
 //              the first process that worked on the job, one more for each that resumed it
@@ -15,6 +15,7 @@
 //            | shard:u32 source:u64 place:text reason:text*     4 quarantine
 //            | shard:u32                                        5 pardon
 //            | device:u64 inode:u64 replaces:u8                 6 naming
+//            | code:text words:text                             7 closing
 //   text    := bytes:u32 byte*
 //
 // The first frame holds the opening alone: the fingerprint of the job, key by key. A frame is
@@ -25,7 +26,7 @@
 // version is refused, and stays.
 //
 // `journal_room` says what is kept allocated beyond the end, so that on a full disk a job can still
-// write down which shards killed lanes, and what fits of what came home, and end in order.
+// write down which shards killed lanes, what fits of what came home, and why it ended.
 
 #include "actors/disk.hpp"
 #include "actors/journal_record.hpp"
@@ -49,6 +50,7 @@ struct journal_content {
   std::vector<strike_record> strikes;         ///< Of shards neither done since nor pardoned.
   std::vector<quarantine_record> quarantined; ///< As above.
   std::optional<naming_record> naming;        ///< The last.
+  std::optional<closing_record> closing;      ///< Of the last life that wrote, if it could.
   journal_end end;                            ///< Where a torn tail begins.
 };
 
@@ -85,11 +87,11 @@ public:
     return open(real_disk(), file, fingerprint, end);
   }
 
-  /// Appends them and returns when they are durable: strikes, quarantines, pardons and the naming
-  /// first, then what is done. `disk_full` where they lie in the reserve: end the job. Those that
-  /// did not fit even there are no part of the journal, which stays sound; they go to `left_out`.
-  /// Any other error ends this journal: after a failed sync the system calls pages clean that are
-  /// not, so a later success would be a lie.
+  /// Appends them and returns when they are durable: what closes a story first, then what is done.
+  /// `disk_full` where they lie in the reserve: end the job. Those that did not fit even there are
+  /// no part of the journal, which stays sound; they go to `left_out`. Any other error ends this
+  /// journal: after a failed sync the system calls pages clean that are not, so a later success
+  /// would be a lie.
   expected<void> append(const std::vector<journal_record>& records,
                         std::vector<journal_record>* left_out = nullptr);
 

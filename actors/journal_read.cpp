@@ -74,7 +74,9 @@ public:
   explicit folded(journal_content& into) : x_into(into) {
   }
   /// False where the inside of a frame makes no sense.
-  bool add(std::string_view payload) {
+  bool add(std::uint32_t life, std::string_view payload) {
+    if (life != x_into.end.life)
+      x_into.closing.reset(); // the life before ended so; this one goes on
     while (!payload.empty()) {
       std::uint8_t what = 0;
       std::string body;
@@ -96,6 +98,8 @@ private:
       return add_opening(body);
     if (what == naming)
       return add_naming(body);
+    if (what == closing)
+      return add_closing(body);
     std::uint32_t shard = 0;
     if (!take(body, shard))
       return false;
@@ -162,6 +166,10 @@ private:
     x_into.naming = record;
     return true;
   }
+  bool add_closing(std::string_view body) {
+    auto& record = x_into.closing.emplace();
+    return take(body, record.code) && take(body, record.words) && body.empty();
+  }
   void forget(std::uint32_t shard) {
     std::erase_if(x_into.strikes, [&](const strike_record& r) { return r.shard == shard; });
     x_quarantined.erase(shard);
@@ -211,7 +219,7 @@ expected<journal_content> parse_journal(std::string_view bytes, const std::strin
     }
     if (found->seq != content.end.seq || found->life < content.end.life)
       return damaged(name, at, "is out of sequence");
-    if (!records.add(found->payload))
+    if (!records.add(found->life, found->payload))
       return damaged(name, at, "is whole and makes no sense");
     at += head_bytes + found->payload.size();
     content.end = {at, found->seq + 1, found->life};

@@ -2,6 +2,7 @@
 
 // Journal records: what a job remembers, as plain values.
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -9,6 +10,12 @@
 #include <vector>
 
 namespace viva::actors {
+
+/// Words of people and of systems, cut so that they fit into a journal's reserve.
+inline std::string cut_words(const std::string& words) {
+  constexpr std::size_t bytes_max = 1024;
+  return words.size() <= bytes_max ? words : words.substr(0, bytes_max) + "...";
+}
 
 /// A shard whose output bytes are durable.
 struct done_record {
@@ -47,8 +54,15 @@ struct naming_record {
   bool replaces = false; ///< OUT.partial is then the older output, to be removed.
 };
 
-using journal_record
-  = std::variant<done_record, strike_record, quarantine_record, pardon_record, naming_record>;
+/// A life of the job ended with this problem; the last that it writes. One that is killed writes
+/// none.
+struct closing_record {
+  std::string code; ///< An errc by its name.
+  std::string words;
+};
+
+using journal_record = std::variant<done_record, strike_record, quarantine_record, pardon_record,
+                                    naming_record, closing_record>;
 
 /// Where the whole frames of a journal end, and what the next one continues.
 struct journal_end {

@@ -7,6 +7,7 @@
 #include "actors/pipeline/tensor_ward.hpp"
 #include "actors/resident_memory.hpp"
 #include "actors/shard_work.hpp"
+#include "formats/read_log.hpp"
 #include "supervision/death.hpp"
 #include "supervision/ward.hpp"
 
@@ -46,7 +47,9 @@ struct workbench {
   }
 };
 
+// Every file that planning reads is a step: on a slow file system it may take longer than a shard.
 expected<job_in_hand> set_up(const supervision::frame& order, ward& me) {
+  const formats::read_log reads([&] { me.step(); });
   const auto bytes = unpack(order);
   if (!bytes)
     return tl::unexpected(bytes.error());
@@ -56,9 +59,11 @@ expected<job_in_hand> set_up(const supervision::frame& order, ward& me) {
   auto work = plan_again(*given);
   if (!work)
     return tl::unexpected(work.error());
+  me.step();
   auto place = workplace::join(*work, output_of(*given), given->partial, me.steps());
   if (!place)
     return tl::unexpected(place.error());
+  me.step();
   return job_in_hand{std::move(*work), std::move(*place)};
 }
 

@@ -74,7 +74,8 @@ lane_start thread_lanes(std::shared_ptr<meter_board> board) {
 supervision::subscriber death_clerk(std::shared_ptr<meter_board> board) {
   supervision::subscriber clerk;
   clerk.on_down = [board = std::move(board)](const supervision::child_down& down) {
-    board->note_death(supervision::to_text(down.reason));
+    if (!(down.reason == caf::exit_reason::user_shutdown)) // nobody died of being told to end
+      board->note_death(supervision::to_text(down.reason));
   };
   return clerk;
 }

@@ -260,7 +260,7 @@ expected<void> workplace::check_read(std::uint32_t file) const {
   if (x_sources[file].struck())
     return fail(errc::unreadable, x_source_names[file].string()
                                     + ": was cut short, or its disk failed, while the job read it; "
-                                      "restore it and run the job again");
+                                      "restore it");
   return {};
 }
 

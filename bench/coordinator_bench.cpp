@@ -133,6 +133,8 @@ private:
   }
   void carry_out(open_isolation&) {
   }
+  void carry_out(end_lane&) {
+  }
   void carry_out(give_answer& what) {
     x_over = true;
     x_cost.messages = static_cast<double>(what.outcome.messages);

@@ -24,6 +24,7 @@ struct verdict;
 struct invocation {
   bool json = false; ///< One JSON document on stdout, errors too.
   bool progress_lines = false, progress_none = false;
+  bool takes_faults = false; ///< The chosen subcommand judges the setting `faults` itself.
   std::string conf;                                        ///< --conf
   std::map<std::string, std::string> flags;                ///< Settings given as flags, by key.
   std::function<expected<exit_code>(const settings&)> run; ///< Of the chosen subcommand.

@@ -72,6 +72,17 @@ void set_log(const settings& in_force) {
   std::abort();
 }
 
+/// Faults on purpose must never be left standing by mistake, not even where nobody reads them.
+expected<void> check_faults(const invocation& call, const settings& in_force) {
+  const auto& faults = in_force.at("faults");
+  if (faults.text.empty() || call.takes_faults)
+    return {};
+  return fail(errc::bad_option,
+              fmt::format("faults = '{}' ({}) break jobs on purpose, and this command has none to "
+                          "break; only quantize and prune do, with --allow-faults. Unset it",
+                          faults.text, faults.origin));
+}
+
 int run(int argc, char** argv) {
   CLI::App app("viva compresses tensors on supervised actors.", "viva");
   app.set_version_flag("--version", std::string("viva ") + actors::version);
@@ -103,6 +114,8 @@ int run(int argc, char** argv) {
   const auto in_force = settle(sources);
   if (!in_force)
     return answer(in_force.error(), call.json);
+  if (auto none = check_faults(call, *in_force); !none)
+    return answer(none.error(), call.json);
   set_log(*in_force);
   const auto done = call.run(*in_force);
   return done ? static_cast<int>(*done) : answer(done.error(), call.json);

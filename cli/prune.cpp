@@ -52,6 +52,7 @@ void add_prune(CLI::App& root, invocation& call) {
       ->needs(compressed);
   add_encode_flags(*app, call, *flags);
   app->callback([&call, flags] {
+    call.takes_faults = true;
     call.run = [&call, flags](const settings& in_force) { return run(call, *flags, in_force); };
   });
 }

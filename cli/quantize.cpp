@@ -79,6 +79,7 @@ void add_quantize(CLI::App& root, invocation& call) {
       ->allow_extra_args(false);
   add_encode_flags(*app, call, *flags);
   app->callback([&call, flags] {
+    call.takes_faults = true;
     call.run = [&call, flags](const settings& in_force) { return run(call, *flags, in_force); };
   });
 }

@@ -51,7 +51,8 @@ constexpr std::array<setting_row, 15> rows = {{
     {"tls", kind::text, "", 0, 0, "",
      "folder with ca.pem, node.pem and node.key, for connections between nodes"},
     {"faults", kind::text, "", 0, 0, "",
-     "faults to put in on purpose, with commas between; refused unless --allow-faults is said"},
+     "faults to put in on purpose, with commas between; all commands refuse them but quantize and "
+     "prune with --allow-faults"},
     {"log_level", kind::word, "warn", 0, 0, "trace debug info warn error off",
      "least severe line that goes to standard error"},
 }};

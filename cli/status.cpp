@@ -41,6 +41,8 @@ json json_of(const std::string& output, const job_status& status) {
           {"shards_durable", status.shards_durable},
           {"shards_total", status.shards_total == 0 ? json(nullptr) : json(status.shards_total)},
           {"lives", status.lives},
+          {"ended", status.ended.empty() ? json(nullptr)
+                                         : json{{"code", status.ended}, {"text", status.why}}},
           {"struck", std::move(struck)},
           {"torn_bytes", status.torn_bytes},
           {"job", status.fingerprint},
@@ -53,6 +55,9 @@ std::string text_of(const std::string& output, const job_status& status) {
     text += fmt::format("  durable  {} of {} shards\n", status.shards_durable, status.shards_total);
   if (status.lives > 0)
     text += fmt::format("  lives    {}\n", status.lives);
+  if (!status.ended.empty())
+    text += fmt::format("  ended    {}: {}\n", formats::printable(status.ended),
+                        formats::printable(status.why));
   for (const auto& each : status.struck) {
     text += fmt::format("  {:<8} shard {}{}{}\n", each.quarantined ? "failed" : "struck",
                         each.shard, each.place.empty() ? "" : ": ", formats::printable(each.place));

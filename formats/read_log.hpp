@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <utility>
 #include <vector>
@@ -20,7 +21,8 @@ public:
   };
   using files = std::map<std::filesystem::path, part_of_file>;
 
-  read_log();
+  /// `on_read`, where there is one, is told of every read, before it is done.
+  explicit read_log(std::function<void()> on_read = {});
   ~read_log();
   read_log(const read_log&) = delete;
   read_log& operator=(const read_log&) = delete;
@@ -33,6 +35,7 @@ public:
                    std::uint64_t count);
 
 private:
+  std::function<void()> x_on_read;
   files x_seen;
   read_log* x_outer; ///< It reads for that one, too.
 };

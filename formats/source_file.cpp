@@ -23,7 +23,8 @@ thread_local read_log* log_of_thread = nullptr;
 
 } // namespace
 
-read_log::read_log() : x_outer(std::exchange(log_of_thread, this)) {
+read_log::read_log(std::function<void()> on_read)
+    : x_on_read(std::move(on_read)), x_outer(std::exchange(log_of_thread, this)) {
 }
 
 read_log::~read_log() {
@@ -33,6 +34,8 @@ read_log::~read_log() {
 void read_log::note(const std::filesystem::path& file, std::uint64_t bytes, std::uint64_t offset,
                     std::uint64_t count) {
   for (auto* log = log_of_thread; log != nullptr; log = log->x_outer) {
+    if (log->x_on_read)
+      log->x_on_read();
     auto& [whole, ranges] = log->x_seen[file];
     whole = bytes;
     if (!ranges.empty() && ranges.back().first + ranges.back().second == offset)

@@ -82,6 +82,7 @@ constexpr file_law exceptions[] = {
     {"supervision/flat_table", "boost", true},
     {"actors/job_policy", "caf", false},  {"actors/findings", "caf", false},
     {"actors/journal_", "caf", false},    {"actors/disk", "caf", false},
+    {"actors/shard_deaths", "caf", false}, {"actors/lane_trouble", "caf", false},
     {"actors/node/bulk", "boost", true},  {"actors/http", "boost", true},
     {"actors/node/network", "boost", true}, {"actors/node/stream", "boost", true},
     {"actors/node/tls", "boost", true},   {"actors/node/tls", "openssl", true},

@@ -225,37 +225,6 @@ TEST_CASE("policy: a suspect that comes home from isolation is done like any oth
   job.next<give_name>();
 }
 
-TEST_CASE("policy: where no isolation lane can be had, suspects go into quarantine") {
-  policy_options options;
-  options.strikes_max = 1;
-  conducted job(1, options);
-  job.policy.start();
-  job.policy.lane_up("a");
-  job.die(job.next<hand_out>());
-  job.next<open_isolation>();
-  job.policy.isolation_refused("no more processes");
-  CHECK(job.next<save>().records.size() == 3);
-  job.policy.saved({});
-  CHECK(job.next<give_answer>().outcome.problem.text.find("no more processes")
-        != std::string::npos);
-}
-
-TEST_CASE("policy: a lane that was refused is asked for again by the next suspect") {
-  policy_options options;
-  options.strikes_max = 1;
-  conducted job(2, options);
-  job.policy.start();
-  for (int i = 0; i < 2; ++i) {
-    job.policy.lane_up("a");
-    const auto poison = job.next<hand_out>();
-    if (i == 0)
-      job.next<hand_out>();
-    job.die(poison);
-    job.next<open_isolation>();
-    job.policy.isolation_refused("no more processes");
-  }
-}
-
 TEST_CASE("policy: strict means that one shard in quarantine ends the job") {
   policy_options options;
   options.strikes_max = 1;

@@ -1,5 +1,6 @@
 // What can be told of a job from outside.
 
+#include "actors/durable.hpp"
 #include "actors/job_door.hpp"
 #include "actors/job_view.hpp"
 #include "actors/journal_file.hpp"
@@ -99,6 +100,38 @@ TEST_CASE("status: shards in quarantine are named with every reason, and what to
   CHECK(status->struck[2].reasons == std::vector<std::string>{"what no strike tells"});
   CHECK(status->next.find("run the same command again for what is not durable") == 0);
   CHECK(status->next.find("--retry-quarantined") != std::string::npos);
+}
+
+TEST_CASE("status: how a job ended is told with what to do about it, until another life writes",
+          "[status]") {
+  const temporary_folder folder;
+  write(folder / "out.partial", "x");
+  leave_journal(folder / "out");
+  const auto name = actors::journal_path(folder / "out");
+  const auto end_with = [&](const error& why) {
+    auto journal = journal_file::open(name, {}, actors::read_journal(name)->end);
+    REQUIRE(journal);
+    actors::note_end(*journal, why);
+    const auto status = status_of(folder / "out");
+    REQUIRE(status);
+    CHECK(status->ended == to_string(why.code));
+    return *status;
+  };
+  const auto failed = end_with({errc::job_failed, "two runs gave different bytes"});
+  CHECK(failed.state == job_state::failed);
+  CHECK(failed.why == "two runs gave different bytes");
+  CHECK(failed.next.find("mend what ended it") == 0);
+  CHECK(failed.lives == 2);
+  const auto stopped = end_with({errc::interrupted, "interrupted"});
+  CHECK(stopped.state == job_state::interrupted);
+  CHECK(stopped.next.find("run the same command again") == 0);
+  const auto talker = end_with({errc::disk_full, std::string(100'000, 'x')});
+  CHECK(talker.why.size() < 1100); // it fits into the reserve
+  auto journal = journal_file::open(name, {}, actors::read_journal(name)->end);
+  REQUIRE(journal->append({actors::done_record{1, 3, ""}})); // and is killed
+  const auto killed = status_of(folder / "out");
+  CHECK(killed->ended.empty());
+  CHECK(killed->state == job_state::interrupted);
 }
 
 TEST_CASE("status: a journal that outlived its output's naming is of no more use", "[status]") {

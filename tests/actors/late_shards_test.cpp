@@ -7,7 +7,9 @@ using namespace viva::actors;
 using namespace viva::testing;
 
 TEST_CASE("policy: what is late with one lane is given to one without work, and the first counts") {
-  conducted job(3);
+  policy_options options;
+  options.lost_runs = losers::harmless;
+  conducted job(3, options);
   job.policy.start();
   job.policy.lane_up("slow");
   job.policy.lane_up("swift");
@@ -67,6 +69,69 @@ TEST_CASE("policy: what is late with one lane is given to one without work, and 
     job.die(slow[0], false);
     job.policy.lane_up("third");
     CHECK(job.next<hand_out>().lane == "third");
+  }
+}
+
+namespace {
+
+/// A job of two shards that is done but for its name: "slow" still has one that "swift" did.
+hand_out let_one_lose(conducted& job) {
+  job.policy.start();
+  job.policy.lane_up("slow");
+  const auto lost = job.next<hand_out>(), other = job.next<hand_out>();
+  job.come_home(other);
+  job.policy.lane_up("swift");
+  for (int i = 0; i < 5; ++i) {
+    job.policy.tick();
+    if (i == 0)
+      job.next<save>();
+    job.policy.saved({});
+  }
+  const auto copy = job.next<hand_out>();
+  REQUIRE(copy.lane == "swift");
+  job.come_home(copy);
+  CHECK(job.next<save>().records.size() == 1);
+  job.policy.saved({});
+  return lost;
+}
+
+} // namespace
+
+TEST_CASE("policy: no output gets its name while a lane may still write into it") {
+  policy_options options;
+  SECTION("a thread is waited for, and what it brings is compared") {
+    conducted job(2, options);
+    const auto lost = let_one_lose(job);
+    CHECK(job.silent());
+    SECTION("the same bytes") {
+      job.come_home(lost);
+      job.next<give_name>();
+    }
+    SECTION("others") {
+      job.policy.take_receipt({lost.lane, lost.number, {{lost.tasks[0].id, 1, {}, {}}}});
+      CHECK(job.next<give_answer>().outcome.problem.text.find("two runs gave different bytes")
+            != std::string::npos);
+    }
+    SECTION("or it dies") {
+      job.die(lost);
+      job.next<give_name>();
+    }
+  }
+  SECTION("a process is ended, once") {
+    options.lost_runs = losers::ended;
+    conducted job(2, options);
+    const auto lost = let_one_lose(job);
+    CHECK(job.next<end_lane>().lane == "slow");
+    job.policy.tick();
+    CHECK(job.silent());
+    SECTION("and the name given when it has ended") {
+      job.policy.lane_down("slow", {no_shard, false, "shutdown"});
+      job.next<give_name>();
+    }
+    SECTION("or told before") {
+      job.come_home(lost);
+      job.next<give_name>();
+    }
   }
 }
 

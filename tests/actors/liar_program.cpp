@@ -1,7 +1,10 @@
 // A lane process that lies: fourteen lives answer their first batch with receipts that are wrong,
 // each in another way; the lives after them are honest. VIVA_TEST_LIES is a folder to count in: N
-// is there once life N began, said-N once it lied. With VIVA_TEST_REFUSES it says instead that it
-// will not do what it was given, and goes.
+// is there once life N began, said-N once it lied.
+// Or, with one of these set, it
+//   VIVA_TEST_REFUSES   says that it will not do what it was given, and goes
+//   VIVA_TEST_ENDS=N    gives no answer, but goes with exit code N, at work on nothing
+//   VIVA_TEST_BLIND     says that it cannot read the source
 
 #include "actors/known_answer.hpp"
 #include "actors/lane_frames.hpp"
@@ -73,6 +76,40 @@ void tell(int which, const std::string& folder) {
   std::exit(0);
 }
 
+/// Goes at each batch, as one that dies while it plans.
+[[noreturn]] void end_with(int code) {
+  auto me = supervision::ward::enter();
+  if (!me)
+    std::exit(2);
+  (*me)->ready(ready_words(kernels::path::simd));
+  while (const auto order = (*me)->next())
+    if (order->kind == lane_kind::work)
+      (*me)->die(code, "gone on purpose");
+  std::exit(0);
+}
+
+[[noreturn]] void be_blind() {
+  auto me = supervision::ward::enter();
+  if (!me)
+    std::exit(2);
+  (*me)->ready(ready_words(kernels::path::simd));
+  while (const auto order = (*me)->next())
+    if (order->kind == lane_kind::work) {
+      const auto work = decode_order(*unpack(*order));
+      const error why{errc::unreadable, "source: cannot open: Too many open files in system"};
+      (*me)->send(*pack(lane_kind::receipts,
+                        encode({work->number, 0, {{{work->tasks[0].task.id, 0, {}, why}, {}}}})));
+    }
+  std::exit(0);
+}
+
+bool is_new(const std::string& name) {
+  const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600);
+  if (fd >= 0)
+    ::close(fd);
+  return fd >= 0;
+}
+
 } // namespace
 
 int main(int words, char**) {
@@ -80,13 +117,14 @@ int main(int words, char**) {
     return supervision::exit_words::misconfigured; // no nursery: each liar lies once
   if (std::getenv("VIVA_TEST_REFUSES") != nullptr)
     refuse();
+  if (const char* code = std::getenv("VIVA_TEST_ENDS"))
+    end_with(std::atoi(code));
+  if (std::getenv("VIVA_TEST_BLIND") != nullptr)
+    be_blind();
   const std::string folder = std::getenv("VIVA_TEST_LIES");
   for (int i = 0; i < 14; ++i) {
-    const auto name = folder + "/" + std::to_string(i);
-    if (const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600); fd >= 0) {
-      ::close(fd);
+    if (is_new(folder + "/" + std::to_string(i)))
       tell(i, folder);
-    }
   }
   return run_lane_process();
 }

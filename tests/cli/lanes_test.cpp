@@ -160,3 +160,29 @@ TEST_CASE("lanes: faults of a settings file are refused unless allowed, named if
   CHECK(job("exit-at=1", {"--allow-faults"}).code == 0); // the lane is replaced
   CHECK(job("poison=1", {"--allow-faults", "--overwrite"}).code == 1);
 }
+
+TEST_CASE("lanes: faults that are set for a command that can take none are refused by it") {
+  const temporary_folder folder;
+  const auto source = source_in(folder), output = (folder / "out").string();
+  ::setenv("VIVA_FAULTS", "crash-at=1", 1);
+  for (const auto& command : {words{"dequantize", source, "-o", output},
+                              words{"compare", source, source}, words{"inspect", source},
+                              words{"attention", source, "-o", output}, words{"info"},
+                              words{"status", output}, words{"tree", output},
+                              words{"synth", output, "--size", "1MiB"},
+                              words{"nodes", "--nodes", "127.0.0.1:1"},
+                              words{"node", "--listen", "127.0.0.1:0"},
+                              words{"certs", output}, words{"bench", "kernels"}}) {
+    CAPTURE(command[0]);
+    const auto refused = tests::viva(command);
+    CHECK(refused.code == 2);
+    CHECK(refused.err.find("faults = 'crash-at=1' (environment VIVA_FAULTS) break jobs on purpose")
+          != refused.err.npos);
+    CHECK(refused.err.find("only quantize and prune") != refused.err.npos);
+  }
+  const auto job = tests::viva({"prune", source, "-o", output});
+  ::unsetenv("VIVA_FAULTS");
+  CHECK(job.code == 2);
+  CHECK(job.err.find("it needs --allow-faults") != job.err.npos);
+  CHECK_FALSE(fs::exists(output));
+}

@@ -16,6 +16,9 @@ TEST_CASE("status: a shard in quarantine is told with every reason and its sourc
         == 1);
   const auto told = nlohmann::json::parse(viva::tests::viva({"status", output, "--json"}).out);
   CHECK(told["state"] == "failed");
+  CHECK(told["ended"]["code"] == "job_failed");
+  const auto why = told["ended"]["text"].get<std::string>();
+  CHECK(why.find("shards are in quarantine") != why.npos);
   REQUIRE(told["struck"].size() == 1);
   const auto& struck = told["struck"][0];
   CHECK(struck["quarantined"] == true);
@@ -24,5 +27,6 @@ TEST_CASE("status: a shard in quarantine is told with every reason and its sourc
   CHECK(checksum.size() == 16);
   const auto text = viva::tests::viva({"status", output}).out;
   CHECK(text.find("a lane died of ") != std::string::npos);
+  CHECK(text.find("  ended    job_failed: 1 of ") != std::string::npos);
   CHECK(text.find("its source bytes have xxh3 " + checksum) != std::string::npos);
 }

@@ -34,7 +34,8 @@ int check(const asked& what) {
                       {"done", found.done.size()},
                       {"ever_struck", found.ever_struck},
                       {"quarantined", found.quarantined},
-                      {"named", found.named}};
+                      {"named", found.named},
+                      {"ended", found.ended}};
   if (!what.source.empty() && !damaged) {
     const auto files = check_files(found, what.source, what.output, what.whole);
     if (!files) {

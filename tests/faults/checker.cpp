@@ -82,8 +82,10 @@ public:
       : x_into(into), x_strikes_max(strikes_max) {
   }
   bool take_frame(std::uint64_t life, std::string_view payload) {
-    if (std::exchange(x_life, life) != life)
+    if (std::exchange(x_life, life) != life) {
       x_dead.clear();
+      x_into.ended.clear();
+    }
     reader in(payload);
     while (in.more()) {
       const auto kind = in.number(1);
@@ -103,6 +105,13 @@ private:
         x_into.fingerprint[std::string(key)] = value;
       }
       return in.good;
+    }
+    if (!x_into.ended.empty())
+      x_into.broken.push_back("a life writes on behind its end");
+    if (kind == 7) {
+      x_into.ended = in.text();
+      in.text();
+      return in.good && in.at == in.end && !x_into.ended.empty();
     }
     if (kind == 6) {
       in.number(8), in.number(8), in.number(1);
@@ -192,8 +201,8 @@ private:
 journal_findings check_journal(std::string_view bytes, std::uint32_t strikes_max) {
   using state = journal_findings::state;
   journal_findings found;
-  if (bytes.size() < file_head || bytes.substr(0, file_head) != "VIVAJRN3") {
-    const bool begun = std::string_view("VIVAJRN3").starts_with(bytes);
+  if (bytes.size() < file_head || bytes.substr(0, file_head) != "VIVAJRN4") {
+    const bool begun = std::string_view("VIVAJRN4").starts_with(bytes);
     found.is = begun ? state::empty : state::damaged;
     return found;
   }

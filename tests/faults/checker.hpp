@@ -28,11 +28,13 @@ struct journal_findings {
   std::set<std::uint32_t> ever_struck; ///< Whatever became of them since.
   std::set<std::uint32_t> quarantined;
   bool named = false; ///< The output got its name, or was about to.
+  std::string ended;  ///< The code that the last life noted as its end; empty where it did not.
   /// Laws that the records break: a shard done twice, struck or put into quarantine although done,
   /// or done in quarantine, without a pardon between; a run that came home although a lane is on
   /// record as dead of it, that ended two lanes, or that was never handed out (runs count from 1,
   /// anew in each life); quarantine without `strikes_max + 1` lanes dead on it, or with more than
-  /// those, or for other reasons than theirs; a name for less than all shards.
+  /// those, or for other reasons than theirs; a name for less than all shards; a record behind the
+  /// end of its life.
   std::vector<std::string> broken;
 };
 

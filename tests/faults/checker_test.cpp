@@ -91,6 +91,18 @@ TEST_CASE("checker: a name for less than all shards is accused") {
         == accusations{"the output gets its name with 1 of 2 shards done"});
 }
 
+TEST_CASE("checker: behind its end a life writes nothing, and the next one may") {
+  const closing_record end{"job_failed", "words"};
+  const auto ended = found_in({{done_record{0, 7, "", 1}}, {end}});
+  CHECK(ended.broken.empty());
+  CHECK(ended.ended == "job_failed");
+  CHECK(found_in({{end}, {done_record{0, 7, "", 1}}}).broken
+        == accusations{"a life writes on behind its end"});
+  const auto later = found_in({{end}, {}, {done_record{0, 7, "", 1}}});
+  CHECK(later.broken.empty());
+  CHECK(later.ended.empty());
+}
+
 TEST_CASE("checker: the bytes of what is done are those of an undisturbed run, or accused") {
   const tests::temporary_folder folder;
   auto spec = tests::spec_for(tests::synthesized(folder), folder / "whole", "nf4");

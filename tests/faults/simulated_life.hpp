@@ -31,7 +31,8 @@ struct hardship {
   std::set<std::uint32_t> poison;        ///< Shards that kill whatever runs them.
   std::uint64_t twice_percent = 0; ///< Of receipts, which come a second time, perhaps much later.
   std::string slow_lane; ///< Each shard takes it a hundred times as long.
-  bool isolation_refused = false;
+  std::uint32_t isolation_refusals = 0; ///< As often no isolation lane is to be had.
+  bool cannot_plan = false; ///< Lanes die of every batch before they begin it, for ever.
   bool strict = false, pardons = false;
   std::uint64_t kill_at_event = ~0ull, stop_at_event = ~0ull, full_at_event = ~0ull;
 };
@@ -40,6 +41,7 @@ struct hardship {
 struct memory {
   std::uint32_t strikes_max = 2, lanes = 2;
   std::uint64_t batch_bytes_max = 4096;
+  actors::losers lost_runs = actors::losers::awaited;
   std::set<std::uint32_t> acknowledged; ///< Shards that somebody was told are durable.
   std::map<std::uint32_t, std::uint32_t> strikes; ///< Acknowledged, of poisoned shards.
   actors::journal_room room;
@@ -93,6 +95,7 @@ private:
   void carry_out(actors::save& what);
   void carry_out(actors::give_name& what);
   void carry_out(actors::open_isolation& what);
+  void carry_out(actors::end_lane& what);
   void carry_out(actors::give_answer& what);
   void raise_lane(const std::string& id);
   void step(const std::string& id, std::uint32_t life);
@@ -107,6 +110,7 @@ private:
   void note_home(const actors::batch_receipt& told);
   void note_lost(const std::string& id);
   void check_tokens(const actors::save& what);
+  void check_nobody_writes();
   void check_answer();
 
   const ground& x_ground;

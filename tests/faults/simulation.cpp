@@ -18,6 +18,7 @@ public:
     x_past.lanes = 1 + static_cast<std::uint32_t>(chance(4));
     const std::uint64_t batches[] = {1, 4096, 256 << 10};
     x_past.batch_bytes_max = batches[chance(3)];
+    x_past.lost_runs = chance(2) == 0 ? actors::losers::ended : actors::losers::awaited;
     if (chance(2) == 0) // small against what shards find
       x_past.room = {8192, 4096, 1024};
     if (chance(3) == 0)
@@ -73,8 +74,9 @@ private:
     faults.strict = chance(10) == 0;
     if (chance(3) == 0)
       faults.slow_lane = "lane-" + std::to_string(chance(x_past.lanes));
-    faults.isolation_refused = chance(20) == 0;
-    x_early_quarantine |= faults.isolation_refused; // one strike is of the refusal
+    if (chance(10) == 0)
+      faults.isolation_refusals = chance(2) == 0 ? ~0u : 1 + static_cast<std::uint32_t>(chance(5));
+    faults.cannot_plan = chance(40) == 0;
     if (chance(4) == 0)
       faults.kill_at_event = 1 + chance(600);
     if (chance(8) == 0)
@@ -145,7 +147,7 @@ private:
 
   /// Nothing that was acknowledged is lost, and what the journal says is durable stands on disk.
   void check_survivors() {
-    const auto found = check_journal(journal_bytes(), x_early_quarantine ? 0 : x_past.strikes_max);
+    const auto found = check_journal(journal_bytes(), x_past.strikes_max);
     if (found.is == state::damaged)
       x_past.accuse("a crash left a journal that cannot be resumed");
     for (const auto& broken : found.broken)
@@ -253,7 +255,7 @@ private:
   memory x_past;
   std::set<std::uint32_t> x_poison, x_rotten;
   std::uint64_t x_quarantined = 0;
-  bool x_calm = false, x_published = false, x_done = false, x_early_quarantine = false;
+  bool x_calm = false, x_published = false, x_done = false;
   std::string x_last_problem;
   story x_story;
 };

@@ -6,14 +6,16 @@
 //   lives with faults: lanes die at and between writes, the process is killed at any call, the
 //   power fails and takes what was not synced, a sync of a file or of the folder fails, the disk is
 //   full and the journal's reserve is too small for what came home, bytes and the journal rot
-//   between lives, messages overtake one another, receipts come twice, a lane is slow;
+//   between lives, messages overtake one another, receipts come twice, a lane is slow, lanes die of
+//   every batch before they begin it, no isolation lane is to be had for a while, or ever;
 //   then a life without faults, which has to end; where shards are poisoned, with exactly those in
 //   quarantine; then a last one that pardons them.
 //
 // Held against it: supervision.md's invariants I1-I8, I12 and I13 as far as one machine has them.
 // I6, I7: a shard is committed only by a run that was handed out in this life, to a lane that
 // nobody had called dead when its receipt came. I8: in one life of the process a shard is run once,
-// once more for each run that was lost with a lane, and once as a copy.
+// once more for each run that was lost with a lane, and once as a copy. No output gets its name
+// while a lane is at work, and of a job that has failed the journal knows why.
 
 #include "tests/faults/ground.hpp"
 

@@ -132,7 +132,8 @@ def odd_numbers(bench, chance, output):
 
 def changed_source(bench, chance, output):
     """T18: the source changes while the job runs. Process lanes see it when one starts anew, after one stood still for
-    a second; thread lanes leave it to the end, which slow syncs hold up."""
+    a second; thread lanes leave it to the end, which slow syncs hold up. What was durable stays, and is no good for
+    the source as it is now: the same command says so, and begins anew when it may. Where nothing was, nothing stays."""
     took = []
     for kind in ("process", "thread"):
         copy, where = pathlib.Path(f"{output}-source-{kind}"), pathlib.Path(f"{output}-{kind}")
@@ -150,5 +151,20 @@ def changed_source(bench, chance, output):
         job.ends(3)
         must("changed" in job.log + job.said and not where.exists(), "a source that changed was not noticed")
         took.append(job.ended - at)
+        left = [pathlib.Path(f"{where}.{end}").exists() for end in ("partial", "journal")]
+        known = bench.check(f"{where}.journal", 3) if left[1] else None # its bytes are of a source that is gone
+        must(left[0] == left[1] and (known is None or known["done"] or known["ever_struck"]),
+             f"partial output and journal are left: {left}, and the journal has {known}")
+        if known is not None:
+            must(known["ended"] == "malformed", f"the journal does not say why the job ended: {known}")
+            same = run(bench, where, source=copy, kind=kind)
+            same.ends(2)
+            must("belongs to another job" in same.said, f"what is left of another source is taken on: {same.said}")
+        anew = run(bench, where, *(["--overwrite"] if known is not None else []), source=copy, kind=kind)
+        anew.ends(0)
+        must(anew.report()["shards_resumed"] == 0, "shards of another source were taken for done")
+        one = run(bench, pathlib.Path(f"{where}-one"), source=copy, kind="thread", lanes=1)
+        one.ends(0)
+        must(digest(one.output) == digest(where), "the bytes are not those of the source as it is now")
     run(bench, output).ends(0)
     return 2, took, []

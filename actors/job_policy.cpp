@@ -61,7 +61,7 @@ void job_policy::lane_down(const std::string& id, const lane_death& death) {
     for (const auto run : out.tickets)
       struck |= lose_run(run, death.blames_shard && run.shard == death.died_on, death);
   if (!struck && x_told_to_end.erase(id) == 0)
-    note_problem(0, x_trouble.ended(id, death.reason));
+    note_trouble(x_trouble.ended(id, death.reason));
   settle();
 }
 
@@ -111,10 +111,16 @@ void job_policy::tick() {
   if (!x_over && !x_saving && !x_unsaved.empty() && x_outcome.problem.code == errc::ok)
     send_save();
   if (x_book.has_suspects()) {
-    note_problem(0, x_trouble.tick());
+    note_trouble(x_trouble.tick());
     settle();
   }
   copy_late();
+}
+
+/// Of lanes, where the job has no problem of its own yet: that one it would end with without them.
+void job_policy::note_trouble(std::optional<error> why) {
+  if (x_outcome.problem.code == errc::ok)
+    note_problem(0, std::move(why));
 }
 
 void job_policy::stop() {

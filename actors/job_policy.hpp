@@ -96,6 +96,7 @@ private:
   void remember(journal_record record);
   bool count_done(std::uint32_t shard, const std::string& findings);
   void note_problem(std::uint32_t shard, std::optional<error> why);
+  void note_trouble(std::optional<error> why);
   std::size_t in_flight() const;
 
   const plan* x_work;

@@ -207,8 +207,8 @@ private:
     row("Features", "isolation", "",
         fmt::format("lanes are processes: {}, {:.2f} of a bare loop; {} deaths: {:.2f} of "
                     "undisturbed, {} wrong results",
-                    millions(p->tensors_per_s), p->ratio_to_bare, p->killed_restarts, p->killed_ratio,
-                    p->results_wrong),
+                    millions(p->tensors_per_s), p->ratio_to_bare, p->killed_restarts,
+                    p->killed_ratio, p->results_wrong),
         fmt::format("the same with --isolation process, a process killed every {} ms",
                     x_options.kill_ms));
     row("Features", "bounded memory", "",

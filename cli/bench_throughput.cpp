@@ -57,7 +57,8 @@ expected<exit_code> run(throughput_flags flags, const settings& in_force) {
   const auto result = bench::measure_throughput(flags.options);
   if (!result)
     return tl::unexpected(result.error());
-  out.keep(stamped(nlohmann::ordered_json::parse(bench::to_json_line(flags.options, *result))).dump());
+  const auto line = nlohmann::ordered_json::parse(bench::to_json_line(flags.options, *result));
+  out.keep(stamped(line).dump());
   out.show(bench::to_table(flags.options, *result));
   if (result->results_wrong != 0)
     return fail(errc::job_failed, std::to_string(result->results_wrong)

@@ -36,7 +36,7 @@ struct process_options {
   milliseconds start_limit{10'000};   ///< From spawn to ready.
   milliseconds heartbeat_limit{5'000};
   milliseconds grace{2'000};          ///< From `leave` to SIGKILL.
-  milliseconds kill_limit{5'000};     ///< From SIGKILL to going on without it.
+  milliseconds kill_limit{4'000};     ///< From SIGKILL to going on without it.
 };
 
 struct process_end {

@@ -57,6 +57,22 @@ desk::wakes desk::room_for_wakes() const {
   return room;
 }
 
+/// One that cannot be woken, for want of memory, sleeps on, and is woken by whatever comes next.
+void desk::wake_all(const wakes& sleepers) {
+  std::exception_ptr failed;
+  for (const auto& wake : sleepers)
+    try {
+      (*wake)();
+    } catch (...) {
+      failed = std::current_exception();
+      const std::lock_guard lock{x_guard};
+      for (auto& each : x_seats)
+        each.idle |= each.wake == wake;
+    }
+  if (failed)
+    std::rethrow_exception(failed);
+}
+
 /// Where the next unit is: the most urgent, and of those what only this lane can do. Null: nowhere.
 desk::queue* desk::next_line(seat& at) {
   for (std::size_t u = 0; u < x_line.size(); ++u)
@@ -94,8 +110,7 @@ void desk::submit(std::span<unit_ptr> units) {
   if (closed.code != errc::ok)
     for (auto& each : units)
       std::exchange(each, nullptr)->fail(closed, false);
-  for (const auto& wake : sleepers)
-    (*wake)();
+  wake_all(sleepers);
   if (no_room)
     std::rethrow_exception(no_room);
 }
@@ -144,8 +159,7 @@ void desk::lane_up(std::size_t lane, wake_function wake) {
     sleepers = room_for_wakes();
     rouse(sleepers);
   }
-  for (const auto& each : sleepers)
-    (*each)();
+  wake_all(sleepers);
 }
 
 void desk::lane_down(std::size_t lane, bool blame, const std::string& how) {
@@ -194,8 +208,7 @@ void desk::lane_down(std::size_t lane, bool blame, const std::string& how) {
   }
   for (const auto& each : over)
     each.what->fail(each.why, each.begun);
-  for (const auto& wake : sleepers)
-    (*wake)();
+  wake_all(sleepers);
 }
 
 void desk::withdraw(const void* home, const error& why) {

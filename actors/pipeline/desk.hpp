@@ -81,6 +81,7 @@ private:
   unit_ptr take_first(queue&);
   wakes room_for_wakes() const;
   void rouse(wakes&);
+  void wake_all(const wakes&);
 
   mutable std::mutex x_guard;
   lines x_line;

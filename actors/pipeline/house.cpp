@@ -191,8 +191,8 @@ queue_report read_queue(const pipeline_floor& floor) {
   queue_report result;
   const auto work = floor.work->count();
   result.tickets = work.units;
-  // A lane that is a thread sends itself a message for each unit; a process gets a frame a hand, and
-  // sends one with what came of it.
+  // A lane that is a thread sends itself a message for each unit; a process gets a frame a hand,
+  // and sends one with what came of it.
   result.messages = (floor.shares == nullptr ? work.units : 2 * work.hands) + work.in_vain;
   result.tickets_lost = work.lost;
   result.waiting = work.waiting;

@@ -182,7 +182,7 @@ expected<remote_order> resident_attention_job::ask(unsigned round, std::size_t s
   }
   auto& asked = x_requests[shard];
   if (auto fine = asked.begin(life); !fine)
-    return tl::unexpected(fine.error());
+    return without_words(std::move(fine.error()));
   attend_step step;
   step.of = x_view.of;
   const auto [first, count] = x_k->rows[shard];
@@ -222,8 +222,9 @@ resident_attention_job::settle(unsigned, std::size_t shard, const tensor_receipt
   return note_part(shard, *why);
 }
 
-void resident_attention_job::read(std::size_t shard, std::function<void()> then) {
-  x_store->read(x_requests[shard], std::move(then));
+void resident_attention_job::read(std::size_t shard, std::function<bool()> wanted,
+                                  std::function<void()> then) {
+  x_store->read(x_requests[shard], std::move(wanted), std::move(then));
 }
 
 bool resident_attention_job::round_done(unsigned round) {

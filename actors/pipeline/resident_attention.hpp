@@ -36,7 +36,8 @@ private:
   bool must_read(std::size_t shard) const override {
     return !x_requests[shard].reads.empty();
   }
-  void read(std::size_t shard, std::function<void()> then) override;
+  void read(std::size_t shard, std::function<bool()> wanted,
+            std::function<void()> then) override;
 
   const resident_attention x_view;
   expected<unit_tally> run_part(std::size_t shard, const lane_floor&);

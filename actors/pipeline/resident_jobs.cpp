@@ -22,7 +22,7 @@ protected:
   expected<remote_order> ask(unsigned round, std::size_t shard, std::uint64_t life) override {
     auto& request = x_requests[shard];
     if (auto fine = request.begin(life); !fine)
-      return tl::unexpected(fine.error());
+      return without_words(std::move(fine.error()));
     if (auto fine = want(round, shard, request); !fine)
       return tl::unexpected(fine.error());
     if (!request.reads.empty())
@@ -36,8 +36,9 @@ protected:
   bool must_read(std::size_t shard) const override {
     return !x_requests[shard].reads.empty();
   }
-  void read(std::size_t shard, std::function<void()> then) override {
-    x_place.store->read(x_requests[shard], std::move(then));
+  void read(std::size_t shard, std::function<bool()> wanted,
+            std::function<void()> then) override {
+    x_place.store->read(x_requests[shard], std::move(wanted), std::move(then));
   }
   std::optional<expected<unit_tally>> settle(unsigned round, std::size_t shard,
                                              const tensor_receipt& got) override {

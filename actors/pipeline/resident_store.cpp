@@ -54,9 +54,11 @@ void resident_store::put_back(const std::shared_ptr<resident_tensor>& tensor) no
   --x_dropped;
 }
 
-void resident_store::read(resident_request& what, std::function<void()> then) {
-  x_reader.soon([&what, then = std::move(then)] {
-    what.read();
+void resident_store::read(resident_request& what, std::function<bool()> wanted,
+                          std::function<void()> then) {
+  x_reader.soon([&what, wanted = std::move(wanted), then = std::move(then)] {
+    if (wanted())
+      what.read();
     then();
   });
 }

@@ -39,9 +39,9 @@ public:
   /// It was not: lanes have it still.
   void put_back(const std::shared_ptr<resident_tensor>&) noexcept;
 
-  /// Reads what the request wants of files, one request after the other, then calls `then`. The
-  /// request must stay until then.
-  void read(resident_request&, std::function<void()> then);
+  /// Reads what the request wants of files, one request after the other, unless it is not wanted
+  /// any more, then calls `then`. The request must stay until then.
+  void read(resident_request&, std::function<bool()> wanted, std::function<void()> then);
 
 private:
   std::atomic<std::uint64_t> x_last{0};

@@ -49,7 +49,8 @@ protected:
   /// After `ask`: whether it wants bytes of a disk first. Ports do not wait for one: `read` is
   /// called, and whoever it gives that to calls `then`. The shard is asked for again.
   virtual bool must_read(std::size_t shard) const;
-  virtual void read(std::size_t shard, std::function<void()> then);
+  /// `wanted` is asked right before the disk is: where it is not, nobody waits for the bytes.
+  virtual void read(std::size_t shard, std::function<bool()> wanted, std::function<void()> then);
   /// All shards have done it: true where one more round follows.
   virtual bool round_done(unsigned round) = 0;
   /// The end, once, without the lock: done, or why not. May not throw. Units may stay in line and
@@ -58,20 +59,32 @@ protected:
   /// The only lane that may run a shard; unit::any_lane by default.
   virtual std::size_t lane_of(std::size_t shard) const;
 
+  /// An error that there was no memory to describe, described.
+  tl::unexpected<error> without_words(error why) const {
+    if (why.text.empty())
+      why.text = name() + ": no memory is left for this call; free some";
+    return tl::unexpected(std::move(why));
+  }
   const std::string& name() const noexcept {
     return x_order.name;
   }
 
 private:
   class shard_unit;
+  /// How a shard comes to a lane: first, let in once it had waited, or with its bytes read.
+  enum class turn : std::uint8_t { first, let_in, read };
+  /// Shards whose bytes are read or were, and are not done: others wait, and hold no memory yet.
+  static constexpr std::size_t reads_max = 8;
 
   bool begin_shard();
-  void shard_done();
+  bool holds_back();
+  void park(unsigned round, std::size_t shard) noexcept;
+  void shard_done(turn);
   void shard_lost();
   void shard_failed(const error&, bool was_begun);
-  void set_aside(unsigned round, std::size_t shard) noexcept;
+  void set_aside(unsigned round, std::size_t shard, turn) noexcept;
   void take_up(unsigned round, std::size_t shard) noexcept;
-  void submit(unsigned round, std::size_t first, std::size_t count) noexcept;
+  void submit(unsigned round, std::size_t first, std::size_t count, turn) noexcept;
   void note_stop(errc why, std::string_view words) noexcept;
   void settle(std::unique_lock<std::mutex>&);
 
@@ -81,6 +94,8 @@ private:
 
   std::mutex x_guard;
   std::size_t x_left = 0, x_running = 0; // of this round
+  std::size_t x_reading = 0;             // of reads_max
+  std::vector<std::size_t> x_parked;     // shards that wait for one of those
   unsigned x_round = 0;
   bool x_answered = false;
   std::optional<error> x_stopped;

@@ -246,6 +246,7 @@ void stream_core::flush() {
     const std::lock_guard lock{x_hub->guard};
     x_hub->under_way -= static_cast<std::uint32_t>(
       std::ranges::count_if(x_unsent, [](const auto& each) { return each != nullptr; }));
+    std::erase(x_unsent, nullptr);
     throw;
   }
   x_unsent.clear();

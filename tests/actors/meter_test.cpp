@@ -31,7 +31,8 @@ void hold(const caf::actor& collector, std::shared_future<void> until) {
 } // namespace
 
 TEST_CASE("latency histogram: a quantile is within 7 % of the value that was put in") {
-  for (const auto ns : {8LL, 9LL, 15LL, 16LL, 100LL, 999LL, 12'345LL, 99'999'999LL, 3'600'000'000'000LL}) {
+  for (const auto ns :
+       {8LL, 9LL, 15LL, 16LL, 100LL, 999LL, 12'345LL, 99'999'999LL, 3'600'000'000'000LL}) {
     latency_histogram h;
     h.add(std::chrono::nanoseconds(ns));
     CHECK(h.quantile_ms(0.5) == Approx(double(ns) / 1e6).epsilon(0.07));

@@ -243,9 +243,10 @@ TEST_CASE("stream: past its deadline what no lane has begun fails as timed out")
 }
 
 TEST_CASE("stream: it does not wait for the work of others, past its deadline or left early") {
-  const std::vector<float> large(std::size_t{1} << 24, 0.5f); // a tenth of a second of awq or more
+  // Some tenths of a second of awq.
+  const std::vector<float> large(tests::sized(std::size_t{1} << 26, std::size_t{1} << 21), 0.5f);
   const auto tensors = many_tensors(64, 1 << 14);
-  pipeline pipe{{.lanes = 1}};
+  pipeline pipe{{.lanes = 1, .budget_bytes = 1 << 30}};
   const auto keep_busy = [&] {
     return pipe.quantize(view_of(std::span<const float>(large)), "awq",
                          {.how_urgent = urgency::high});

@@ -12,6 +12,7 @@
 #include <new>
 #include <optional>
 #include <utility>
+#include <vector>
 
 using namespace viva;
 using namespace viva::actors;
@@ -39,8 +40,10 @@ struct probe final : shard_rounds {
   bool must_read(std::size_t) const override {
     return on_disk;
   }
-  void read(std::size_t, std::function<void()> then) override {
-    was_read = std::move(then);
+  void read(std::size_t, std::function<bool()> wanted, std::function<void()> then) override {
+    is_wanted = std::move(wanted);
+    was_read = then;
+    reads.push_back(std::move(then));
   }
   bool round_done(unsigned round) override {
     return round + 1 < rounds;
@@ -54,7 +57,9 @@ struct probe final : shard_rounds {
 
   const unsigned rounds;
   bool on_disk = false;
+  std::function<bool()> is_wanted;
   std::function<void()> was_read;
+  std::vector<std::function<void()>> reads;
   int answers = 0;
   error told;
   answer_to<tensor_id> to;
@@ -152,12 +157,62 @@ TEST_CASE("shard rounds: a shard that waits for a disk leaves its lane, and come
     CHECK(job->told.code == errc::ok);
   }
   SECTION("cancelled: the answer waits for who reads") {
+    CHECK(job->is_wanted());
     job->withdraw(errc::interrupted);
     CHECK(job->answers == 0);
+    CHECK_FALSE(job->is_wanted());
     std::exchange(job->was_read, nullptr)();
     CHECK(job->answers == 1);
     CHECK(job->told.code == errc::interrupted);
     CHECK(o.turn() == nullptr);
+  }
+}
+
+TEST_CASE("shard rounds: of many shards on a disk few are read before others are done") {
+  office o;
+  constexpr std::size_t shards = 40, at_once = 8;
+  const auto job = std::make_shared<probe>(o.work, shards, 1);
+  job->on_disk = true;
+  job->start(0);
+  const auto run_all = [&] {
+    while (const auto unit = o.turn()) {
+      if (!unit->begin())
+        continue;
+      CHECK(unit->remote()->order(o.life) == nullptr);
+      unit->finish();
+    }
+  };
+  run_all();
+  CHECK(job->reads.size() == at_once);
+  SECTION("all are done in the end") {
+    std::size_t done = 0;
+    for (; done < shards && !job->reads.empty(); ++done) {
+      CHECK(job->reads.size() <= at_once);
+      const auto read = job->reads.back();
+      job->reads.pop_back();
+      read();
+      job->on_disk = false; // this one is there
+      const auto unit = o.turn();
+      REQUIRE(unit != nullptr);
+      REQUIRE(unit->begin());
+      CHECK(unit->remote()->order(o.life) == nullptr);
+      unit->finish();
+      job->on_disk = true; // the one that is let in is not
+      run_all();
+    }
+    CHECK(done == shards);
+    CHECK(job->answers == 1);
+    CHECK(job->told.code == errc::ok);
+  }
+  SECTION("withdrawn, it is answered behind those that are read") {
+    job->withdraw(errc::interrupted);
+    for (const auto& read : job->reads) {
+      CHECK(job->answers == 0);
+      read();
+    }
+    CHECK(job->answers == 1);
+    run_all();
+    CHECK(job->answers == 1);
   }
 }
 

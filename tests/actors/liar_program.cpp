@@ -63,44 +63,38 @@ void tell(int which, const std::string& folder) {
   std::exit(0);
 }
 
-[[noreturn]] void refuse() {
-  auto me = supervision::ward::enter();
-  if (!me)
-    std::exit(2);
-  (*me)->ready(ready_words(kernels::path::simd));
-  while (const auto order = (*me)->next())
-    if (order->kind == lane_kind::work) {
-      (*me)->mark(std::uint64_t{decode_order(*unpack(*order))->tasks.front().task.id.shard} + 1);
-      (*me)->die(supervision::exit_words::bad_input, "a tensor of no dimension");
-    }
-  std::exit(0);
-}
-
-/// Goes at each batch, as one that dies while it plans.
-[[noreturn]] void end_with(int code) {
+/// Ready, and `body(itself, batch)` for each batch it is given.
+template <class Body>
+[[noreturn]] void at_each_batch(const Body& body) {
   auto me = supervision::ward::enter();
   if (!me)
     std::exit(2);
   (*me)->ready(ready_words(kernels::path::simd));
   while (const auto order = (*me)->next())
     if (order->kind == lane_kind::work)
-      (*me)->die(code, "gone on purpose");
+      body(**me, *decode_order(*unpack(*order)));
   std::exit(0);
 }
 
+[[noreturn]] void refuse() {
+  at_each_batch([](supervision::ward& me, const work_order& work) {
+    me.mark(std::uint64_t{work.tasks.front().task.id.shard} + 1);
+    me.die(supervision::exit_words::bad_input, "a tensor of no dimension");
+  });
+}
+
+/// Goes at each batch, as one that dies while it plans.
+[[noreturn]] void end_with(int code) {
+  at_each_batch(
+    [code](supervision::ward& me, const work_order&) { me.die(code, "gone on purpose"); });
+}
+
 [[noreturn]] void be_blind() {
-  auto me = supervision::ward::enter();
-  if (!me)
-    std::exit(2);
-  (*me)->ready(ready_words(kernels::path::simd));
-  while (const auto order = (*me)->next())
-    if (order->kind == lane_kind::work) {
-      const auto work = decode_order(*unpack(*order));
-      const error why{errc::unreadable, "source: cannot open: Too many open files in system"};
-      (*me)->send(*pack(lane_kind::receipts,
-                        encode({work->number, 0, {{{work->tasks[0].task.id, 0, {}, why}, {}}}})));
-    }
-  std::exit(0);
+  at_each_batch([](supervision::ward& me, const work_order& work) {
+    const error why{errc::unreadable, "source: cannot open: Too many open files in system"};
+    me.send(*pack(lane_kind::receipts,
+                  encode({work.number, 0, {{{work.tasks[0].task.id, 0, {}, why}, {}}}})));
+  });
 }
 
 bool is_new(const std::string& name) {

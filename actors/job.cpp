@@ -213,6 +213,8 @@ conductor_options order_of(const site_ptr& site, earlier_run earlier, const run_
   order.policy.lost_runs = !limits.nodes.empty() && brought ? losers::harmless
                            : limits.lanes_are == isolation::process ? losers::ended
                                                                     : losers::awaited;
+  if (!limits.nodes.empty() && limits.lanes == 0 && limits.devices.empty())
+    order.policy.away_ticks_max = 0; // --node-timeout says how long (job_nodes.hpp)
   if (options.strict)
     order.policy.quarantine_max = 0;
   return order;

@@ -9,7 +9,7 @@ job_policy::job_policy(const plan& work, policy_options options, const earlier_r
     : x_work(&work), x_options(options),
       x_book(static_cast<std::uint32_t>(work.shards.size()), options.strikes_max),
       x_findings(work, sources), x_by_load(options.credit_per_lane + 1), x_deaths(work, earlier),
-      x_trouble(options.lane_ends_max, options.isolation_ticks_max) {
+      x_trouble(options) {
   for (const auto& each : work.shards)
     x_bytes += each.source_bytes;
   for (const auto s : x_findings.held())
@@ -110,8 +110,9 @@ void job_policy::tick() {
   x_pace.tick();
   if (!x_over && !x_saving && !x_unsaved.empty() && x_outcome.problem.code == errc::ok)
     send_save();
-  if (x_book.has_suspects()) {
-    note_trouble(x_trouble.tick());
+  if (x_running && !x_over) {
+    const bool alone = x_book.has_suspects() && !x_seats.contains(isolation_lane);
+    note_trouble(x_trouble.tick(alone, x_seats.empty() && !x_book.idle()));
     settle();
   }
   copy_late();

@@ -10,6 +10,7 @@ std::string known(const std::string& reason) {
 } // namespace
 
 std::optional<error> lane_trouble::ended(const std::string& lane, const std::string& reason) {
+  x_last_end = lane + " ended last, of " + known(reason);
   const auto ends = ++x_ends[lane];
   if (ends <= x_ends_max)
     return std::nullopt;
@@ -26,7 +27,18 @@ void lane_trouble::isolation_refused(const std::string& reason) {
   x_refused = true;
 }
 
-std::optional<error> lane_trouble::tick() {
+std::optional<error> lane_trouble::tick(bool no_isolation, bool no_lane) {
+  x_away = no_isolation || no_lane ? x_away + 1 : 0;
+  if (x_away_max != 0 && x_away > x_away_max)
+    return error{errc::job_failed,
+                 std::string("no lane") + (no_lane ? "" : " for shards that killed others")
+                   + " came up, for too long ("
+                   + (x_last_end.empty() ? "none ever was" : x_last_end)
+                   + "). What is done is kept: mend that, and run the same command again"};
+  return no_isolation ? tick_refused() : std::nullopt;
+}
+
+std::optional<error> lane_trouble::tick_refused() {
   if (x_no_isolation.empty())
     return std::nullopt;
   if (std::exchange(x_refused, false))

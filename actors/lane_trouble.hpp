@@ -3,8 +3,10 @@
 // Lane trouble: how long a job bears that lanes end, or that one is not to be had. Pure.
 //
 // Ends that are a shard's fault lead into quarantine, and so to an end of the job. Others need not:
-// a lane may die while it plans, or for want of its files, and would be restarted for ever.
+// a lane may die while it plans, or for want of its files, and would be restarted for ever; or its
+// restarts fail, over and over, and nobody hears of it again.
 
+#include "actors/policy_options.hpp"
 #include "kernels/error.hpp"
 
 #include <cstdint>
@@ -17,8 +19,9 @@ namespace viva::actors {
 
 class lane_trouble {
 public:
-  lane_trouble(std::uint32_t ends_max, std::uint32_t isolation_ticks_max)
-    : x_ends_max(ends_max), x_ticks_max(isolation_ticks_max) {
+  explicit lane_trouble(const policy_options& options)
+    : x_ends_max(options.lane_ends_max), x_ticks_max(options.isolation_ticks_max),
+      x_away_max(options.away_ticks_max) {
   }
 
   /// A lane ended and no shard got a strike for it. Counted by lane: of a thousand that are lost
@@ -38,14 +41,19 @@ public:
   void isolation_up() {
     x_no_isolation.clear();
   }
-  /// While shards wait for it. An error where it was not to be had for too long.
-  std::optional<error> tick();
+  /// While shards wait: `no_isolation`, for that lane, which is not up; `no_lane`, and none is.
+  /// An error where that is so for too long.
+  std::optional<error> tick(bool no_isolation, bool no_lane);
 
 private:
-  std::uint32_t x_ends_max, x_ticks_max;
+  std::optional<error> tick_refused();
+
+  std::uint32_t x_ends_max, x_ticks_max, x_away_max;
   std::map<std::string, std::uint32_t> x_ends; ///< By lane.
   std::string x_no_isolation; ///< Why; empty where it was not refused since it was up.
   std::uint32_t x_ticks = 0;  ///< Since it was refused first.
+  std::uint32_t x_away = 0;   ///< Ticks since those who are waited for were up.
+  std::string x_last_end;     ///< The lane that ended last, and of what.
   bool x_asked = false, x_refused = false;
 };
 

@@ -36,11 +36,13 @@ future<expected<T>> enter(actors::pipeline_floor& floor, const submit_options& o
     return future<expected<T>>{answer};
   }
   const auto number = std::make_shared<std::uint64_t>(0); // of who waits outside
-  const auto leave = [tell = actors::withdraws(job), from = std::weak_ptr{floor.room},
+  const auto leave = [work = std::weak_ptr{job}, from = std::weak_ptr{floor.room},
                       number](errc why) {
-    tell(why);
+    const auto mine = work.lock(); // it may be the line's alone
     if (const auto still = from.lock(); still && *number != 0)
-      still->leave(*number);
+      still->leave(*number); // first: who is told counts on it
+    if (mine)
+      mine->withdraw(why);
   };
   answer->on_withdraw(leave, options.until, floor.arm());
   const auto parked = room.park(need, std::move(begin));

@@ -105,7 +105,7 @@ private:
   }
 
   expected<void> outputs() {
-    const auto found = measure_awq_outputs(1);
+    const auto found = measure_awq_outputs(make_awq_layer(1));
     if (!found)
       return tl::unexpected(found.error());
     row("Error", "awq, of outputs", "3.6 % of weights (ratio fixed at 0.5, no search)",

@@ -123,3 +123,67 @@ TEST_CASE("policy: an isolation lane that is refused is asked for again, and cos
     CHECK(answer.shards_quarantined == 0);
   }
 }
+
+TEST_CASE("policy: a job whose lanes are gone, and cannot be started again, ends with words") {
+  conducted job(2, {.away_ticks_max = 5});
+  job.policy.start();
+  const auto ticks = [&](int times) {
+    for (int i = 0; i < times; ++i)
+      job.policy.tick();
+  };
+  SECTION("one that none ever came to") {
+    ticks(5);
+    CHECK(job.silent());
+    ticks(1);
+    const auto why = job.next<give_answer>().outcome.problem;
+    CHECK(why.text.find("no lane came up, for too long (none ever was). What") == 0);
+  }
+  SECTION("counted anew whenever one is up") {
+    ticks(4);
+    job.policy.lane_up("a");
+    ticks(9); // it has both shards, and takes its time
+    job.die(job.next<hand_out>(), false);
+    job.next<hand_out>();
+    ticks(5);
+    CHECK(job.silent());
+    ticks(1);
+    const auto why = job.next<give_answer>().outcome.problem;
+    CHECK(why.code == errc::job_failed);
+    CHECK(why.text.find("(a ended last, of crash). What is done is kept") != std::string::npos);
+  }
+}
+
+TEST_CASE("policy: an isolation lane that came up and never comes back ends the job") {
+  conducted job(2, {.strikes_max = 1, .away_ticks_max = 5});
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto poison = job.next<hand_out>();
+  job.next<hand_out>();
+  job.die(poison);
+  job.next<open_isolation>();
+  job.policy.lane_up(isolation_lane);
+  const auto alone = job.next<hand_out>();
+  job.policy.lane_up("a");
+  job.come_home(job.next<hand_out>());
+  job.die(alone, false); // stopped by somebody, and its restarts fail
+  for (int i = 0; i < 6; ++i)
+    job.policy.tick();
+  CHECK(job.next<save>().records.size() == 2); // the shard, and the strike of the other
+  job.policy.saved({});
+  const auto why = job.next<give_answer>().outcome.problem;
+  CHECK(why.text.find("no lane for shards that killed others came up") == 0);
+}
+
+TEST_CASE("policy: a job that waits for its disk alone needs no lane") {
+  conducted job(1, {.away_ticks_max = 2});
+  job.policy.start();
+  job.policy.lane_up("a");
+  job.come_home(job.next<hand_out>());
+  job.next<save>();
+  job.policy.lane_down("a", {no_shard, false, "stopped"});
+  for (int i = 0; i < 9; ++i)
+    job.policy.tick();
+  CHECK(job.silent());
+  job.policy.saved({});
+  job.next<give_name>();
+}

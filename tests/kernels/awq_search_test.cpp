@@ -1,5 +1,5 @@
-// The search for awq's scales: SIMD equals the reference on every target, sums do not depend on the
-// cut, and the outputs of a layer become better by as much as activation-aware scaling promises.
+// The search for awq's scales: SIMD equals the reference on every target, and sums do not depend on
+// the cut. What it does for the outputs of a layer is in tests/cli/bench_awq_test.cpp.
 
 #include "kernels/awq.hpp"
 #include "kernels/awq_search.hpp"
@@ -16,88 +16,6 @@ namespace viva::kernels::testing {
 namespace {
 
 constexpr dtype dtypes[] = {dtype::f32, dtype::f16, dtype::bf16};
-
-/// A layer and what goes into it: 512 x 512, inputs lognormal over channels, five of them 20 times
-/// as large.
-struct layer {
-  static constexpr std::size_t size = 512;
-  std::vector<float> weight, mean_abs, mean_square;
-};
-
-layer make_layer(std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> normal;
-  layer made;
-  for (std::size_t i = 0; i < layer::size * layer::size; ++i)
-    made.weight.push_back(static_cast<float>(0.05 * normal(random)));
-  std::vector<double> sigma;
-  for (std::size_t k = 0; k < layer::size; ++k)
-    sigma.push_back(std::exp(0.1 * normal(random)));
-  for (std::size_t i = 0; i < 5; ++i)
-    sigma[(i * 97 + 13) % layer::size] = 20;
-  for (const double s : sigma) {
-    made.mean_abs.push_back(static_cast<float>(s * std::sqrt(2 / std::acos(-1.0))));
-    made.mean_square.push_back(static_cast<float>(s * s));
-  }
-  return made;
-}
-
-/// Root of the mean square error of the outputs, in percent of the outputs' own; channels do not
-/// correlate.
-double output_error(const layer& of, const std::vector<float>& decoded,
-                    std::span<const float> scales) {
-  double error = 0, total = 0;
-  for (std::size_t i = 0; i < of.weight.size(); ++i) {
-    const double w = of.weight[i];
-    const double x = of.mean_square[i % layer::size];
-    const double e = static_cast<double>(decoded[i]) / scales[i % layer::size] - w;
-    error += x * e * e;
-    total += x * w * w;
-  }
-  return 100 * std::sqrt(error / total);
-}
-
-/// The same with symmetric integers of group 128, absmax / 7, and scales E|x|^ratio: the report's
-/// figures.
-double symmetric_error(const layer& of, double ratio) {
-  std::vector<float> scales, decoded;
-  for (const float x : of.mean_abs)
-    scales.push_back(static_cast<float>(std::pow(x, ratio)));
-  for (std::size_t first = 0; first < of.weight.size(); first += 128) {
-    float amax = 0;
-    for (std::size_t i = first; i < first + 128; ++i)
-      amax = std::max(amax, std::fabs(of.weight[i] * scales[i % layer::size]));
-    const float step = rounded_to(amax / 7, dtype::f16);
-    for (std::size_t i = first; i < first + 128; ++i) {
-      const float q = std::rint(of.weight[i] * scales[i % layer::size] / step);
-      decoded.push_back(std::clamp(q, -7.0f, 7.0f) * step);
-    }
-  }
-  return output_error(of, decoded, scales);
-}
-
-/// The output error of a layer whose columns are scaled and which is then encoded as `text` says.
-double encoded_error(const layer& of, std::string_view text, std::span<const float> scales,
-                     std::span<const float> channels) {
-  auto scaled = of.weight;
-  for (std::size_t i = 0; i < scaled.size(); ++i)
-    scaled[i] *= scales[i % layer::size];
-  auto with = recipe_of(text, dtype::f32);
-  with.channels = channels;
-  const auto source = make_tensor(scaled, dtype::f32, layer::size, layer::size);
-  planes out(with, layer::size, layer::size);
-  REQUIRE(with.row->encode_simd(with, source.view(), {}, out.pointers()) == status{});
-  REQUIRE(with.row->decode_simd(with, layer::size, layer::size, {}, std::as_const(out).pointers(),
-                                scaled.data())
-          == status{});
-  return output_error(of, scaled, scales);
-}
-
-awq::scale_table table_of(const layer& of, const recipe& with, const matrix& in) {
-  std::vector<std::uint64_t> shares(in.cols);
-  REQUIRE(awq::add_shares(with, in, shares.data()) == status{});
-  return awq::make_scale_table(of.mean_abs, of.mean_square, shares, in.rows);
-}
 
 awq::scale_table any_table(std::size_t cols) {
   std::mt19937 random(4);
@@ -267,55 +185,6 @@ TEST_CASE("awq's losses survive what no sum can hold", "[awq][edge]") {
   awq::loss_sums losses;
   REQUIRE(awq::add_losses(with, huge.view(), any_table(128), losses) == status{});
   CHECK(losses.sums[0].value() == 0x1p300);
-}
-
-TEST_CASE("awq makes the outputs of a layer better", "[awq][quality]") {
-  for (const std::uint32_t seed : {1u, 2u, 3u}) {
-    const auto of = make_layer(seed);
-    const auto with = recipe_of("awq:rtn", dtype::f32);
-    const auto source = make_tensor(of.weight, dtype::f32, layer::size, layer::size);
-    const auto table = table_of(of, with, source.view());
-    awq::loss_sums losses;
-    REQUIRE(awq::add_losses(with, source.view(), table, losses) == status{});
-    const auto best = losses.best();
-    const double plain = encoded_error(of, "awq:rtn", table.scales_of(0), {});
-    const double half = encoded_error(of, "awq:rtn", table.scales_of(1 + awq::ratios / 2), {});
-    const double searched = encoded_error(of, "awq:rtn", table.scales_of(best), {});
-    const double clipped = encoded_error(of, "awq", table.scales_of(best), table.weights_of(best));
-    INFO("plain " << plain << ", half " << half << ", searched " << searched << ", clipped "
-                  << clipped << " %, candidate " << best);
-    // The proxy is the output error itself where channels do not correlate.
-    const double total = [&] {
-      double sum = 0;
-      for (std::size_t i = 0; i < of.weight.size(); ++i)
-        sum += static_cast<double>(of.mean_square[i % layer::size]) * of.weight[i] * of.weight[i];
-      return sum;
-    }();
-    CHECK(100 * std::sqrt(losses.sums[best].value() / total) == Approx(searched).epsilon(1e-4));
-    CHECK(plain == Approx(10.0).margin(0.25));
-    CHECK(half < 0.75 * plain);
-    CHECK(searched < 0.66 * plain);
-    CHECK(searched <= 7.4);
-    CHECK(clipped < searched);
-  }
-}
-
-TEST_CASE("scaling by what goes in gives the report's figures for symmetric integers",
-          "[awq][quality]") {
-  double plain = 0, half = 0, searched = 0;
-  for (const std::uint32_t seed : {1u, 2u, 3u}) {
-    const auto of = make_layer(seed);
-    double best = HUGE_VAL;
-    for (int r = 0; r < 20; ++r)
-      best = std::min(best, symmetric_error(of, r / 20.0));
-    plain += symmetric_error(of, 0) / 3;
-    half += symmetric_error(of, 0.5) / 3;
-    searched += best / 3;
-  }
-  INFO("plain " << plain << ", half " << half << ", searched " << searched << " %");
-  CHECK(plain == Approx(11.9).margin(0.3));
-  CHECK(half == Approx(9.5).margin(0.3));
-  CHECK(searched == Approx(7.4).margin(0.3));
 }
 
 } // namespace viva::kernels::testing

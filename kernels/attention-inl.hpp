@@ -6,8 +6,10 @@
 //
 // The running maximum m is a lower bound of the true one within 8 (in bits): weights 2^(s - m) stay
 // below 256 and nothing is rescaled while a block's scores stay below m + 8. Sums start at -m, so
-// subtracting it is free. A lane is unseen until its first visible key; its m is 0 and its sum 0.
+// subtracting it is free; but not under a bias, whose masks of -1e9 make an m that would swallow
+// the next keys' scores. A lane is unseen until its first visible key; its m is 0 and its sum 0.
 
+#include "kernels/attention_exp-inl.hpp"
 #include "kernels/attention_piece.hpp"
 #include "kernels/simd-inl.hpp"
 
@@ -46,47 +48,6 @@ HWY_INLINE constexpr std::size_t group_rows() {
   return group_vectors * lanes();
 }
 
-/// The greater one; NaN where `t` is.
-HWY_INLINE vf32 at_least(vf32 floor, vf32 t) {
-#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 // maxps: its second operand where one is NaN
-  return hn::Max(floor, t);
-#else
-  return hn::IfThenElse(hn::Lt(t, floor), floor, t);
-#endif
-}
-
-/// 2^t by a polynomial whose value at 0 is 1, from its highest coefficient down.
-template <std::size_t Degree>
-HWY_INLINE vf32 exp2_by(vf32 t, const float (&coefficients)[Degree]) {
-  const df32 d;
-  t = at_least(hn::Set(d, -127.0f), t);
-  const auto shift = hn::Set(d, 0x1.8p23f + 127); // the sum's low bits: round(t)'s exponent
-  const auto whole = hn::Add(t, shift);
-  const auto f = hn::Sub(t, hn::Sub(whole, shift)); // [-0.5, 0.5]
-  auto p = hn::Set(d, coefficients[0]);
-  VIVA_UNROLL(8)
-  for (std::size_t i = 1; i < Degree; ++i)
-    p = hn::MulAdd(p, f, hn::Set(d, coefficients[i]));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
-  // A product: added to its exponent, NaN with low bits would become a number.
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di32(), whole))));
-}
-
-/// 2^t within 2.3 ulp (2e-7) for t in [-126, 127.5], exact for whole t; within 2^-148 down to
-/// -126.5; exactly 0 there, below and for -inf. NaN for NaN.
-HWY_INLINE vf32 exp2(vf32 t) {
-  constexpr float coefficients[] = {1.3264726655e-3f, 9.6715126767e-3f, 5.5507337451e-2f,
-                                    2.4022242085e-1f, 6.9314697760e-1f};
-  return exp2_by(t, coefficients);
-}
-
-/// The same within 4e-6, for weights that are rounded to bf16 (2e-3).
-HWY_INLINE vf32 exp2_for_bf16(vf32 t) {
-  constexpr float coefficients[] = {9.7829125535e-3f, 5.5976883627e-2f, 2.4020711079e-1f,
-                                    6.9311360440e-1f};
-  return exp2_by(t, coefficients);
-}
-
 /// One group: every array is (…, group_rows) f32, aligned.
 struct query_group {
   float scale;                ///< Of scores in bits, where the queries are not scaled.
@@ -94,6 +55,7 @@ struct query_group {
   float* out;                 ///< (head_size, rows), not yet divided.
   float* max;                 ///< m.
   float* sum;                 ///< Of weights; 0 while unseen.
+  float* part;                ///< The same of this tile: of 10^5 keys one sum would lose 3e-6.
   std::int32_t *first, *last; ///< Visible keys of each row.
   std::int32_t first_min, first_max, last_min, last_max; ///< Over rows that see any.
   bool unseen; ///< Some row that will see a key has seen none.
@@ -133,6 +95,7 @@ inline HWY_NOINLINE void rescale(const query_group& g, const key_tile& tile, std
   };
   scale_rows(g.out, tile.head_size);
   scale_rows(g.sum, 1);
+  scale_rows(g.part, 1);
   scale_rows(tile.weights, keys_done);
 }
 
@@ -152,9 +115,11 @@ HWY_INLINE bool any_climbs(const vf32 (&top)[group_vectors]) {
   return !hn::AllFalse(d, climbs);
 }
 
-/// Raises m by `delta` where scores up to `top` above it need that; what was summed is rescaled.
+/// Raises m by `delta`, to `highest`, where scores up to `top` above it need that; what was summed
+/// is rescaled.
 HWY_INLINE void raise(query_group& g, const key_tile& tile, std::size_t keys_done,
-                      const vf32 (&top)[group_vectors], vf32 (&delta)[group_vectors]) {
+                      const vf32 (&top)[group_vectors], const vf32 (&highest)[group_vectors],
+                      vf32 (&delta)[group_vectors]) {
   const df32 d;
   HWY_ALIGN float factor[group_rows()];
   bool moved = false;
@@ -163,14 +128,16 @@ HWY_INLINE void raise(query_group& g, const key_tile& tile, std::size_t keys_don
   for (std::size_t c = 0; c < group_vectors; ++c) {
     const std::size_t lane = c * lanes();
     const auto hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
-    const auto unseen = hn::Eq(hn::Load(d, g.sum + lane), hn::Zero(d));
+    const auto sum = hn::Add(hn::Load(d, g.sum + lane), hn::Load(d, g.part + lane));
+    const auto unseen = hn::Eq(sum, hn::Zero(d));
     const auto still = hn::And(unseen, hn::Eq(top[c], hidden));
     const auto above = hn::IfThenElse(unseen, top[c], hn::Max(top[c], hn::Zero(d)));
     delta[c] = hn::IfThenElse(still, hn::Zero(d), above);
     const auto shrink = exp2(hn::Neg(delta[c]));
     hn::Store(hn::IfThenElse(unseen, hn::Set(d, 1.0f), shrink), d, factor + lane);
-    hn::Store(hn::Add(hn::Load(d, g.max + lane), delta[c]), d, g.max + lane);
-    moved = moved || !hn::AllTrue(d, hn::Or(unseen, hn::Eq(delta[c], hn::Zero(d))));
+    const auto stays = hn::Eq(delta[c], hn::Zero(d));
+    hn::Store(hn::IfThenElse(stays, hn::Load(d, g.max + lane), highest[c]), d, g.max + lane);
+    moved = moved || !hn::AllTrue(d, hn::Or(unseen, stays));
     const auto some = hn::RebindMask(
         d, hn::Lt(hn::Load(di32(), g.first + lane), hn::Load(di32(), g.last + lane)));
     g.unseen = g.unseen || !hn::AllFalse(d, hn::And(still, some));
@@ -179,17 +146,65 @@ HWY_INLINE void raise(query_group& g, const key_tile& tile, std::size_t keys_don
     rescale(g, tile, keys_done, factor);
 }
 
-/// The same of a block's scores, from which the difference is taken.
+/// What m rises to where scores up to `top` above it make it rise.
+HWY_INLINE void raise(query_group& g, const key_tile& tile, std::size_t keys_done,
+                      const vf32 (&top)[group_vectors], vf32 (&delta)[group_vectors]) {
+  vf32 highest[group_vectors];
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c)
+    highest[c] = hn::Add(hn::Load(df32(), g.max + c * lanes()), top[c]);
+  raise(g, tile, keys_done, top, highest, delta);
+}
+
+/// The highest score of each row.
 template <std::size_t Keys>
-HWY_INLINE void raise_max(query_group& g, const key_tile& tile, std::size_t at,
-                          const vf32 (&top)[group_vectors], score_block<Keys>& s) {
-  vf32 delta[group_vectors];
-  raise(g, tile, at, top, delta);
+HWY_INLINE void find_top(const score_block<Keys>& s, vf32 (&top)[group_vectors]) {
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c) {
+    top[c] = s.of[0][c];
+    VIVA_UNROLL(8)
+    for (std::size_t r = 1; r < Keys; ++r)
+      top[c] = hn::Max(top[c], s.of[r][c]);
+  }
+}
+
+template <std::size_t Keys>
+HWY_INLINE void subtract(const vf32 (&what)[group_vectors], score_block<Keys>& s) {
   VIVA_UNROLL(4)
   for (std::size_t c = 0; c < group_vectors; ++c)
     VIVA_UNROLL(8)
   for (std::size_t r = 0; r < Keys; ++r)
-    s.of[r][c] = hn::Sub(s.of[r][c], delta[c]);
+    s.of[r][c] = hn::Sub(s.of[r][c], what[c]);
+}
+
+/// Raises m where the block's scores, which are above it already, need that.
+template <std::size_t Keys>
+HWY_INLINE void settle_above(query_group& g, const key_tile& tile, std::size_t at,
+                             score_block<Keys>& s) {
+  vf32 top[group_vectors], delta[group_vectors];
+  find_top<Keys>(s, top);
+  if (HWY_LIKELY(!g.unseen && !any_climbs(top)))
+    return;
+  raise(g, tile, at, top, delta);
+  subtract<Keys>(delta, s);
+}
+
+/// The same of whole scores: m is one of them to the bit, however far below the last one was.
+template <std::size_t Keys>
+HWY_INLINE void settle_whole(query_group& g, const key_tile& tile, std::size_t at,
+                             score_block<Keys>& s) {
+  const df32 d;
+  vf32 highest[group_vectors], max[group_vectors], top[group_vectors], delta[group_vectors];
+  find_top<Keys>(s, highest);
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c)
+    top[c] = hn::Sub(highest[c], hn::Load(d, g.max + c * lanes()));
+  if (HWY_UNLIKELY(g.unseen || any_climbs(top)))
+    raise(g, tile, at, top, highest, delta);
+  VIVA_UNROLL(4)
+  for (std::size_t c = 0; c < group_vectors; ++c)
+    max[c] = hn::Load(d, g.max + c * lanes());
+  subtract<Keys>(max, s);
 }
 
 /// How scores and sums are multiplied: f32 values of K and V where they lie, queries scaled before.
@@ -243,14 +258,17 @@ HWY_INLINE void hide(const query_group& g, std::int32_t key, score_block<Keys>& 
 }
 
 /// Weights of keys [at, at + Keys) of the tile, and their sums.
-template <class Products, std::size_t Keys, bool Masked>
+template <class Products, bool Biased, std::size_t Keys, bool Masked>
 HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at) {
   const df32 d;
   float* HWY_RESTRICT weights = tile.weights + at * group_rows();
   score_block<Keys> s;
+  const auto taken = [&](std::size_t c) HWY_ATTR { // from scores while they are summed
+    return Biased ? hn::Zero(d) : hn::Load(d, g.max + c * lanes());
+  };
   VIVA_UNROLL(4)
   for (std::size_t c = 0; c < group_vectors; ++c) {
-    const auto start = Products::start(hn::Load(d, g.max + c * lanes()));
+    const auto start = Products::start(taken(c));
     VIVA_UNROLL(8)
     for (std::size_t r = 0; r < Keys; ++r)
       s.of[r][c] = start;
@@ -262,12 +280,12 @@ HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at)
   }
   VIVA_UNROLL(4)
   for (std::size_t c = 0; c < group_vectors; ++c) {
-    const auto max = hn::Load(d, g.max + c * lanes());
+    const auto max = taken(c);
     VIVA_UNROLL(8)
     for (std::size_t r = 0; r < Keys; ++r)
       s.of[r][c] = Products::finish(g, s.of[r][c], max);
   }
-  if (tile.biased) {
+  if constexpr (Biased) {
     VIVA_UNROLL(8)
     for (std::size_t r = 0; r < Keys; ++r)
       VIVA_UNROLL(4)
@@ -276,16 +294,10 @@ HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at)
   }
   if constexpr (Masked)
     hide<Keys>(g, tile.key + static_cast<std::int32_t>(at), s);
-  vf32 top[group_vectors];
-  VIVA_UNROLL(4)
-  for (std::size_t c = 0; c < group_vectors; ++c) {
-    top[c] = s.of[0][c];
-    VIVA_UNROLL(8)
-    for (std::size_t r = 1; r < Keys; ++r)
-      top[c] = hn::Max(top[c], s.of[r][c]);
-  }
-  if (HWY_UNLIKELY(g.unseen || any_climbs(top)))
-    raise_max<Keys>(g, tile, at, top, s);
+  if constexpr (Biased)
+    settle_whole<Keys>(g, tile, at, s);
+  else
+    settle_above<Keys>(g, tile, at, s);
   VIVA_UNROLL(4)
   for (std::size_t c = 0; c < group_vectors; ++c) {
     auto sum = hn::Zero(d);
@@ -295,34 +307,47 @@ HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at)
       hn::Store(weight, d, weights + r * group_rows() + c * lanes());
       sum = hn::Add(sum, weight);
     }
-    float* total = g.sum + c * lanes();
+    float* total = g.part + c * lanes();
     hn::Store(hn::Add(hn::Load(d, total), sum), d, total);
   }
 }
 
 /// The same for a block of any place: masked where a row ends or begins inside it.
-template <class Products, std::size_t Keys>
+template <class Products, bool Biased, std::size_t Keys>
 HWY_INLINE std::size_t weigh_block(query_group& g, const key_tile& tile, std::size_t at) {
   const auto key = tile.key + static_cast<std::int32_t>(at);
   if (key < g.first_max || key + static_cast<std::int32_t>(Keys) > g.last_min)
-    weigh_keys<Products, Keys, true>(g, tile, at);
+    weigh_keys<Products, Biased, Keys, true>(g, tile, at);
   else
-    weigh_keys<Products, Keys, false>(g, tile, at);
+    weigh_keys<Products, Biased, Keys, false>(g, tile, at);
   return at + Keys;
 }
 
-template <class Products>
+template <class Products, bool Biased>
 HWY_NOINLINE void weigh_tile(query_group& g, const key_tile& tile) {
+  const df32 d;
+  for (std::size_t c = 0; c < group_rows(); c += lanes())
+    hn::Store(hn::Zero(d), d, g.part + c);
   std::size_t at = 0;
   while (at + block_keys <= tile.keys)
-    at = weigh_block<Products, block_keys>(g, tile, at);
+    at = weigh_block<Products, Biased, block_keys>(g, tile, at);
   if constexpr (block_keys > 4)
     if (at + 4 <= tile.keys)
-      at = weigh_block<Products, 4>(g, tile, at);
+      at = weigh_block<Products, Biased, 4>(g, tile, at);
   if (at + 2 <= tile.keys)
-    at = weigh_block<Products, 2>(g, tile, at);
+    at = weigh_block<Products, Biased, 2>(g, tile, at);
   if (at < tile.keys)
-    weigh_block<Products, 1>(g, tile, at);
+    weigh_block<Products, Biased, 1>(g, tile, at);
+  for (std::size_t c = 0; c < group_rows(); c += lanes())
+    hn::Store(hn::Add(hn::Load(d, g.sum + c), hn::Load(d, g.part + c)), d, g.sum + c);
+}
+
+template <class Products>
+HWY_INLINE void weigh_any_tile(query_group& g, const key_tile& tile) {
+  if (tile.biased)
+    weigh_tile<Products, true>(g, tile);
+  else
+    weigh_tile<Products, false>(g, tile);
 }
 
 /// out += weights times values, block_cols columns at a time: `steps` rows of weights, of v as

@@ -40,7 +40,7 @@ struct carver {
 /// What `attend_groups` takes.
 HWY_INLINE std::size_t groups_bytes(std::size_t head_size) {
   const std::size_t group =
-      2 * array_bytes(head_size * group_rows()) + 4 * array_bytes(group_rows());
+      2 * array_bytes(head_size * group_rows()) + 5 * array_bytes(group_rows());
   return piece_groups * group + 2 * array_bytes(tile_keys * group_rows())
          + array_bytes(tiles_floats())
          + 2 * array_bytes(attention::decoded_rows_max(tile_keys) * head_size);
@@ -130,6 +130,7 @@ inline void open_group(const piece& of, std::size_t first, bool paired, query_gr
   std::fill_n(g.out, cols * group_rows(), 0.0f);
   std::fill_n(g.max, group_rows(), 0.0f);
   std::fill_n(g.sum, group_rows(), 0.0f);
+  std::fill_n(g.part, group_rows(), 0.0f);
   g.first_min = g.last_min = std::numeric_limits<std::int32_t>::max();
   g.first_max = g.last_max = 0;
   g.unseen = false;
@@ -208,12 +209,12 @@ inline void meet(const piece& of, std::size_t first_row, query_group& g, key_til
     load_bias(of, first_row, tile.key, tile.keys, tile.weights);
 #if VIVA_BF16_PRODUCTS
   if (tile.paired != nullptr) {
-    weigh_tile<bf16_products>(g, tile);
+    weigh_any_tile<bf16_products>(g, tile);
     pair_weights(tile);
     return add_values<bf16_products>(g, tile, tile.paired, (tile.keys + 1) / 2);
   }
 #endif
-  weigh_tile<f32_products>(g, tile);
+  weigh_any_tile<f32_products>(g, tile);
   add_values<f32_products>(g, tile, tile.weights, tile.keys);
 }
 
@@ -256,6 +257,7 @@ inline status attend_groups(const piece& of, std::byte* memory) {
     g.out = carve.take<float>(cols * group_rows());
     g.max = carve.take<float>(group_rows());
     g.sum = carve.take<float>(group_rows());
+    g.part = carve.take<float>(group_rows());
     g.first = carve.take<std::int32_t>(group_rows());
     g.last = carve.take<std::int32_t>(group_rows());
     open_group(of, i * group_rows(), paired, g);

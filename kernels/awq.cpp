@@ -253,8 +253,20 @@ geometry shape(const recipe& with, std::uint64_t cols) {
           .rows_grain = unit_rows};
 }
 
+namespace {
+
+/// Vectors of columns are whole, and where channels weigh there is one for each.
+bool takes(const recipe& with, const matrix& in) noexcept {
+  return in.cols % with.row->cols_multiple == 0
+         && (with.channels.empty() || with.channels.size() == in.cols);
+}
+
+} // namespace
+
 status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
+  if (!takes(with, in))
+    return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
   for (std::size_t row = 0; row < in.rows; ++row)
@@ -265,12 +277,16 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
                    std::span<std::byte* const> out) noexcept {
+  if (!takes(with, in))
+    return {errc::bad_shape};
   return HWY_DYNAMIC_DISPATCH(awq_encode)(with, in, steps_of(with), out);
 }
 
 status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
                         const tensor_numbers&, std::span<const std::byte* const> in,
                         float* out) noexcept {
+  if (cols % with.row->cols_multiple != 0)
+    return {errc::bad_shape};
   const auto groups = groups_in(cols, with.block);
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t g = 0; g < groups; ++g) {
@@ -290,6 +306,8 @@ status decode_reference(const recipe& with, std::size_t rows, std::size_t cols,
 
 status decode_simd(const recipe& with, std::size_t rows, std::size_t cols, const tensor_numbers&,
                    std::span<const std::byte* const> in, float* out) noexcept {
+  if (cols % with.row->cols_multiple != 0)
+    return {errc::bad_shape};
   return HWY_DYNAMIC_DISPATCH(awq_decode)(with.block, rows, cols, in, out)
              ? status{}
              : status{errc::malformed};

@@ -74,7 +74,7 @@ status encode_plain(const recipe& with, encode_fn* encode, const matrix& in, std
 
 status encode_reference(const format& as, const recipe& with, const matrix& in,
                         std::byte* out) noexcept {
-  if (in.cols % values != 0)
+  if (in.cols % values != 0 || with.channels.size() != in.cols)
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
@@ -105,7 +105,7 @@ status encode_reference(const format& as, const recipe& with, const matrix& in,
 
 status encode_simd(const format& as, const recipe& with, const matrix& in,
                    std::byte* out) noexcept {
-  if (in.cols % values != 0)
+  if (in.cols % values != 0 || with.channels.size() != in.cols)
     return {errc::bad_shape};
   if (first_not_finite(in.data, in.type, in.values()) < in.values())
     return refuse_not_finite(in);

@@ -161,7 +161,8 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers&,
                    std::span<std::byte* const> out) noexcept {
-  if (in.cols % with.block != 0)
+  const bool weighed = int4_weighed::takes(with);
+  if (in.cols % with.block != 0 || (weighed && with.channels.size() != in.cols))
     return {errc::bad_shape};
   return HWY_DYNAMIC_DISPATCH(int4_encode)(with, in, out);
 }

@@ -28,7 +28,7 @@ bool takes(const recipe& with) noexcept {
 
 status encode_reference(const recipe& with, const matrix& in, const tensor_numbers&,
                         std::span<std::byte* const> out) noexcept {
-  if (in.cols % with.block != 0)
+  if (in.cols % with.block != 0 || with.channels.size() != in.cols)
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;

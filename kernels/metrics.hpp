@@ -62,7 +62,9 @@ void measure_simd(const matrix& x, const float* y, error_sums& sums);
 struct metrics {
   std::uint64_t count = 0, not_finite = 0;
   double mse = 0, rmse = 0, mae = 0, max_error = 0;
-  double p50 = 0, p90 = 0;    ///< Percentiles of |x - x'|, from the histogram.
+  /// Percentiles of |x - x'|, from the histogram, which of rows of 1024 columns and more counts an
+  /// eighth of the values (measure.hpp): of 2.6e5 values p99.9 is within a fifth.
+  double p50 = 0, p90 = 0;
   double p99 = 0, p999 = 0;   ///< p999: the 99.9th.
   double cosine = 1;          ///< 1 when both sides are all zero.
   double snr_db = 0;          ///< 10 log10(sum x^2 / sum e^2); infinite without error.

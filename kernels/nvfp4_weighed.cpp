@@ -93,7 +93,7 @@ trial try_scale(const float* x, const float* w, float amax, float top, float glo
 
 status encode_reference(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                         std::span<std::byte* const> out) noexcept {
-  if (in.cols % values != 0)
+  if (in.cols % values != 0 || with.channels.size() != in.cols)
     return {errc::bad_shape};
   if (const auto finite = refuse_not_finite_reference(in); !finite)
     return finite;
@@ -118,7 +118,7 @@ status encode_reference(const recipe& with, const matrix& in, const tensor_numbe
 
 status encode_simd(const recipe& with, const matrix& in, const tensor_numbers& numbers,
                    std::span<std::byte* const> out) noexcept {
-  if (in.cols % values != 0)
+  if (in.cols % values != 0 || with.channels.size() != in.cols)
     return {errc::bad_shape};
   store_as(numbers.values[0], out[2]);
   return HWY_DYNAMIC_DISPATCH(nvfp4_weighed_encode)(with, in, numbers.values[0], out[0], out[1]);

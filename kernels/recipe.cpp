@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <vector>
 
 namespace viva::kernels {
 
@@ -94,12 +95,17 @@ expected<recipe> parse_recipe(std::string_view text, dtype source) {
   }
   recipe result{.row = row, .source = source};
   result.block = row->rules.sizes.empty() ? 0 : row->rules.sizes.front();
+  std::vector<std::string_view> said; // what is set, without what to
   while (!rest.empty()) {
     rest.remove_prefix(1); // the colon
-    const auto word = rest.substr(0, rest.find(':'));
+    const auto word = rest.substr(0, rest.find(':')), what = word.substr(0, word.find('='));
     if (!apply_option(row->rules, word, result))
       return fail(errc::bad_option, "method " + std::string(row->name) + " has no option '"
                                         + std::string(word) + "'; " + known_options(*row));
+    if (std::ranges::find(said, what) != said.end())
+      return fail(errc::bad_option, "method " + std::string(row->name) + " is told '"
+                                        + std::string(what) + "' twice; say it once");
+    said.push_back(what);
     rest.remove_prefix(word.size());
   }
   return result;

@@ -7,6 +7,8 @@
 #include "tests/kernels/targets.hpp"
 #include "tests/support/sanitized.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <span>
 
@@ -71,12 +73,12 @@ void require_equal(const recipe& with, const tensor& source, const tensor_number
     REQUIRE(std::equal(to[p].data(), to[p].data() + to[p].size, encoded.each[p].begin()));
   }
   const auto from_pointers = pointers_of<const std::byte*>(to);
-  std::vector<float> values(decoded.size() + 1, -7.0f);
-  REQUIRE(
-      with.row->decode_simd(with, source.rows, source.cols, numbers, from_pointers, values.data())
-      == status{});
-  REQUIRE(values.back() == -7.0f);
-  REQUIRE((decoded.empty() || std::memcmp(values.data(), decoded.data(), 4 * decoded.size()) == 0));
+  std::vector<float> values(decoded.size() + 2, -7.0f);
+  float* out = values.data() + 1; // no vector's alignment
+  REQUIRE(with.row->decode_simd(with, source.rows, source.cols, numbers, from_pointers, out)
+          == status{});
+  REQUIRE((values.front() == -7.0f && values.back() == -7.0f));
+  REQUIRE((decoded.empty() || std::memcmp(out, decoded.data(), 4 * decoded.size()) == 0));
 }
 
 void compare_paths(std::string_view text, const data_set& set, dtype type, std::size_t rows,
@@ -117,6 +119,21 @@ TEST_CASE("every method encodes and decodes alike on every target, at every leng
           if (cols % 7 == 0 || step > 1)
             compare_paths(text, data_sets().front(), type, 5, cols);
         }
+    }
+}
+
+TEST_CASE("every method encodes and decodes alike on every target with any of its flags together",
+          "[method][simd]") {
+  for (const auto& row : methods())
+    for (std::size_t mask = 0; mask < std::size_t{1} << row.rules.flags.size(); ++mask) {
+      if (std::popcount(mask) < 2)
+        continue; // spellings
+      std::string text(row.name);
+      for (std::size_t i = 0; i < row.rules.flags.size(); ++i)
+        text.append((mask >> i & 1u) != 0 ? ":" + std::string(row.rules.flags[i].name) : "");
+      for (const auto type : dtypes)
+        for (std::size_t set = 0; set < data_sets().size(); set += tests::sized(1, 5))
+          compare_paths(text, data_sets()[set], type, 2, cols_of(row, 384));
     }
 }
 
@@ -187,6 +204,96 @@ TEST_CASE("every method finds NaN on every target", "[method][edge]") {
                     == status{errc::not_finite, at});
           }
         });
+}
+
+namespace {
+
+/// Puts `bad` at places that only whole vectors, blocks and later runs see, and one behind each.
+void require_found_far_in(std::string_view text, dtype type, std::size_t rows, std::size_t cols) {
+  const auto with = recipe_of(text, type);
+  const auto clean = values_of(data_sets().front(), rows * cols, type, 5);
+  auto source = make_tensor(clean, type, rows, cols);
+  const auto numbers = numbers_of(with, source.view());
+  planes out(with, rows, cols);
+  const auto put = [&](std::size_t at, float x) {
+    store_f32_reference(&x, type, 1, source.bytes.data() + at * bytes_of(type));
+  };
+  const std::size_t last = rows * cols - 1;
+  for (const std::size_t at : {std::size_t{0}, cols - 1, cols + 5, rows / 2 * cols + cols / 2 + 1,
+                               (rows - 1) * cols, last - 17, last}) {
+    put(at, at % 2 == 0 ? std::numeric_limits<float>::quiet_NaN()
+                        : -std::numeric_limits<float>::infinity());
+    put(last, std::numeric_limits<float>::infinity()); // not the one reported
+    INFO(text << ", " << name_of(type) << ", " << rows << " x " << cols << ", at " << at);
+    const status wanted{errc::not_finite, at};
+    REQUIRE(with.row->encode_simd(with, source.view(), numbers, out.pointers()) == wanted);
+    error_sums sums;
+    for (error_sums* measured : {&sums, static_cast<error_sums*>(nullptr)})
+      REQUIRE(encode_and_measure(with, source.view(), numbers, out.pointers(), measured, path::simd)
+              == wanted);
+    if (with.row->survey_run != nullptr) {
+      survey found;
+      REQUIRE(with.row->survey_run(with, source.view(), found) == wanted);
+    }
+    put(at, clean[at]);
+    put(last, clean[last]);
+  }
+}
+
+} // namespace
+
+TEST_CASE("every method finds NaN far into rows, blocks and runs, on every target",
+          "[method][edge]") {
+  for (const auto& row : methods())
+    for (const auto type : dtypes) {
+      if (tests::sanitized && type != dtype::bf16)
+        continue;
+      for_each_target([&] {
+        require_found_far_in(row.name, type, 130, cols_of(row, 640));
+        require_found_far_in(row.name, type, 3, cols_of(row, 4352));
+      });
+    }
+}
+
+TEST_CASE("every method refuses rows that are not whole blocks, before it touches them",
+          "[method][edge]") {
+  for (const auto& row : methods()) {
+    const auto cols = static_cast<std::size_t>(row.cols_multiple) * 3 - 1;
+    if (row.cols_multiple == 1)
+      continue;
+    INFO(row.name);
+    const auto with = recipe_of(row.name, dtype::f32);
+    const auto source = make_tensor(std::vector<float>(2 * cols, 1.0f), dtype::f32, 2, cols);
+    std::vector<std::byte> bytes(1 << 16, std::byte{0x5A});
+    const std::vector<std::byte*> out(planes_max, bytes.data());
+    const std::vector<const std::byte*> in(planes_max, bytes.data());
+    std::vector<float> values(2 * cols + 16, -7.0f);
+    const status wanted{errc::bad_shape};
+    CHECK(row.encode_simd(with, source.view(), {}, out) == wanted);
+    CHECK(row.encode_reference(with, source.view(), {}, out) == wanted);
+    if (row.name == "sparse24-dense")
+      continue; // what it reads are values, of any number
+    CHECK(row.decode_simd(with, 2, cols, {}, in, values.data()) == wanted);
+    CHECK(row.decode_reference(with, 2, cols, {}, in, values.data()) == wanted);
+    CHECK(std::ranges::count(bytes, std::byte{0x5A}) == 1 << 16);
+    CHECK(std::ranges::count(values, -7.0f) == static_cast<long>(values.size()));
+  }
+}
+
+TEST_CASE("weighed methods refuse another number of weights than columns", "[method][edge]") {
+  for (const std::string_view name :
+       {"awq", "sparse24", "int4:search", "q4_0", "nvfp4-four-or-six"}) {
+    INFO(name);
+    auto with = recipe_of(name, dtype::f32);
+    const std::vector<float> weights(255, 1.0f);
+    with.channels = weights;
+    const auto source = make_tensor(std::vector<float>(512, 1.0f), dtype::f32, 2, 256);
+    planes made(with, 2, 256);
+    CHECK(with.row->encode_simd(with, source.view(), {{1, 1}}, made.pointers()).code
+          == errc::bad_shape);
+    CHECK(with.row->encode_reference(with, source.view(), {{1, 1}}, made.pointers()).code
+          == errc::bad_shape);
+  }
 }
 
 TEST_CASE("encoding a tensor run by run gives the bytes of encoding it whole", "[method][runs]") {

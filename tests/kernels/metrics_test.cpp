@@ -1,7 +1,9 @@
 #include "kernels/metrics.hpp"
 #include "tests/kernels/data.hpp"
+#include "tests/kernels/golden.hpp"
 #include "tests/kernels/targets.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -103,6 +105,67 @@ TEST_CASE("SIMD measures what the reference measures, at every length and on eve
     INFO(set.name);
     require_equal_sums(values_of(set, 2 * 1700, dtype::f32, 1),
                        values_of(set, 2 * 1700, dtype::f32, 2), 2, 1700);
+  }
+}
+
+TEST_CASE("SIMD measures every source type as the reference does, from any address",
+          "[metrics][simd]") {
+  for (const auto type : {dtype::f32, dtype::bf16, dtype::f16})
+    for (const std::size_t cols : {1, 15, 511, 512, 1024, 1700, 4099})
+      for (const auto& set : data_sets()) {
+        const std::size_t rows = 2;
+        const auto x = make_tensor(values_of(set, rows * cols, type, 1), type, rows, cols);
+        std::vector<std::byte> moved(x.bytes.size() + 1);
+        std::memcpy(moved.data() + 1, x.bytes.data(), x.bytes.size());
+        std::vector<float> y{0};
+        for (const float each : values_of(set, rows * cols, dtype::f32, 2))
+          y.push_back(each);
+        const matrix in{moved.data() + 1, type, rows, cols};
+        error_sums wanted;
+        measure_reference(x.view(), y.data() + 1, wanted);
+        INFO(set.name << ", " << name_of(type) << ", " << cols << " columns");
+        for_each_target([&] {
+          error_sums sums;
+          measure_simd(in, y.data() + 1, sums);
+          REQUIRE(sums.encode() == wanted.encode());
+        });
+      }
+}
+
+TEST_CASE("percentiles and outliers of rows that are sampled are near those of all values",
+          "[metrics]") {
+  constexpr std::size_t rows = 64, cols = 4096;
+  for (const bool heavy : {false, true}) {
+    std::mt19937 random(5);
+    std::normal_distribution<double> normal;
+    std::vector<float> x(rows * cols), y(rows * cols);
+    std::vector<double> errors;
+    double squares = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x[i] = static_cast<float>(normal(random));
+      const double g = normal(random);
+      y[i] = x[i] + static_cast<float>(0.01 * (heavy ? g * std::exp(normal(random)) : g));
+      errors.push_back(std::fabs(static_cast<double>(y[i]) - static_cast<double>(x[i])));
+      squares += errors.back() * errors.back();
+    }
+    error_sums sums;
+    measure_simd(view_of(x.data(), rows, cols), y.data(), sums);
+    const auto m = finish(sums);
+    const double limit = 4 * std::sqrt(squares / static_cast<double>(x.size()));
+    const auto outliers =
+        static_cast<double>(std::ranges::count_if(errors, [&](double e) { return e > limit; }));
+    std::ranges::sort(errors);
+    const auto at = [&](double share) {
+      return errors[static_cast<std::size_t>(share * static_cast<double>(errors.size()))];
+    };
+    INFO((heavy ? "heavy" : "normal"));
+    CHECK(m.p50 == Approx(at(.5)).epsilon(.03));
+    CHECK(m.p90 == Approx(at(.9)).epsilon(.03));
+    CHECK(m.p99 == Approx(at(.99)).epsilon(heavy ? .08 : .04));
+    CHECK(m.p999 == Approx(at(.999)).epsilon(heavy ? .2 : .08));
+    // Each that is counted stands for eight.
+    CHECK(std::fabs(static_cast<double>(m.outliers) - outliers)
+          <= 4 * std::sqrt(8 * outliers) + 0.05 * outliers);
   }
 }
 

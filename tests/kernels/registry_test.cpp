@@ -75,6 +75,8 @@ TEST_CASE("a wrong recipe is refused with what is wrong and what would be right"
     refused("nf4:" + std::string(word), errc::bad_option, "'" + std::string(word) + "'");
   refused("nf4:block=1", errc::bad_option, "block=4096");
   refused("nf4:block=64:", errc::bad_option, "''");
+  refused("nf4:block=32:block=64", errc::bad_option, "'block' twice");
+  refused("int4:search:asym:search", errc::bad_option, "'search' twice");
   refused("q8_0:block=32", errc::bad_option, "has none");
   refused("nvfp4:four-or-five", errc::bad_option, "'four-or-five'");
   refused("nvfp4:four-or-six:asym", errc::bad_option, "method nvfp4-four-or-six");

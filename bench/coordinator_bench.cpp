@@ -1,14 +1,17 @@
 #include "bench/coordinator_bench.hpp"
 
+#include "actors/findings.hpp"
 #include "actors/job_policy.hpp"
 #include "actors/journal_file.hpp"
 #include "actors/lane_frames.hpp"
 #include "actors/node/letters.hpp"
 #include "bench/processor_time.hpp"
 #include "bench/scratch_folder.hpp"
+#include "kernels/metrics.hpp"
 
 #include <deque>
 #include <fstream>
+#include <random>
 #include <string>
 
 #include <unistd.h>
@@ -20,20 +23,54 @@ using namespace actors;
 
 constexpr std::uint32_t receipts_a_tick = 10'000;
 
-/// Shards of 8 MiB of one tensor, to be copied: the policy asks no more of a shard.
-plan work_of(std::uint32_t shards) {
-  constexpr std::uint64_t bytes = 8ull << 20;
+constexpr std::uint64_t shard_bytes = 8ull << 20, tensor_shards = 64, cols = 4096;
+constexpr std::uint64_t shard_rows = shard_bytes / cols / sizeof(float);
+
+/// Shards of 8 MiB: of one tensor that is copied, or of many of 512 MiB that are encoded.
+plan work_of(const coordinator_options& options) {
   plan made;
-  made.job = "copy";
+  made.job = options.encoded ? "quantize" : "copy";
   made.output.files.emplace_back();
-  work_tensor tensor;
-  tensor.name = "weight";
-  tensor.rows = shards * bytes;
-  tensor.cols = 1;
-  made.tensors.push_back(tensor);
-  for (std::uint64_t s = 0; s < shards; ++s)
-    made.shards.push_back({task::copy, 0, s * bytes, bytes, bytes});
+  const std::uint64_t of_one = options.encoded ? tensor_shards : options.shards;
+  for (std::uint64_t s = 0; s < options.shards; ++s) {
+    if (s % of_one == 0) {
+      auto& tensor = made.tensors.emplace_back();
+      tensor.name = "weight";
+      tensor.rows = of_one * (options.encoded ? shard_rows : shard_bytes);
+      tensor.cols = options.encoded ? cols : 1;
+      if (options.encoded)
+        tensor.target = kernels::parse_recipe("nf4", kernels::dtype::f32).value();
+    }
+    const auto count = options.encoded ? shard_rows : shard_bytes;
+    made.shards.push_back({options.encoded ? task::encode : task::copy,
+                           static_cast<std::uint32_t>(made.tensors.size() - 1),
+                           s % of_one * count, count, shard_bytes});
+  }
   return made;
+}
+
+/// What a lane tells of the errors of normal weights, of an eighth of a shard: what differs in a
+/// whole one are digits.
+std::string findings_of(const coordinator_options& options) {
+  if (!options.encoded)
+    return {};
+  constexpr std::size_t rows = shard_rows / 8;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(rows * cols);
+  for (auto& x : values)
+    x = 0.02f * normal(random);
+  const auto how = kernels::parse_recipe("nf4", kernels::dtype::f32).value();
+  const auto shape = how.row->shape(how, cols);
+  std::vector<std::vector<std::byte>> planes;
+  std::vector<std::byte*> to;
+  for (const auto& each : shape.all())
+    to.push_back(planes.emplace_back(each.bytes(0, rows, cols)).data());
+  kernels::error_sums sums;
+  static_cast<void>(kernels::encode_and_measure(
+    how, {reinterpret_cast<const std::byte*>(values.data()), kernels::dtype::f32, rows, cols}, {},
+    to, &sums, kernels::path::simd));
+  return sums.encode();
 }
 
 double resident_bytes() {
@@ -55,8 +92,8 @@ public:
                                    node::encode(node::parcel{0, 1, encode(order)})})
                  .size();
   }
-  /// False where it cannot be read.
-  bool receive(const batch_receipt& home) {
+  /// False where it cannot be read, or tells what makes no sense.
+  bool receive(const plan& work, const batch_receipt& home) {
     if (home.shards.size() != x_shards) {
       x_shards = home.shards.size();
       work_receipts all{home.number, 0, {}};
@@ -69,7 +106,11 @@ public:
     const auto from = node::decode_letter(x_answer);
     const auto what = from ? node::decode_parcel(from->body) : std::nullopt;
     const auto all = what ? decode_receipts(what->bytes) : std::nullopt;
-    return all && all->shards.size() == x_shards;
+    if (!all || all->shards.size() != x_shards)
+      return false;
+    return std::ranges::all_of(all->shards, [&](const auto& each) {
+      return findings_make_sense(work, each.receipt.id.shard, each.receipt.findings);
+    });
   }
   std::uint64_t bytes() const {
     return x_bytes;
@@ -86,7 +127,8 @@ private:
 class pretended_cluster {
 public:
   pretended_cluster(const plan& work, const coordinator_options& options, journal_file journal)
-      : x_policy(work, {}, {}), x_journal(std::move(journal)) {
+      : x_work(&work), x_findings(findings_of(options)), x_policy(work, {}, {}),
+        x_journal(std::move(journal)) {
     for (std::uint32_t node = 0; node < options.nodes; ++node)
       for (std::uint32_t lane = 0; lane < options.lanes_per_node; ++lane)
         x_policy.lane_up("node-" + std::to_string(node) + "/lane-" + std::to_string(lane));
@@ -100,8 +142,8 @@ public:
       x_out.pop_front();
       batch_receipt receipt{next.lane, next.number, {}};
       for (const auto& each : next.tasks)
-        receipt.shards.push_back({each.id, each.id.shard, {}, {}});
-      if (!x_letters.receive(receipt))
+        receipt.shards.push_back({each.id, each.id.shard, x_findings, {}});
+      if (!x_letters.receive(*x_work, receipt))
         return fail(errc::fault, "bench nodes: a letter of receipts cannot be read");
       x_policy.take_receipt(receipt);
       if (home % receipts_a_tick == 0)
@@ -143,6 +185,8 @@ private:
     x_problem = what.outcome.problem;
   }
 
+  const plan* x_work;
+  const std::string x_findings;
   job_policy x_policy;
   journal_file x_journal;
   letter_box x_letters;
@@ -163,7 +207,7 @@ expected<coordinator_cost> measure_coordinator(const coordinator_options& option
   if (!journal)
     return tl::unexpected(journal.error());
   const double before = resident_bytes();
-  const auto work = work_of(options.shards);
+  const auto work = work_of(options);
   const double began = processor_seconds();
   pretended_cluster all(work, options, std::move(*journal));
   auto cost = all.run();

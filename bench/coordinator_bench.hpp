@@ -2,8 +2,9 @@
 
 // What a coordinator costs beyond this machine: the policy of a real job (actors/job_policy.hpp)
 // with a thousand nodes' lanes and a million shards, each handed out, brought home and written into
-// a journal, and its two letters (actors/node/letters.hpp) written and read as a link does. Lanes
-// and connections are left out: one thread, which waits for its disk alone.
+// a journal, and its two letters (actors/node/letters.hpp) written and read as a link does, what
+// lanes tell of their errors looked at. Lanes and connections are left out: one thread, which waits
+// for its disk alone.
 
 #include "kernels/error.hpp"
 
@@ -13,6 +14,7 @@ namespace viva::bench {
 
 struct coordinator_options {
   std::uint32_t nodes = 1000, lanes_per_node = 2, shards = 1'000'000;
+  bool encoded = true; ///< To nf4, with the errors of each; else copied, which tell nothing.
 };
 
 struct coordinator_cost {

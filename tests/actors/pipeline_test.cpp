@@ -5,10 +5,7 @@
 #include "tests/support/temporary_folder.hpp"
 
 #include <atomic>
-#include <coroutine>
-#include <exception>
 #include <fstream>
-#include <future>
 #include <limits>
 #include <numeric>
 #include <sstream>
@@ -29,53 +26,6 @@ tensor_view shaped(const tensor_values& values, std::uint64_t rows) {
 
 kernels::matrix matrix_of(const tensor_view& view) {
   return {view.data, view.type, view.rows, view.cols};
-}
-
-/// A coroutine that nobody waits for; it tells by what it was given.
-struct errand {
-  struct promise_type {
-    errand get_return_object() {
-      return {};
-    }
-    std::suspend_never initial_suspend() noexcept {
-      return {};
-    }
-    std::suspend_never final_suspend() noexcept {
-      return {};
-    }
-    void return_void() {
-    }
-    void unhandled_exception() {
-      std::terminate();
-    }
-  };
-};
-
-errand produce(pipeline& pipe, const tensor_values& values, std::atomic<int>& good,
-               std::atomic<int>& left, std::promise<void>& all) {
-  submit_options options;
-  options.when_full = on_full::suspend;
-  for (int i = 0; i < 20; ++i) {
-    // In two steps: GCC 12 destroys aggregates within a co_await expression twice.
-    auto coming = pipe.quantize(view_of(std::span<const float>(values)), int8{}, options);
-    auto got = co_await coming;
-    good += got.has_value() ? 1 : 0;
-  }
-  if (--left == 0)
-    all.set_value();
-}
-
-errand wait_for_one(pipeline& pipe, tensor_view view, submit_options options,
-                    std::promise<errc>& told) {
-  auto coming = pipe.quantize(view, int8{}, std::move(options));
-  auto got = co_await coming;
-  told.set_value(got ? errc::ok : got.error().code);
-}
-
-/// Work that keeps lanes busy for some milliseconds.
-const tensor_values& large_values() {
-  static const auto values = normal_values(8 << 20, 3);
-  return values;
 }
 
 } // namespace
@@ -224,166 +174,56 @@ TEST_CASE("pipeline: a collector killed amid work loses nothing and counts nothi
   const auto tensors = many_tensors(400, 256);
   pipeline pipe{{.lanes = 2}};
   std::atomic<bool> done{false};
-  std::uint64_t before = 0, older = 0, looks = 0;
+  std::atomic<std::uint64_t> looks{0}; // each at another life
+  std::uint64_t before = 0, older = 0;
   std::jthread onlooker([&] {
-    for (; !done; ++looks) {
+    auto seen = pipe.metrics();
+    while (!done) {
+      const auto lives = seen.queue->collector_lives;
       pipe.kill_collector();
-      const auto seen = pipe.metrics();
-      older += seen.shards < before;
-      before = seen.shards;
+      while (seen.queue->collector_lives == lives && !done) {
+        seen = pipe.metrics();
+        older += seen.shards < before;
+        before = seen.shards;
+      }
+      looks += seen.queue->collector_lives > lives;
     }
   });
-  for (int round = 0; round < 30; ++round)
+  std::uint64_t rounds = 0;
+  for (; rounds < 30 || (looks < 3 && rounds < 3000); ++rounds)
     for (auto&& [index, result] : pipe.stream(tensors, nf4{}, {.batch_tensors = 4}))
       CHECK(result.has_value());
   done = true;
   onlooker.join();
   const auto seen = pipe.metrics();
-  CHECK(seen.shards == 30 * tensors.size());
-  CHECK(seen.bytes == 30 * tensors.size() * 256 * 4);
-  CHECK(seen.queue->latency.count == 30 * tensors.size());
+  CHECK(seen.shards == rounds * tensors.size());
+  CHECK(seen.bytes == rounds * tensors.size() * 256 * 4);
+  CHECK(seen.queue->latency.count == rounds * tensors.size());
   REQUIRE(seen.methods.size() == 1);
-  CHECK(seen.methods[0].values == 30 * tensors.size() * 256);
+  CHECK(seen.methods[0].values == rounds * tensors.size() * 256);
   CHECK(seen.tickets.count == seen.queue->tickets);
   CHECK(seen.restarts == 0); // of lanes: nobody else ended with it
   CHECK(older == 0);
-  CHECK(looks > 1);
-  CHECK(seen.queue->collector_lives > looks / 2); // a kill may meet one that is not up again
+  CHECK(looks >= 3);
+  CHECK(seen.queue->collector_lives > looks);
 }
 
 TEST_CASE("pipeline: values a second are of the time since the look before") {
+  using clock = std::chrono::steady_clock;
+  using seconds = std::chrono::duration<double>;
   const auto tensors = many_tensors(2000, 512);
+  const auto asked_for = clock::now();
   pipeline pipe{{.lanes = 2}};
-  const auto began = std::chrono::steady_clock::now();
   pipe.metrics();
-  while (std::chrono::steady_clock::now() < began + 150ms)
+  const auto looked = clock::now();
+  while (clock::now() < looked + 150ms)
     for (auto&& [index, result] : pipe.stream(tensors, int8{}))
       CHECK(result.has_value());
+  const auto looking = clock::now();
   const auto seen = pipe.metrics();
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  const seconds shortest = looking - looked, longest = clock::now() - asked_for;
   REQUIRE(seen.methods.size() == 1);
-  CHECK(seen.methods[0].values_per_s
-        == Approx(double(seen.methods[0].values) / took.count()).epsilon(0.3));
-}
-
-TEST_CASE("pipeline: a budget that is full refuses, blocks until its deadline, or lets wait") {
-  const auto values = normal_values(1 << 16, 7);
-  const auto view = view_of(std::span<const float>(values));
-  pipeline pipe{{.lanes = 1, .budget_bytes = 100'000}}; // room for one result of 65,536
-  auto first = pipe.quantize(view, int8{});
-  while (!first.ready())
-    first.wait_for(1ms);
-  CHECK(pipe.metrics().queue->budget_tickets == 1); // done and not taken: it counts
-  CHECK(pipe.quantize(view, int8{}, {.when_full = on_full::refuse}).get().error().code
-        == errc::over_budget);
-  const auto soon = std::chrono::steady_clock::now() + 5ms;
-  CHECK(pipe.quantize(view, int8{}, {.until = soon}).get().error().code == errc::timed_out);
-  auto parked = pipe.quantize(view, int8{}, {.when_full = on_full::suspend});
-  CHECK(pipe.metrics().queue->submits_waiting == 1);
-  CHECK_FALSE(parked.ready());
-  std::jthread other([&] {
-    auto blocked = pipe.quantize(view, int8{});
-    CHECK(blocked.get().has_value());
-  });
-  CHECK(first.get().has_value());
-  CHECK(parked.get().has_value());
-  other.join();
-  CHECK(pipe.metrics().queue->budget_bytes == 0);
-  const auto more = normal_values(1 << 17, 7);
-  const auto never = pipe.quantize(view_of(std::span<const float>(more)), int8{}).get();
-  CHECK(never.error().code == errc::over_budget);
-}
-
-TEST_CASE("pipeline: coroutines that produce are suspended while the budget is full") {
-  const auto values = normal_values(4096, 1);
-  std::atomic<int> good{0}, left{8};
-  std::promise<void> all;
-  pipeline pipe{{.lanes = 2, .budget_tickets = 2}};
-  for (int i = 0; i < 8; ++i)
-    produce(pipe, values, good, left, all);
-  all.get_future().wait();
-  CHECK(good == 160);
-}
-
-TEST_CASE("pipeline: a coroutine is told when the deadline of its work passed, parked or in line") {
-  const auto values = normal_values(1 << 16, 7);
-  pipeline pipe{{.lanes = 1, .budget_bytes = 100'000}}; // room for one result of 65,536
-  const auto view = view_of(std::span<const float>(values));
-  auto first = pipe.quantize(view, int8{});
-  while (!first.ready())
-    first.wait_for(1ms);
-  std::promise<errc> told;
-  const auto until = std::chrono::steady_clock::now() + 20ms;
-  wait_for_one(pipe, view, {.until = until, .when_full = on_full::suspend}, told);
-  auto answer = told.get_future();
-  REQUIRE(answer.wait_for(10s) == std::future_status::ready); // the first is never taken
-  CHECK(answer.get() == errc::timed_out);
-  CHECK(std::chrono::steady_clock::now() >= until);
-  CHECK(pipe.metrics().queue->submits_waiting == 0);
-  CHECK(first.get().has_value());
-  std::promise<errc> in_time;
-  wait_for_one(pipe, view, {.until = std::chrono::steady_clock::now() + 10s}, in_time);
-  CHECK(in_time.get_future().get() == errc::ok);
-}
-
-TEST_CASE("pipeline: a future cancels its work, and waits for it when it goes") {
-  pipeline pipe{{.lanes = 1}};
-  const auto view = shaped(large_values(), 1024);
-  auto running = pipe.quantize(view, nf4{});
-  auto waiting = pipe.quantize(view, nf4{});
-  waiting.cancel();
-  CHECK(waiting.get().error().code == errc::interrupted);
-  CHECK(running.get().has_value());
-  for (int round = 0; round < 10; ++round) {
-    auto values = std::make_unique<tensor_values>(normal_values(1 << 18, 8));
-    {
-      auto left = pipe.quantize(shaped(*values, 16), nf4{});
-    }
-    values.reset(); // a lane that still reads is caught by the sanitizer
-  }
-  // The last unit of the last one may be on its way from the lane.
-  const auto until = std::chrono::steady_clock::now() + 10s;
-  while (pipe.metrics().queue->budget_tickets != 0 && std::chrono::steady_clock::now() < until)
-    std::this_thread::yield();
-  CHECK(pipe.metrics().queue->budget_tickets == 0);
-}
-
-TEST_CASE("pipeline: work past its deadline answers so, even while every lane is busy") {
-  pipeline pipe{{.lanes = 1}};
-  const auto view = shaped(large_values(), 1024);
-  std::vector<future<expected<encoded>>> busy;
-  for (int i = 0; i < 4; ++i)
-    busy.push_back(pipe.quantize(view, nf4{}));
-  auto late = pipe.quantize(view, nf4{}, {.until = std::chrono::steady_clock::now() + 1ms});
-  CHECK(late.get().error().code == errc::timed_out);
-  for (auto& each : busy)
-    CHECK(each.get().has_value());
-}
-
-TEST_CASE("pipeline: what is urgent overtakes what waits") {
-  pipeline pipe{{.lanes = 1}};
-  const auto view = shaped(large_values(), 1024);
-  auto first = pipe.quantize(view, nf4{});
-  auto patient = pipe.quantize(view, nf4{}, {.how_urgent = urgency::low});
-  auto urgent = pipe.quantize(view, nf4{}, {.how_urgent = urgency::high});
-  CHECK(urgent.get().has_value());
-  CHECK_FALSE(patient.ready());
-  CHECK(patient.get().has_value());
-  CHECK(first.get().has_value());
-}
-
-TEST_CASE("pipeline: one that goes answers all that was asked of it") {
-  const auto view = shaped(large_values(), 1024);
-  std::vector<future<expected<encoded>>> asked;
-  {
-    pipeline pipe{{.lanes = 2}};
-    for (int i = 0; i < 8; ++i)
-      asked.push_back(pipe.quantize(view, nf4{}));
-  }
-  std::size_t interrupted = 0;
-  for (auto& each : asked) {
-    const auto got = each.get();
-    interrupted += !got && got.error().code == errc::interrupted;
-  }
-  CHECK(interrupted > 0);
+  const auto& method = seen.methods[0];
+  CHECK(method.values_per_s >= double(method.values) / longest.count());
+  CHECK(method.values_per_s <= double(method.values) / shortest.count());
 }

@@ -30,6 +30,12 @@ inline tensor_values normal_values(std::size_t count, std::uint32_t seed) {
   return values;
 }
 
+/// Work that keeps lanes busy for some milliseconds.
+inline const tensor_values& large_values() {
+  static const auto values = normal_values(8 << 20, 3);
+  return values;
+}
+
 inline std::vector<tensor_values> many_tensors(std::size_t count, std::size_t values) {
   std::vector<tensor_values> all;
   for (std::size_t i = 0; i < count; ++i)

@@ -12,6 +12,7 @@
 #include "supervision/supervisor.hpp"
 
 #include <caf/all.hpp>
+#include <caf/logger.hpp>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -269,6 +270,9 @@ pipeline_house::build(std::shared_ptr<pipeline_floor> floor, const pipeline_opti
   auto lanes = lane_supervisor(floor, house->x_peers);
   auto up = supervision::start_supervisor(*house->x_system, root,
                                           {std::move(lanes), std::move(meters)});
+  // The system ends once nobody has its logger, which this thread was just given: it would have to
+  // be the one that ends it.
+  caf::logger::set_current_actor_system(nullptr);
   const auto refuse = [&](const error& why) {
     floor->room->close(why); // before the house goes, which closes it for another reason
     floor->work->close(why);

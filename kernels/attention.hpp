@@ -13,17 +13,15 @@
 //           key. causal: keys j <= p. window W: keys with |p - j| < W. No key at all: out is 0 and
 //           the log-sum-exp -inf.
 // Numbers   Any input type, sums in f32. NaN in a row of q or a visible row of k makes NaN of the
-//           rows it enters, no other; scores above f32's range do so too, those below it hide
-//           their key, as a bias below -2.3e38 does. What is not finite in v makes NaN in its
-//           column of every row that is computed beside one that sees it.
+//           rows it enters, no other; so do scores above f32's range. Those below it hide their
+//           key, as a bias below -2.3e38 does. What is not finite in v makes NaN in its column of
+//           every row that is computed beside one that sees it.
 // Bound     |out - exact| / |exact|, row by row in the norm: 2e-6 for f32 with scores of N(0,1),
-//           2^-22 max|score| more for larger ones, of keys that count: those that a bias puts far
-//           below the rest cost nothing; 5e-4 for f16; 6e-3 for bf16, of all rows 3e-3.
+//           2^-22 max|score| of keys that weigh for larger; f16 5e-4; bf16 6e-3, all rows 3e-3.
 // Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of the unit
 //           that multiplies it (bf16_unit.hpp): not of how work is cut into pieces or of threads.
 //           Merging adds parts in the order in which they are given.
-// Memory    What `scratch` grows to: below 1 MiB for a thread, whatever the lengths. Decoders keep
-//           a few KiB of their own.
+// Memory    `scratch` stays below 1 MiB for a thread, whatever the lengths; decoders keep some KiB.
 
 #include "kernels/dtype.hpp"
 #include "kernels/error.hpp"

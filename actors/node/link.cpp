@@ -124,7 +124,7 @@ void take_letter(self_ptr self, const letter& from) {
     }
     case word::lane_up: {
       const auto news = decode_lane_news(from.body);
-      return news && state.assigned ? lane_came(self, *news) : bad();
+      return news && state.assigned && may_come(state, *news) ? lane_came(self, *news) : bad();
     }
     case word::lane_down: {
       const auto news = decode_lane_news(from.body);
@@ -195,6 +195,7 @@ void begin_session(self_ptr self, const met_node& node) {
   auto& state = self->state;
   state.now = node.as;
   state.session = node.session;
+  state.lanes_there = node.lanes;
   self->monitor<caf::message_priority::high>(state.session);
   assign what{state.options.site->assignment, state.options.site->faults};
   if (state.options.goods) {

@@ -63,6 +63,7 @@ struct link_state {
   caf::actor session; ///< Null where it has none.
   std::uint64_t watched = 0;     ///< By this number.
   bool assigned = false;  ///< The node has the job.
+  std::uint32_t lanes_there = 0; ///< As its welcome said.
   bool drains = false;    ///< The node wants to leave: no lane is started any more.
   std::map<std::uint32_t, seat> seats; ///< By the node's number of the lane.
   std::unique_ptr<errands> carries;    ///< Where the node does not see the job's files.

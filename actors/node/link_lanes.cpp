@@ -68,6 +68,13 @@ void part_if_drained(self_ptr self) {
     lose_node(self, "it was told to leave, and has done what it had");
 }
 
+bool may_come(const link_state& state, const lane_news& news) {
+  if (news.lane > state.lanes_there) // one more runs suspects alone
+    return false;
+  const auto before = state.gone.find(news.lane);
+  return before != state.gone.end() ? !before->second.up : !state.seats.contains(news.lane);
+}
+
 void lane_came(self_ptr self, const lane_news& news) {
   auto& state = self->state;
   if (const auto before = state.gone.find(news.lane); before != state.gone.end()) {

@@ -32,6 +32,9 @@ inline void mind(link_ptr self, const error& problem) {
 }
 
 // link_lanes.cpp
+/// Nobody may speak for two lives of a lane, nor for more lanes than a node has: one would be
+/// forgotten with all it was given.
+bool may_come(const link_state& state, const lane_news& news);
 void lane_came(link_ptr self, const lane_news& news);
 void lane_went(link_ptr self, const lane_news& news);
 void lane_left_us(link_ptr self, const lane_left& what);

@@ -52,7 +52,7 @@ void take_welcome(const meeting_ptr& what, const std::string& answer, const caf:
   if (!session || from->of.incarnation == 0)
     return what->lose(errc::fault, "it gave no session");
   what->as.incarnation = from->of.incarnation;
-  what->then(met_node{what->as, session});
+  what->then(met_node{what->as, session, said->lanes});
 }
 
 void say_hello(caf::event_based_actor* self, const meeting_ptr& what,

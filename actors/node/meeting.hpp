@@ -18,6 +18,7 @@ namespace viva::actors::node {
 struct met_node {
   stamp as;
   caf::actor session;
+  std::uint32_t lanes = 0; ///< Of its own.
 };
 
 /// Knocks, which blocks for a second at most, connects, says hello. `then` is called once, in a

@@ -4,6 +4,7 @@
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 #include "tests/actors/node_guest.hpp"
+#include "tests/actors/node_liar.hpp"
 
 using namespace viva;
 using namespace viva::actors;
@@ -15,6 +16,7 @@ namespace {
 struct ground {
   temporary_folder folder;
   std::unique_ptr<node_process> process; ///< Null where the node is the test's own.
+  std::string name;                      ///< The node's.
   caf::actor_system_config config;
   std::unique_ptr<caf::actor_system> system;
   caf::actor lanes, link;
@@ -29,6 +31,7 @@ struct ground {
     return *process;
   }
   void begin(const node::address& where) {
+    name = where.text();
     node::load_middleman(config, std::nullopt);
     system = std::make_unique<caf::actor_system>(config);
     auto top = supervision::start_supervisor(*system, {}, {});
@@ -57,7 +60,7 @@ struct ground {
   caf::actor lane(int number) {
     caf::scoped_actor self{*system};
     caf::actor found;
-    const auto id = there().address() + "/lane-" + std::to_string(number);
+    const auto id = name + "/lane-" + std::to_string(number);
     self->request(lanes, caf::infinite, supervision::which_child{id})
       .receive([&](const supervision::child_info& of) { found = of.who; }, [](caf::error&) {});
     return found;
@@ -105,32 +108,49 @@ TEST_CASE("node link: letters of another life, and what is no letter, are droppe
 
 TEST_CASE("node link: a node that joins and speaks nonsense is met again less and less often",
           "[node]") {
-  caf::actor_system_config config;
-  node::load_middleman(config, std::nullopt);
-  caf::actor_system there{config};
-  std::atomic<int> met{0};
-  const auto door = there.spawn([&met](caf::event_based_actor* self) -> caf::behavior {
-    return {[self, &met](const std::string& bytes) -> caf::result<std::string, caf::actor> {
-      const auto from = node::decode_letter(bytes);
-      const node::stamp with{from->of.epoch, 77, from->of.join};
-      const auto link = caf::actor_cast<caf::actor>(self->current_sender());
-      node::welcome said;
-      said.build = node::build_words(kernels::path::simd);
-      const auto liar = self->spawn([with, link](caf::event_based_actor* me) -> caf::behavior {
-        return {[me, with, link](const std::string&) {
-          me->send(link, encode(node::letter{node::word::assigned, with, node::encode(error{})}));
-          me->send(link, encode(node::letter{node::word::work, with, "nonsense"}));
-        }};
-      });
-      ++met;
-      return {encode(node::letter{node::word::welcome, with, encode(said)}), liar};
-    }};
+  liar there([](const node::letter&, const liar::say& say) {
+    take_job(say);
+    say(node::word::work, "nonsense");
   });
-  const auto port = node::publish(door, {"127.0.0.1", 0});
-  REQUIRE(port);
-  ground on(node::address{"127.0.0.1", *port});
-  REQUIRE(comes_true([&] { return met >= 3; })); // after 50 to 100, 100 to 200 ms
+  ground on(there.where());
+  REQUIRE(comes_true([&] { return there.met() >= 3; })); // after 50 to 100, 100 to 200 ms
   ::poll(nullptr, 0, 1'000);
-  CHECK(met <= 6); // 200 to 400, 400 to 800 ms; without a longer pause each time, 13 more
-  caf::anon_send_exit(door, caf::exit_reason::kill);
+  CHECK(there.met() <= 6); // 200 to 400, 400 to 800 ms; without a longer pause each time, 13 more
+}
+
+TEST_CASE("node link: a node that brings a lane twice, or one that it has not, is met anew",
+          "[node]") {
+  using lives = std::vector<std::pair<std::uint32_t, std::uint32_t>>; // lane and life
+  const lives bad = GENERATE(lives{{0, 1}, {0, 2}}, lives{{0, 1}, {1, 1}, {0, 1}},
+                             lives{{0, 1}, {3, 1}}, lives{{~0u, 1}});
+  liar there([bad](const node::letter&, const liar::say& say) {
+    take_job(say);
+    for (const auto& [lane, life] : bad)
+      bring_lane(say, lane, life);
+  });
+  ground on(there.where());
+  CHECK(comes_true([&] { return there.met() >= 2; }));
+}
+
+TEST_CASE("node link: a lane that comes again behind its end is welcome, and so is one more",
+          "[node]") {
+  std::atomic<std::uint32_t> worked{0};
+  liar there([&worked](const node::letter& from, const liar::say& say) {
+    if (from.what == node::word::work) {
+      worked = node::decode_parcel(from.body).value().life;
+      return;
+    }
+    take_job(say);
+    for (std::uint32_t lane = 0; lane < 3; ++lane) // two, and the one for suspects
+      bring_lane(say, lane, 1);
+    say(node::word::lane_down, encode(node::lane_news{0, 1, 0, no_shard, {}}));
+    bring_lane(say, 0, 2);
+  });
+  ground on(there.where());
+  CHECK(comes_true([&] {
+    if (const auto lane = on.lane(0); lane && on.lane(1) && on.lane(2))
+      caf::anon_send(lane, batch{nullptr, 1, {{}}, nullptr, nullptr});
+    return worked == 2;
+  }));
+  CHECK(there.met() == 1);
 }

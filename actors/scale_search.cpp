@@ -32,6 +32,18 @@ std::vector<float> values_of(const work_tensor& norm, const workplace& place) {
 
 } // namespace
 
+bool fits(const plan& work, std::uint32_t s, const searched& told) {
+  const auto& shard = work.shards[s];
+  const auto [columns_by, rows_by] = scalings_of(work, shard);
+  const auto are = [&](const searched::numbers& numbers, std::uint32_t scaling, std::size_t times) {
+    return scaling == work_tensor::no_group
+             ? numbers == nullptr
+             : numbers && numbers->size() == times * work.scalings[scaling].cols;
+  };
+  return are(told.columns, columns_by, shard.what == task::losses ? awq::candidates : 1)
+         && are(told.rows, rows_by, 1);
+}
+
 float fold_scale(float value, float scale, float plus, kernels::dtype type) noexcept {
   const float stored = kernels::rounded_to(folded(value, scale, plus), type);
   const float back = (value + plus) / (stored + plus);

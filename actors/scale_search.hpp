@@ -28,6 +28,9 @@ struct searched {
   numbers rows;    ///< encode, fold: what rows are divided by.
 };
 
+/// What a shard of the plan is told has the size that its task reads: all of it, or nothing.
+bool fits(const plan& work, std::uint32_t shard, const searched& told);
+
 class scale_search {
 public:
   scale_search() = default;

@@ -130,11 +130,14 @@ void lose_lane(self_ptr self, const supervision::child_down& down) {
   seat->second.who = nullptr;
 }
 
-/// Null where a lane can be given this: its shards are the plan's.
+/// Null where a lane can be given this: its shards are the plan's, and what they are told has the
+/// size that a lane will read.
 const char* refuse(const session_state& state, const work_order& order) {
   for (const auto& [task, fault] : order.tasks)
     if (task.id.shard >= state.site->work.shards.size())
       return "a shard that the plan has not";
+    else if (!fits(state.site->work, task.id.shard, task.by))
+      return "numbers of a search that are not as many as their shard needs";
     else if (fault != lane_fault::none)
       return "a fault on purpose, which a job has from its beginning";
   return order.tasks.empty() ? "no tasks" : nullptr;

@@ -15,13 +15,16 @@ namespace viva::tests {
 
 namespace node = actors::node;
 
-/// A job, whose source of 1 MiB is made in that folder.
-inline actors::site_ptr site_of(const temporary_folder& folder) {
+/// A job, whose source of 1 MiB is made in that folder where it is not there.
+inline actors::site_ptr site_of(const temporary_folder& folder, const std::string& method = "nf4",
+                                const std::filesystem::path& stats = {}) {
   quantize_spec spec;
   spec.source = folder / "source";
   spec.output = folder / "out";
-  spec.method = "nf4";
-  REQUIRE(viva::tests::viva({"synth", spec.source.string(), "--size", "1MiB"}).code == 0);
+  spec.method = method;
+  spec.stats = stats;
+  if (!exists(spec.source))
+    REQUIRE(viva::tests::viva({"synth", spec.source.string(), "--size", "1MiB"}).code == 0);
   auto from = formats::open_checkpoint(spec.source);
   REQUIRE(from);
   auto work = actors::plan_quantize(*from, spec, {});

@@ -5,6 +5,7 @@
 #include "actors/node/reception.hpp"
 #include "actors/node/scratch.hpp"
 #include "tests/actors/node_guest.hpp"
+#include "tests/actors/statistics_made.hpp"
 #include "tests/support/raw_peer.hpp"
 
 #include <sys/mount.h>
@@ -22,6 +23,11 @@ std::string work_for(const node::lane_news& lane, const std::vector<std::uint32_
   for (const auto s : shards)
     order.tasks.push_back({{{s, 1}, {}, {}}, fault});
   return encode(node::parcel{lane.lane, lane.life, encode(order)});
+}
+
+/// As many numbers, if any.
+searched::numbers ones(std::optional<std::size_t> count) {
+  return count ? std::make_shared<const std::vector<float>>(*count, 1.0f) : nullptr;
 }
 
 } // namespace
@@ -86,6 +92,58 @@ TEST_CASE("node session: what makes no sense ends the session that says it, and 
   const auto receipts = good.hear(10'000);
   REQUIRE(receipts);
   CHECK(receipts->what == node::word::receipts);
+}
+
+TEST_CASE("node session: numbers of a search that are not as many as their shard needs end it",
+          "[node]") {
+  const temporary_folder folder;
+  REQUIRE(viva::tests::viva({"synth", (folder / "source").string(), "--size", "1MiB"}).code == 0);
+  const auto stats = make_statistics(folder / "source", folder / "stats").file;
+  const auto site = site_of(folder, "awq:group=64", stats);
+  const auto& work = site->work;
+  using count = std::optional<std::size_t>;
+  std::optional<guest> on;
+  node_process there(folder.path());
+  const auto say = [&](std::uint32_t shard, count columns, count rows) {
+    const auto lane = on.emplace(there.address()).begin(site->assignment);
+    work_order order{1, {{{{shard, 1}, {}, {ones(columns), ones(rows)}}, lane_fault::none}}};
+    on->say(node::word::work, encode(node::parcel{lane.lane, lane.life, encode(order)}));
+  };
+  const auto is_done = [&] {
+    const auto heard = on->hear(10'000);
+    return heard && heard->what == node::word::receipts;
+  };
+  std::set<std::tuple<task, bool, bool>> seen; // by what a shard does and what it is told
+  for (std::uint32_t s = 0; s < work.shards.size(); ++s) {
+    const auto what = work.shards[s].what;
+    const auto& tensor = work.tensors[work.shards[s].tensor];
+    const auto of = [&](std::uint32_t scaling, std::size_t times, bool needed) {
+      return needed && scaling != work_tensor::no_group ? count(times * work.scalings[scaling].cols)
+                                                        : count();
+    };
+    const auto columns = of(tensor.columns_by, what == task::losses ? kernels::awq::candidates : 1,
+                            what == task::losses || what == task::encode);
+    const auto rows = of(tensor.rows_by, 1, what == task::encode || what == task::fold);
+    if (!seen.emplace(what, columns.has_value(), rows.has_value()).second)
+      continue;
+    CAPTURE(static_cast<int>(what), columns.has_value(), rows.has_value());
+    say(s, columns, rows);
+    CHECK(is_done());
+    for (const auto& bad : {count(), count(0), columns ? count(*columns - 1) : count(1)})
+      if (bad != columns) {
+        say(s, bad, rows);
+        CHECK(on->is_turned_out());
+      }
+    for (const auto& bad : {count(), count(0), rows ? count(*rows + 1) : count(1)})
+      if (bad != rows) {
+        say(s, columns, bad);
+        CHECK(on->is_turned_out());
+      }
+  }
+  CHECK(seen.contains({task::losses, true, false}));
+  CHECK(seen.contains({task::encode, true, true}));
+  CHECK(seen.contains({task::fold, false, true}));
+  CHECK_FALSE(there.ended());
 }
 
 TEST_CASE("node session: what is no frame of its connection for bytes is counted as garbage",

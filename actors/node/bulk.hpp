@@ -56,9 +56,10 @@ struct bulk_counts {
   std::uint64_t bytes_in = 0;      ///< Of bodies that were right.
   std::uint64_t bytes_out = 0;
   std::uint64_t refused = 0;       ///< Requests answered with an error.
-  std::uint64_t strangers = 0;     ///< Closed: no certificate of ours, no hello, or another life's.
+  std::uint64_t strangers = 0;     ///< Closed: no certificate of ours, no hello, none in time, or
+                                   ///< another life's.
   std::uint64_t garbage = 0;       ///< Closed: no frame, too long, out of order, a wrong checksum.
-  std::uint64_t stalled = 0;       ///< Closed: in the middle of something for all its patience.
+  std::uint64_t stalled = 0;       ///< Closed: in the middle of something, all its patience.
 };
 
 /// Its functions may be called from any thread.
@@ -99,7 +100,8 @@ private:
 class bulk_client {
 public:
   /// Called once, on a thread of the network: it must not wait. Retryable errors (`retryable`) are
-  /// those of the connection; others are the request's own, and the connection lives on.
+  /// those of the connection or the node; others are the request's own, and the connection lives
+  /// on. `unreadable` of a put, `disk_full` and `cannot_write` of a get: of the file here.
   using done = std::function<void(expected<void>)>;
 
   bulk_client(std::shared_ptr<network> threads, address where, const job_key& key,

@@ -273,6 +273,16 @@ asio::awaitable<expected<void>> bulk_client::connection::read_all() {
   }
 }
 
+/// By these codes a request tells the problem of a file here. A peer that refuses has another.
+error as_theirs(frame_kind asked, error why) {
+  const bool as_ours = asked == frame_kind::put
+                         ? why.code == errc::unreadable
+                         : why.code == errc::disk_full || why.code == errc::cannot_write;
+  if (as_ours)
+    why.code = errc::fault;
+  return why;
+}
+
 asio::awaitable<expected<void>> bulk_client::connection::take_answer(const frame_head& head) {
   const auto asked = unanswered.front();
   auto& of = *asked.of;
@@ -284,7 +294,7 @@ asio::awaitable<expected<void>> bulk_client::connection::take_answer(const frame
     const auto told = co_await take_refusal(head);
     if (!told)
       co_return tl::make_unexpected(told.error());
-    note(of, tl::make_unexpected(told->why));
+    note(of, tl::make_unexpected(as_theirs(asked.head.kind, told->why)));
   } else if (head.kind != frame_kind::done || asked.head.kind != frame_kind::put) {
     co_return tl::make_unexpected(nonsense("an answer that does not fit"));
   }

@@ -105,10 +105,10 @@ void bulk_server::house::welcome(tcp::socket socket) {
 asio::awaitable<void> bulk_server::house::serve(session_ptr who) {
   const auto how = co_await converse(*who);
   who->link.close();
-  if (who->link.stalled())
-    ++stalled;
-  else if (how == farewell::stranger)
+  if (how == farewell::stranger) // one that says no whole hello in time, too
     ++strangers;
+  else if (who->link.stalled())
+    ++stalled;
   else if (how == farewell::garbage)
     ++garbage;
   const std::lock_guard hold(mutex);

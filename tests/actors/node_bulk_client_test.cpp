@@ -101,6 +101,29 @@ TEST_CASE("node bulk: a client writes no bytes that have another checksum", "[no
   }
 }
 
+TEST_CASE("node bulk: what a node refuses is never told as a problem of the file here", "[node]") {
+  using node::access;
+  bulk_ground ground;
+  for (const auto way : {access::write, access::read})
+    for (const auto code : {errc::unreadable, errc::disk_full, errc::cannot_write,
+                            errc::bad_option}) {
+      CAPTURE(way == access::write, static_cast<int>(code));
+      ground.server->open_job(a_job, [code](access, const node::range&) {
+        return expected<node::shared_file>(tl::unexpected(error{code, "its own reason"}));
+      });
+      auto by = ground.client();
+      const auto told = way == access::write ? put(by, file_of("x"), 0, {0, 0, 1})
+                                             : get(by, {0, 0, 1}, file_of("-"), 0);
+      REQUIRE_FALSE(told);
+      const bool like_ours = way == access::write
+                               ? code == errc::unreadable
+                               : code == errc::disk_full || code == errc::cannot_write;
+      CHECK(told.error().code == (like_ours ? errc::fault : code));
+      CHECK(told.error().text.find("its own reason") != std::string::npos);
+      ground.server->close_job(a_job);
+    }
+}
+
 TEST_CASE("node bulk: gets that are given up are answered at once, and nothing of them is written",
           "[node]") {
   constexpr std::size_t slab = node::body_bytes_max;

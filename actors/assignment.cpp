@@ -1,6 +1,7 @@
 #include "actors/assignment.hpp"
 
 #include "actors/plan_digest.hpp"
+#include "actors/plan_size.hpp"
 #include "formats/checkpoint.hpp"
 
 #include <nlohmann/json.hpp>
@@ -164,12 +165,17 @@ assignment assignment_from(const json& in) {
 
 struct planner {
   const std::map<std::string, std::string>& kept;
+  const job_limits& limits;
+  std::uint32_t lanes;
 
+  /// Nothing is planned that would not fit: who sent the job may have far more memory.
   template <class Make>
   expected<plan> of(const fs::path& source, Make make) const {
     auto c = formats::open_checkpoint(source);
     if (!c)
       return tl::unexpected(c.error());
+    if (auto fits = fit_plan(*c, limits, lanes); !fits)
+      return tl::unexpected(fits.error());
     return make(*c);
   }
   expected<plan> operator()(const quantize_spec& spec) const {
@@ -262,7 +268,7 @@ expected<assignment> decode_assignment(std::string_view bytes) {
 }
 
 expected<plan> plan_again(const assignment& a) {
-  auto work = std::visit(planner{a.kept}, a.what);
+  auto work = std::visit(planner{a.kept, limits_of(a), a.lanes}, a.what);
   if (!work)
     return work;
   if (auto fits = fit_memory(*work, limits_of(a), a.lanes); !fits)

@@ -1,5 +1,6 @@
 // Who comes into a node and who does not: builds, roots, addresses, certificates; how it leaves.
 
+#include "actors/assignment.hpp"
 #include "actors/node/certificates.hpp"
 #include "tests/actors/node_jobs.hpp"
 #include "tests/support/raw_peer.hpp"
@@ -36,6 +37,25 @@ TEST_CASE("nodes: faults on purpose need the node's leave, whatever the coordina
     CHECK(done.code == 1);
     CHECK(done.out.find("were not allowed to this node") != std::string::npos);
   }
+}
+
+TEST_CASE("nodes: whether a plan fits is asked before it is made", "[node]") {
+  const temporary_folder folder;
+  const auto source = folder / "source";
+  REQUIRE(viva::tests::viva({"synth", source.string(), "--size", "1MiB"}).code == 0);
+  quantize_spec spec;
+  spec.source = source;
+  spec.method = "of another build"; // planning would stumble over it
+  actors::assignment what{spec, {}, 1};
+  const auto planned = actors::plan_again(what);
+  REQUIRE_FALSE(planned);
+  CHECK(planned.error().code != errc::over_budget);
+  job_limits small;
+  small.memory_bytes_max = 4096;
+  actors::resize(what, 1, small);
+  const auto refused = actors::plan_again(what);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::over_budget);
 }
 
 TEST_CASE("nodes: --max-memory of a node is its own: what does not fit there is refused by it") {

@@ -125,6 +125,7 @@ struct output_hold {
   earlier_run earlier;
   std::shared_ptr<journal_file> journal;
   bool at_work = false; ///< The job came as far as its conductor.
+  bool with_nodes = false; ///< Others than this machine may have said what came of it.
 };
 
 /// Everything before the first byte: the claim, what an earlier run left, the space, the journal.
@@ -158,9 +159,9 @@ bool knows_no_shard(const fs::path& journal) {
 error leave_behind(const output_hold& hold, const fs::path& output, error why) {
   if (!hold.claim)
     return why;
-  const bool ends_so_again = why.code == errc::not_finite || why.code == errc::bad_shape;
-  const bool bad_input
-    = ends_so_again || why.code == errc::malformed || why.code == errc::unreadable;
+  const bool of_values = why.code == errc::not_finite || why.code == errc::bad_shape;
+  const bool ends_so_again = of_values && !hold.with_nodes; // one node's word is no proof
+  const bool bad_input = of_values || why.code == errc::malformed || why.code == errc::unreadable;
   if (ends_so_again || ((bad_input || !hold.at_work) && knows_no_shard(journal_path(output)))) {
     hold.claim->discard(); // there is nothing to resume
     return why;
@@ -170,6 +171,9 @@ error leave_behind(const output_hold& hold, const fs::path& output, error why) {
     why.text += "; what is done is kept: run the same command again when it can be read";
   if (why.code == errc::malformed && why.text.find("--overwrite") == std::string::npos)
     why.text += "; what was done is kept: say --overwrite to start anew from the source as it is";
+  if (of_values)
+    why.text += "; a node says so, and what is done is kept: where the source is sound, look at "
+                "that machine and run the same command again";
   note_end(*hold.journal, why);
   return why;
 }
@@ -272,6 +276,7 @@ expected<run_result> run(plan work, const run_options& options, const job_observ
   if (auto fits = fit_memory(work, options.limits, executors_of(options.limits)); !fits)
     return tl::unexpected(fits.error());
   output_hold hold;
+  hold.with_nodes = !options.limits.nodes.empty();
   if (work.writes())
     if (auto begun = begin_output(work, options, hold); !begun)
       return tl::unexpected(begun.error());

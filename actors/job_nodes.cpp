@@ -12,6 +12,7 @@ expected<job_nodes> job_nodes::of(const job_limits& limits) {
     return tl::unexpected(all.error());
   made.x_all = std::move(*all);
   made.x_timeout = std::chrono::seconds{limits.node_timeout_seconds};
+  made.x_stall = std::chrono::seconds{limits.stall_seconds};
   made.x_alone = limits.lanes == 0 && limits.devices.empty();
   if (made.x_all.empty())
     return made;
@@ -54,7 +55,7 @@ tree_network job_nodes::network(const site_ptr& site) const {
   net.security = x_security;
   for (const auto& where : x_all)
     net.links.push_back({where, site, {}, x_board, {}, x_watch, x_goods, x_threads, x_tls,
-                         x_claims});
+                         x_claims, x_stall});
   return net;
 }
 
@@ -62,7 +63,7 @@ error job_nodes::problem() const {
   if (x_all.empty() || !x_alone)
     return {};
   if (const auto why = x_board->all_refused(); !why.empty())
-    return {errc::job_failed, "no node takes the job; " + why + ". What is done is kept: run the "
+    return {x_board->why_refused(), "no node takes the job; " + why + ". What is done is kept: run the "
                                                                 "same command again to resume"};
   const auto since = x_board->alone_since();
   if (x_timeout.count() > 0 && since && node::board::clock::now() - *since > x_timeout)

@@ -24,7 +24,7 @@ public:
 private:
   std::vector<node::address> x_all;
   std::shared_ptr<node::board> x_board = std::make_shared<node::board>();
-  std::chrono::seconds x_timeout{0};
+  std::chrono::seconds x_timeout{0}, x_stall{0};
   std::optional<node::tls_files> x_security;
   node::tls_ptr x_tls;
   bool x_alone = false, x_same_files = false;

@@ -27,8 +27,7 @@ std::chrono::milliseconds patience(const port_state& state) {
   for (const auto& each : state.out)
     for (const auto& task : each.tasks)
       largest = std::max(largest, each.site->work.shards[task.id.shard].source_bytes);
-  const std::chrono::milliseconds predicted{5'000 * (largest / bytes_per_second_min)};
-  return std::max<std::chrono::milliseconds>(state.options.stall, predicted);
+  return stall_limit(state.options.stall, largest);
 }
 
 void watch_progress(self_ptr self) {
@@ -134,6 +133,12 @@ void take_exit(self_ptr self, caf::exit_msg& order) {
 }
 
 } // namespace
+
+std::chrono::milliseconds stall_limit(std::chrono::milliseconds stall,
+                                      std::uint64_t largest_source_bytes) {
+  const std::chrono::milliseconds predicted{5'000 * (largest_source_bytes / bytes_per_second_min)};
+  return std::max(stall, predicted);
+}
 
 caf::behavior port(self_ptr self, port_options options) {
   auto& state = self->state;

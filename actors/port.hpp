@@ -47,6 +47,11 @@ struct port_state {
 
 caf::behavior port(caf::stateful_actor<port_state>* self, port_options options);
 
+/// How long a lane may have work of which the largest shard reads so many bytes without a sign of
+/// progress: `stall`, or five times what a slow machine takes.
+std::chrono::milliseconds stall_limit(std::chrono::milliseconds stall,
+                                      std::uint64_t largest_source_bytes);
+
 /// Of these limits, or this program itself.
 std::filesystem::path lane_program_of(const job_limits& limits);
 /// How a lane process is started: `program lane`, ready with the known answer.

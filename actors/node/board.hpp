@@ -3,6 +3,8 @@
 // Board: how the nodes of a job are, for whoever waits for it. Links and far lanes write, anybody
 // reads.
 
+#include "kernels/error.hpp"
+
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -23,9 +25,10 @@ public:
   };
 
   /// `lane`: of a node that lends several, each with a line of its own.
-  void note(const std::string& node, state how, std::string text = {}, std::size_t lane = 0) {
+  void note(const std::string& node, state how, std::string text = {}, std::size_t lane = 0,
+            errc why = errc::job_failed) {
     const std::lock_guard lock{x_guard};
-    x_lines[{node, lane}] = {how, std::move(text)};
+    x_lines[{node, lane}] = {how, std::move(text), why};
     const bool any = count(state::up) > 0;
     if (any)
       x_alone_since.reset();
@@ -44,6 +47,15 @@ public:
       return {};
     return x_lines.begin()->first.first + ": " + x_lines.begin()->second.text;
   }
+  /// What they refused for, where it is the same for each; else job_failed.
+  errc why_refused() const {
+    const std::lock_guard lock{x_guard};
+    errc all = x_lines.empty() ? errc::job_failed : x_lines.begin()->second.why;
+    for (const auto& each : x_lines)
+      if (each.second.why != all)
+        all = errc::job_failed;
+    return all;
+  }
   /// A word on each node; of one with several lanes, what the last of them says that is not up.
   std::string text() const {
     const std::lock_guard lock{x_guard};
@@ -61,6 +73,7 @@ private:
   struct entry {
     state how = state::away;
     std::string text;
+    errc why = errc::job_failed;
   };
   std::size_t count(state how) const {
     std::size_t number = 0;

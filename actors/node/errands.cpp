@@ -13,11 +13,6 @@ error nonsense(const std::string& what) {
   return {errc::fault, "it spoke nonsense: " + what};
 }
 
-/// Problems of copies are their node's, not the job's.
-bool is_of_node(errc code) {
-  return code == errc::disk_full || code == errc::cannot_write || code == errc::unreadable;
-}
-
 /// All tasks of the order, in its order, or up to one that has a problem.
 bool answers(const work_receipts& done, const work_order& order) {
   if (done.shards.empty() || done.shards.size() > order.tasks.size())
@@ -105,9 +100,6 @@ error errands::receipts(const parcel& what) {
   if (at == x_all.end() || at->second.is != stage::there || at->second.lane != what.lane
       || at->second.life != what.life || !answers(*done, at->second.order))
     return nonsense("receipts of what it was not given");
-  for (const auto& [receipt, took] : done->shards)
-    if (is_of_node(receipt.problem.code))
-      return receipt.problem;
   at->second.done = std::move(*done);
   begin_fetching(at);
   return {};
@@ -258,6 +250,14 @@ bool errands::fetches(std::uint32_t lane, std::uint32_t life) const {
         && (each.is == stage::waiting || each.is == stage::fetching))
       return true;
   return false;
+}
+
+bool errands::moves(std::uint32_t lane, std::uint32_t life) const {
+  return std::ranges::any_of(x_all, [&](const auto& each) {
+    const auto& [number, what] = each;
+    return what.lane == lane && what.life == life
+           && (what.is == stage::bringing || what.is == stage::fetching);
+  });
 }
 
 void errands::drop(std::uint32_t lane, std::uint32_t life) {

@@ -45,6 +45,8 @@ public:
 
   /// True while the end of that lane may not be told: what it did is being fetched, or will be.
   bool fetches(std::uint32_t lane, std::uint32_t life) const;
+  /// True while bytes for that lane are on their way, which has a patience of its own (bulk.hpp).
+  bool moves(std::uint32_t lane, std::uint32_t life) const;
   /// Nobody wants any more what it had.
   void drop(std::uint32_t lane, std::uint32_t life);
 

@@ -28,6 +28,7 @@ struct carried {
   std::uint64_t join = 0;
   arrival what;
 };
+struct lanes_look {};
 struct claims_moved {
   std::uint64_t join = 0;
 };
@@ -35,6 +36,7 @@ struct claims_moved {
 constexpr std::chrono::seconds assign_patience{120}; // it reads the headers of the whole source
 // Short: a message that is due later keeps its receiver, and a detached one's thread, until then.
 constexpr milliseconds assign_look_every{250};
+constexpr std::chrono::seconds lanes_look_every{1}; // the limits are counted in these
 
 } // namespace
 } // namespace viva::actors::node
@@ -42,6 +44,7 @@ constexpr milliseconds assign_look_every{250};
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::find_node)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::assign_look)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::life_seen)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lanes_look)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::carried)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::claims_moved)
 
@@ -55,7 +58,8 @@ link_state::~link_state() {
 namespace {
 
 /// Lets the node go, whatever it had, and looks for it again after `pause`.
-void part(self_ptr self, board::state how, const std::string& why, milliseconds pause) {
+void part(self_ptr self, board::state how, const error& what, milliseconds pause) {
+  const auto& why = what.text;
   auto& state = self->state;
   state.carries = nullptr; // first: who gets those tickets next must be the only one that writes
   state.gone.clear();
@@ -71,12 +75,9 @@ void part(self_ptr self, board::state how, const std::string& why, milliseconds 
   state.assigned = state.drains = false;
   state.now.incarnation = 0;
   spdlog::warn("node {}: {}", state.name_of_node, why);
-  state.options.nodes->note(state.name_of_node, how, why);
+  state.options.nodes->note(state.name_of_node, how, why, 0,
+                            is_of_files(what.code) ? what.code : errc::job_failed);
   self->delayed_send(self, pause, find_node{});
-}
-
-void refuse_node(self_ptr self, const std::string& why) {
-  part(self, board::state::refused, why, again_refused);
 }
 
 } // namespace
@@ -86,14 +87,14 @@ void tell(self_ptr self, word what, std::string body) {
 }
 
 void lose_node(self_ptr self, const std::string& why) {
-  part(self, board::state::away, why, self->state.until_next.next());
+  part(self, board::state::away, {errc::fault, why}, self->state.until_next.next());
 }
 
 void heed(self_ptr self, const error& problem) {
   if (may_be_over_soon(problem))
     lose_node(self, problem.text);
   else
-    refuse_node(self, problem.text);
+    part(self, board::state::refused, problem, again_refused);
 }
 
 namespace {
@@ -132,14 +133,12 @@ void take_letter(self_ptr self, const letter& from) {
     }
     case word::receipts: {
       auto what = decode_parcel(from.body);
-      if (!what)
-        return bad();
-      if (state.carries)
-        return mind(self, state.carries->receipts(*what));
-      return deliver(self, what->lane, what->life, std::move(what->bytes));
+      return what ? take_receipts(self, std::move(*what)) : bad();
     }
     case word::ready: {
       const auto which = decode_turn(from.body);
+      if (which)
+        note_progress(state, which->number);
       return which && state.carries ? mind(self, state.carries->ready(*which)) : bad();
     }
     case word::draining:
@@ -232,6 +231,23 @@ void hear_of_end(self_ptr self, const caf::down_msg& down) {
 
 } // namespace
 
+namespace {
+
+/// Asks a link to look, as long as it lives. Of its own, because a message that is due later keeps
+/// its receiver, and this one has no thread that would be kept.
+caf::behavior metronome(caf::event_based_actor* self, const caf::actor_addr& whom) {
+  self->monitor(whom);
+  self->set_down_handler([self](const caf::down_msg&) { self->quit(); });
+  self->delayed_send(self, lanes_look_every, lanes_look{});
+  return {[self, whom](lanes_look) {
+    if (const auto who = caf::actor_cast<caf::actor>(whom); who)
+      self->send(who, lanes_look{});
+    self->delayed_send(self, lanes_look_every, lanes_look{});
+  }};
+}
+
+} // namespace
+
 caf::behavior link(self_ptr self, link_options options) {
   auto& state = self->state;
   state.options = std::move(options);
@@ -239,6 +255,7 @@ caf::behavior link(self_ptr self, link_options options) {
   state.options.nodes->note(state.name_of_node, board::state::away, "not reached yet");
   self->set_down_handler([self](const caf::down_msg& down) { hear_of_end(self, down); });
   self->send(self, find_node{});
+  self->spawn(metronome, self->address());
   return {
     [self](find_node) {
       if (!self->state.session)
@@ -259,6 +276,7 @@ caf::behavior link(self_ptr self, link_options options) {
     [self](const carried& what) {
       if (!self->state.carries || self->state.now.join != what.join)
         return;
+      note_progress(self->state, what.what.number);
       mind(self, self->state.carries->arrived(what.what));
       tell_gone(self);
     },
@@ -281,6 +299,7 @@ caf::behavior link(self_ptr self, link_options options) {
         lose_node(self, "it spoke nonsense: " + what.why);
     },
     [self](const start_again& what) { start_again_lane(self, what); },
+    [self](lanes_look) { look_at_lanes(self); },
   };
 }
 

@@ -11,7 +11,8 @@
 //   child   permanent, of the supervisor of links; detached, because finding a node blocks
 //
 // While it has a session it watches the node's signs of life (liveness.hpp), and gives up one that
-// shows none. Where the node does not see the job's files, errands carry them.
+// shows none, or that has work of a lane for three times as long as one may stand still without a
+// word of it: whoever beats may do nothing else. Where the node does not see the job's files, errands carry them.
 //
 // A link retries a connection and restarts nobody: lanes of a lost node end with `node_lost`, which
 // blames no work, and the conductor runs elsewhere what they had.
@@ -45,12 +46,16 @@ struct link_options {
   std::shared_ptr<network> threads{};     ///< Of the bulk path, with goods.
   tls_ptr security{};
   std::shared_ptr<claims> of_job{}; ///< With goods; of all links of the job.
+  std::chrono::seconds stall{30};   ///< As port_options has it.
 };
 
 struct link_state {
   struct seat {
     std::uint32_t life = 0;
     caf::actor who; ///< Null until it is started.
+    /// What the node owes receipts for, by the number of the batch: bytes of its largest shard.
+    std::map<std::uint64_t, std::uint64_t> owes;
+    unsigned quiet = 0; ///< Looks since it was given that, or the node said something of it.
   };
   /// A lane that ended, until what it did is fetched; and its next life, which comes after.
   struct departure {

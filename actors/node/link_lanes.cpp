@@ -1,9 +1,11 @@
 #include "actors/node/link_parts.hpp"
+#include "actors/port.hpp"
 #include "supervision/spawn.hpp"
 #include "supervision/supervisor.hpp"
 
 #include <caf/all.hpp>
 
+#include <algorithm>
 #include <utility>
 
 namespace viva::actors::node {
@@ -11,6 +13,9 @@ namespace {
 
 using self_ptr = link_ptr;
 using supervision::fault;
+
+/// A lane's own guardian, if it has one, comes first, and with it the word that the lane is lost.
+constexpr int quiet_stalls = 3;
 
 void start_lane(self_ptr self, std::uint32_t lane) {
   auto& state = self->state;
@@ -48,6 +53,15 @@ void start_lane(self_ptr self, std::uint32_t lane) {
       });
 }
 
+/// A batch's number, and the bytes of its largest shard.
+std::pair<std::uint64_t, std::uint64_t> measure(const job_site& site, const std::string& bytes) {
+  const auto order = decode_order(bytes).value(); // our own
+  std::uint64_t largest = 0;
+  for (const auto& each : order.tasks)
+    largest = std::max(largest, site.work.shards[each.task.id.shard].source_bytes);
+  return {order.number, largest};
+}
+
 caf::error reason_from(const lane_news& news) {
   if (news.fault == 0 || news.fault > static_cast<std::uint8_t>(fault::node_lost))
     return supervision::make_error(fault::killed, news.text);
@@ -55,6 +69,29 @@ caf::error reason_from(const lane_news& news) {
 }
 
 } // namespace
+
+void note_progress(link_state& state, std::uint64_t batch) {
+  for (auto& [lane, seat] : state.seats)
+    if (seat.owes.contains(batch))
+      seat.quiet = 0;
+}
+
+/// By looks, not by the clock: none is made while this process itself stands still.
+void look_at_lanes(self_ptr self) {
+  auto& state = self->state;
+  for (auto& [lane, seat] : state.seats) {
+    const bool moves = state.carries && state.carries->moves(lane, seat.life);
+    seat.quiet = seat.owes.empty() || moves ? 0 : seat.quiet + 1;
+    std::uint64_t largest = 0;
+    for (const auto& [batch, bytes] : seat.owes)
+      largest = std::max(largest, bytes);
+    const auto limit = quiet_stalls * stall_limit(state.options.stall, largest);
+    if (std::chrono::seconds{seat.quiet} > limit)
+      return lose_node(self, "silent about what lane " + std::to_string(lane) + " was given, for "
+                               + std::to_string(seat.quiet) + " s, although it shows signs of "
+                                 "life; look at that machine, or raise --stall-seconds");
+  }
+}
 
 void lose_seats(self_ptr self, const std::string& why) {
   for (auto& [lane, seat] : std::exchange(self->state.seats, {}))
@@ -83,7 +120,7 @@ void lane_came(self_ptr self, const lane_news& news) {
   }
   if (state.drains)
     return;
-  state.seats[news.lane] = {news.life, nullptr};
+  state.seats[news.lane] = {news.life, nullptr, {}, 0};
   start_lane(self, news.lane);
 }
 
@@ -111,6 +148,24 @@ void lane_went(self_ptr self, const lane_news& news) {
   part_if_drained(self);
 }
 
+void take_receipts(self_ptr self, parcel what) {
+  auto& state = self->state;
+  const auto seat = state.seats.find(what.lane);
+  const auto done = decode_receipts(what.bytes);
+  if (done && seat != state.seats.end() && seat->second.life == what.life)
+    for (const auto& [receipt, took] : done->shards)
+      if (is_of_files(receipt.problem.code))
+        return heed(self, receipt.problem);
+  if (done && seat != state.seats.end()) {
+    seat->second.owes.erase(done->number);
+    seat->second.quiet = 0;
+  }
+  if (state.carries)
+    mind(self, state.carries->receipts(what));
+  else
+    deliver(self, what.lane, what.life, std::move(what.bytes));
+}
+
 void deliver(self_ptr self, std::uint32_t lane, std::uint32_t life, std::string receipts) {
   const auto seat = self->state.seats.find(lane);
   if (seat != self->state.seats.end() && seat->second.life == life && seat->second.who)
@@ -125,6 +180,8 @@ void pass_on(self_ptr self, const lane_says& what) {
     return; // it has been told, or will be, that it is lost
   // The conductor may be quicker than the supervisor with its word that the lane is started.
   seat->second.who = caf::actor_cast<caf::actor>(self->current_sender());
+  const auto [number, largest] = measure(*state.options.site, what.order);
+  seat->second.owes[number] = largest;
   const parcel order{what.lane, what.life, what.order};
   if (state.carries)
     mind(self, state.carries->take(order));

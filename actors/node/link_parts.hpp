@@ -20,6 +20,11 @@ struct start_again {
 
 // link.cpp
 void tell(link_ptr self, word what, std::string body);
+/// A file that a machine cannot read or write: its own problem until every node has it. Another
+/// disk may have room, another mount of a shared one may work.
+constexpr bool is_of_files(errc code) {
+  return code == errc::disk_full || code == errc::cannot_write || code == errc::unreadable;
+}
 /// Lets the node go, whatever it had, and looks for it again soon.
 void lose_node(link_ptr self, const std::string& why);
 /// The same where the problem may be over soon: a node that leaves, or is full just now, need not
@@ -39,6 +44,11 @@ void lane_came(link_ptr self, const lane_news& news);
 void lane_went(link_ptr self, const lane_news& news);
 void lane_left_us(link_ptr self, const lane_left& what);
 void start_again_lane(link_ptr self, const start_again& what);
+void take_receipts(link_ptr self, parcel what);
+/// The node said something of this batch, or bytes of it moved.
+void note_progress(link_state& state, std::uint64_t batch);
+/// Once a second: gives up a node that has been quiet for too long about what it was given.
+void look_at_lanes(link_ptr self);
 /// Receipts to who speaks for that life of a lane.
 void deliver(link_ptr self, std::uint32_t lane, std::uint32_t life, std::string receipts);
 void pass_on(link_ptr self, const lane_says& what);

@@ -10,6 +10,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <csignal>
 #include <map>
 #include <memory>
@@ -24,7 +25,9 @@ public:
   explicit node_process(const std::filesystem::path& roots, std::vector<std::string> more = {},
                         std::string listen = "127.0.0.1:0") {
     std::vector<std::string> arguments{"node", "--listen", std::move(listen), "--roots",
-                                       roots.string(), "--lanes", "2", "--json"};
+                                       roots.string(), "--json"};
+    if (std::find(more.begin(), more.end(), "--lanes") == more.end())
+      arguments.insert(arguments.end(), {"--lanes", "2"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     const auto said = x_folder / "said";
     const int out = ::open(said.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);

@@ -103,6 +103,9 @@ public:
   /// Gives it a job, and waits for its lanes, of which a node_process has two; the last one.
   node::lane_news begin(const std::string& assignment) {
     say(node::word::assign, encode(node::assign{assignment, {}}));
+    return hear_lanes();
+  }
+  node::lane_news hear_lanes() {
     node::lane_news lane;
     for (int lanes = 0; lanes < 2;) {
       const auto heard = hear(10'000);

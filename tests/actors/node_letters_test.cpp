@@ -101,3 +101,25 @@ TEST_CASE("node letters: an assign carries every fault of lanes, and each of the
     CHECK_FALSE(has_lane_faults(own));
   }
 }
+
+TEST_CASE("node letters: a manifest comes back as it was, and none whose seeds lie beyond its files",
+          "[node]") {
+  const manifest good{{{"source/a", 100, false}, {"out", 50, true}},
+                      {{0, 0, 100}, {1, 50, 0}, {1, 20, 30}}};
+  const auto came = decode_assign(encode(assign{"job", {}, good}));
+  REQUIRE(came);
+  REQUIRE(came->files);
+  CHECK(came->files->files[0].name == "source/a");
+  CHECK(came->files->files[0].bytes == 100);
+  CHECK(came->files->files[1].written);
+  CHECK(came->files->seeds == good.seeds);
+  check_whole(encode(assign{"job", {}, good}), decode_assign);
+  constexpr auto most = ~std::uint64_t{0};
+  for (const auto& bad : {viva::actors::byte_range{2, 0, 0}, {~0u, 0, 0}, {0, 101, 0}, {0, 0, 101},
+                          {1, 21, 30}, {1, most, 0}, {1, 20, most - 10}, {1, most, most}}) {
+    CAPTURE(bad.file, bad.offset, bad.bytes);
+    auto with = good;
+    with.seeds.push_back(bad);
+    CHECK_FALSE(decode_assign(encode(assign{"job", {}, with})));
+  }
+}

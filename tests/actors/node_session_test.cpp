@@ -1,7 +1,9 @@
 // A node and whoever comes to it: what it takes of them, and what it survives.
 
 #include "actors/lane_frames.hpp"
+#include "actors/node/freight.hpp"
 #include "actors/node/lent_lane.hpp"
+#include "actors/node/meeting.hpp"
 #include "actors/node/reception.hpp"
 #include "actors/node/scratch.hpp"
 #include "tests/actors/node_guest.hpp"
@@ -23,6 +25,26 @@ std::string work_for(const node::lane_news& lane, const std::vector<std::uint32_
   for (const auto s : shards)
     order.tasks.push_back({{{s, 1}, {}, {}}, fault});
   return encode(node::parcel{lane.lane, lane.life, encode(order)});
+}
+
+/// Gives it a job whose files it does not see, brings what planning reads, and waits for its lanes.
+node::lane_news begin_apart(guest& on, const node_process& there, const site_ptr& site) {
+  const auto job = decode_assignment(site->assignment);
+  REQUIRE(job);
+  const auto goods = node::load_freight(*job, site->work);
+  REQUIRE(goods);
+  const auto& list = (*goods)->list;
+  on.say(node::word::assign, encode(node::assign{site->assignment, {}, list}));
+  const auto ready = on.hear(10'000);
+  REQUIRE(ready);
+  REQUIRE(ready->what == node::word::ready);
+  node::bulk_client by(std::make_shared<node::network>(),
+                       node::bulk_port(node::parse_address(there.address()).value()),
+                       {on.with.incarnation, on.with.epoch, on.with.join});
+  for (const auto& each : list.seeds)
+    REQUIRE(put(by, (*goods)->files[each.file], each.offset, each));
+  on.say(node::word::brought, encode(node::turn{}));
+  return on.hear_lanes();
 }
 
 /// As many numbers, if any.
@@ -143,6 +165,42 @@ TEST_CASE("node session: numbers of a search that are not as many as their shard
   CHECK(seen.contains({task::losses, true, false}));
   CHECK(seen.contains({task::encode, true, true}));
   CHECK(seen.contains({task::fold, false, true}));
+  CHECK_FALSE(there.ended());
+}
+
+TEST_CASE("node session: turns that make no sense end the session that takes them", "[node]") {
+  const temporary_folder folder;
+  node_process there(folder.path());
+  const auto site = site_of(folder);
+  const auto turn = [](std::uint64_t number) { return encode(node::turn{number}); };
+  const auto hears = [](guest& on, node::word what) {
+    const auto heard = on.hear(10'000);
+    return heard && heard->what == what;
+  };
+  { // as it should be, but for the bytes, which are zeros
+    guest on(there.address());
+    const auto lane = begin_apart(on, there, site);
+    on.say(node::word::work, work_for(lane, {0}));
+    REQUIRE(hears(on, node::word::ready));
+    on.say(node::word::brought, turn(1));
+    CHECK(hears(on, node::word::receipts));
+    on.say(node::word::brought, turn(1)); // once more
+    CHECK(on.is_turned_out());
+  }
+  { // while it waits for the bytes of the first
+    guest on(there.address());
+    const auto lane = begin_apart(on, there, site);
+    on.say(node::word::work, work_for(lane, {0}));
+    REQUIRE(hears(on, node::word::ready));
+    on.say(node::word::work, work_for(lane, {0}));
+    CHECK(on.is_turned_out());
+  }
+  for (const auto number : {std::uint64_t{9}, node::turn::of_job}) { // never begun; there already
+    guest on(there.address());
+    begin_apart(on, there, site);
+    on.say(node::word::brought, turn(number));
+    CHECK(on.is_turned_out());
+  }
   CHECK_FALSE(there.ended());
 }
 

@@ -3,13 +3,14 @@
 Links are slow (tbf), or a job would be over before a link has been down for long. Needs root and iproute2."""
 import json, os, pathlib, shutil, signal, subprocess, tempfile, time
 
-from real_job import must, run, skipped
+from real_job import broken, must, run, skipped
 
 
-def ip(*words):
+def ip(*words, otherwise=skipped):
+    """`otherwise`: what it is where the system refuses; once a cluster stands, that is a fault that was not put in."""
     done = subprocess.run(["ip", *map(str, words)], capture_output=True, text=True)
     if done.returncode != 0:
-        raise skipped(f"ip {' '.join(map(str, words))}: {done.stderr.strip()}")
+        raise otherwise(f"ip {' '.join(map(str, words))}: {done.stderr.strip()}")
 
 
 class bad_network:
@@ -61,7 +62,7 @@ class machine:
             done = subprocess.run(["tc", "-n", space, "qdisc", "replace", "dev", link, "root", "tbf", "rate",
                                    f"{megabits}mbit", "burst", "64kb", "latency", "400ms"], capture_output=True, text=True)
             if done.returncode != 0:
-                raise skipped(f"tc: {done.stderr.strip()}")
+                raise (broken if self.owner.stands else skipped)(f"tc: {done.stderr.strip()}")
 
     def goes_wrong(self):
         """From now on jobs reach it over a bad network, which `bad` tells what to do."""
@@ -100,18 +101,18 @@ class machine:
         self.node.wait()
 
     def cable(self, state):
-        ip("-n", self.owner.hub, "link", "set", self.link, state)
+        ip("-n", self.owner.hub, "link", "set", self.link, state, otherwise=broken)
 
     def mute(self, whether):
         """It hears, and is not heard."""
-        ip("-n", self.space, "route", "add" if whether else "del", "blackhole", self.here)
+        ip("-n", self.space, "route", "add" if whether else "del", "blackhole", self.here, otherwise=broken)
 
 
 class cluster:
     def __init__(self, bench, chance, count, megabits=40):
         if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
             raise skipped("needs root, ip and tc")
-        self.bench, self.spaces = bench, []
+        self.bench, self.spaces, self.stands = bench, [], False
         self.name = f"viva{os.getpid()}"
         self.hub = f"{self.name}-hub"
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="nodes-", dir=bench.place))
@@ -125,6 +126,7 @@ class cluster:
                 self.all.append(machine(self, number))
                 self.all[-1].pace(megabits)
                 self.all[-1].start()
+            self.stands = True
         except BaseException:
             self.close()
             raise

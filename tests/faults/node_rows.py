@@ -1,56 +1,12 @@
 """Faults between machines (machines.py). Rows as in fault_rows.py. Every other job sees the same files on all machines,
 the rest none."""
-import json, random, re, shutil, signal, threading, time
+import json, signal, time
 
+import node_slow_rows
 from machines import cluster
-from real_job import must, seconds_of
-
-killed_by, silent_by = 0.2, 3.6 + 0.3 # seconds until a node is given up; 0.3: until the line of it is seen
-
-lost = re.compile(r"^(\S+ \S+) warning node (\S+): (.*)$", re.M)
-up = re.compile(r"^(\S+ \S+) \S+ node (\S+): up$", re.M)
-
-
-def noticed(job, times):
-    """Seconds from each (moment, node) to the coordinator's line that the node is lost."""
-    seen = []
-    for at, address in times:
-        after = [seconds_of(found[1]) - at for found in lost.finditer(job.log)
-                 if found[2] == address and seconds_of(found[1]) >= at - 1e-3]
-        if after:
-            seen.append(max(0.0, min(after)))
-    return seen
-
-
-def in_time(seen, limit):
-    must(max(seen, default=0.0) <= limit, f"a node was given up only after {max(seen, default=0.0):.2f} s")
-    return seen
-
-
-def joined(job, after=0.0):
-    return [seconds_of(found[1]) for found in up.finditer(job.log) if seconds_of(found[1]) >= after]
-
-
-def lasts(job, seconds):
-    """Waits so long, or until the job is over: true where silence could be found (3.6 s)."""
-    began = time.monotonic()
-    while job.runs() and time.monotonic() - began < seconds:
-        time.sleep(0.01)
-    return time.monotonic() - began > 3.9
-
-
-def under_way(bench, chance, output, job):
-    """Waits until some of the job is durable, and a while."""
-    end = time.monotonic() + 60
-    while job.runs() and bench.done_of(output) == 0:
-        must(time.monotonic() < end, "nothing becomes durable")
-        time.sleep(0.01)
-    time.sleep(chance.uniform(0, 0.5))
-
-
-def nobody_lost(job):
-    gone = lost.findall(job.log)
-    must(not gone, f"given up for nothing: {gone[:1]}")
+from node_log import (in_time, joined, killed_by, lasts, lost, nobody_lost, noticed, same_bytes, silent_by, under_way,
+                      up)
+from real_job import must
 
 
 def coordinator_stopped(bench, chance, output):
@@ -85,85 +41,6 @@ def coordinator_killed(bench, chance, output):
         return 1, [], []
 
 
-def slow_link(bench, chance, output):
-    """T28: one link has a tenth of the others' rate."""
-    with cluster(bench, chance, 3) as nodes:
-        nodes.all[0].pace(4)
-        job = nodes.job(output)
-        nodes.ends(job)
-        return 1, [], []
-
-
-undisturbed = {} # seconds that two nodes take for the job alone, by their links' rate and the size of shards
-
-
-def seconds_without(bench, output, megabits, **how):
-    which = (megabits, *how.values())
-    if which not in undisturbed:
-        with cluster(bench, random.Random(0), 2, megabits) as nodes:
-            nodes.same_files = False
-            job = nodes.job(output, **how)
-            nodes.ends(job)
-            shutil.rmtree(output)
-            undisturbed[which] = job.report()["seconds"]
-    return undisturbed[which]
-
-
-def in_step(job, without):
-    """T28: the third node is of little use, and no harm."""
-    took = job.report()["seconds"]
-    must(took <= 1.3 * without, f"{took:.1f} s with a slow node, {without:.1f} s without")
-
-
-def trickling_back(bench, chance, output):
-    """T28: what one of three nodes made comes back at a fortieth of the others' rate; whoever made it, too, is not to
-    wait for that."""
-    large = {"shard": "4096KiB"} # 1 MiB comes back of each: 8 s, and two are in its hand
-    without = seconds_without(bench, output, 40, **large)
-    with cluster(bench, chance, 3, megabits=40) as nodes:
-        nodes.same_files = False
-        chance.choice(nodes.all).pace(1, ("back",))
-        job = nodes.job(output, **large)
-        nodes.ends(job)
-        nobody_lost(job)
-        in_step(job, without)
-        must(job.report()["copies"] >= 1, "what the slow node had was given to nobody else")
-        return 1, [], []
-
-
-def slow_process(bench, chance, output):
-    """T28: one of three nodes is run for a tenth of the time; two are not to wait for it."""
-    without = seconds_without(bench, output, 40)
-    with cluster(bench, chance, 3, megabits=40) as nodes:
-        nodes.same_files = False
-        job, victim = nodes.job(output), chance.choice(nodes.all)
-        over, left = threading.Event(), []
-
-        def slow():
-            """While some still wait for a lane, and so it has all that it may have, it is stopped for 3 s, which is not
-            silent yet; the others are done with the rest before."""
-            while not over.is_set() and not left:
-                last = bench.done_of(output) > bench.shards * 3 // 4
-                victim.signal(signal.SIGSTOP)
-                over.wait(3 if last else 0.27)
-                left.extend([bench.shards - bench.done_of(output) if job.runs() else 0] if last else [])
-                victim.signal(signal.SIGCONT)
-                over.wait(0.03)
-
-        thread = threading.Thread(target=slow)
-        thread.start()
-        try:
-            nodes.ends(job)
-        finally:
-            over.set()
-            thread.join()
-        nobody_lost(job)
-        in_step(job, without)
-        others_busy = left and left[0] > bench.shards // 32 # even then: a very slow machine
-        must(job.report()["copies"] >= 1 or others_busy, "what the slow node had was given to nobody else")
-        return 1, [], []
-
-
 def old_token(bench, chance, output):
     """T29: given up while it lives and answers; what it said then comes later, and is not believed."""
     with cluster(bench, chance, 2, megabits=16) as nodes:
@@ -187,7 +64,8 @@ def old_token(bench, chance, output):
 
 
 def unsynced(bench, chance, output):
-    """T15: one node cannot sync what its lanes wrote into shared files. It says so, and nothing of that is committed."""
+    """T15: one node cannot sync what its lanes wrote into shared files. It is let go, nothing of that is committed, and the
+    other does it."""
     with cluster(bench, chance, 2) as nodes:
         nodes.same_files = True
         victim = chance.choice(nodes.all)
@@ -195,17 +73,11 @@ def unsynced(bench, chance, output):
         victim.kill()
         victim.start(env=luck)
         job = nodes.job(output)
-        code = job.ends(0, 5)
+        nodes.ends(job)
         times = bench.fired(folder)
-        must((code != 0) == (len(times) > 0), f"{len(times)} syncs failed, and the job ended with {code}")
-        if not times:
-            return 0, [], []
-        must(not output.exists(), "a job that could not write left a final name")
-        known = bench.journal(output)
-        again = nodes.job(output)
-        nodes.ends(again)
-        must(again.report()["shards_resumed"] == (known["done"] if known else 0), "durable shards were computed again")
-        return 1, [job.ended - times[0]], [at - again.began for at in joined(again)[:1]]
+        seen = noticed(job, [(at, victim.address) for at in times])
+        must(len(seen) == len(times), "a sync failed, and its node was believed")
+        return len(times), seen, []
 
 
 def bad_messages(bench, chance, output):
@@ -252,11 +124,6 @@ def lost_receipts(bench, chance, output):
              "a connection was cut, and nobody saw it")
         same_bytes(job)
         return int(there), [], []
-
-
-def same_bytes(job):
-    for words in ("other than its lane wrote", "gave different bytes"):
-        must(words not in job.log + job.said, f"{words}: {job.log[-600:]}")
 
 
 def other_build(bench, chance, output):
@@ -333,9 +200,11 @@ def storm(bench, chance, output):
         nodes.ends(again)
         if known is not None and known["done"] == bench.shards: # nothing left to join for
             return 0, [], []
+        nobody_lost(again)
         seen = [at - again.began for at in joined(again)]
-        must(seen, "nobody joined")
-        must(max(seen) < 5, f"a node joined only after {max(seen):.1f} s")
+        missing = {each.address for each in nodes.all} - {found[2] for found in up.finditer(again.log)}
+        must(not missing or again.ended - again.began < 5, f"{len(missing)} of {len(nodes.all)} nodes did not join")
+        must(max(seen, default=0.0) < 5, f"a node joined only after {max(seen):.1f} s")
         must(worked < 1, f"the coordinator took {worked:.2f} s of a processor until all had joined")
         return 1, [], seen
 
@@ -426,9 +295,7 @@ rows = {
     "T15 a sync of a node fails": unsynced,
     "T24 kill -9 of coordinator": coordinator_killed,
     "T27 coordinator stands still": coordinator_stopped,
-    "T28 a slow link": slow_link,
-    "T28 a slow way back": trickling_back,
-    "T28 a slow process": slow_process,
+    **node_slow_rows.rows,
     "T29 a cut that heals soon": silent(*cut, 0.2, 1),
     "T29 a cut that heals late": silent(*cut),
     "T29 what is of before": old_token,

@@ -15,23 +15,24 @@ port=$((20000 + RANDOM % 10000))
 commands=$(awk '/^## A cluster in five minutes/ { on = 1 } on && /^```/ { if (inside) exit; inside = 1; next }
                 inside' "$readme" \
   | sed "s#/tmp/try#$folder#g; s/127.0.0.1:4242/127.0.0.1:$port/g; s/127.0.0.1:4245/127.0.0.1:$((port + 3))/g
-         s/--size 4GiB/--size 256MiB/; s/^sleep 1;/sleep 0.3;/")
+         s/--size 4GiB/--size 1GiB/; s/^sleep 1;/under_way;/")
 for word in 'viva synth' 'viva node --listen' 'viva nodes' 'viva quantize' 'kill -9'; do
   grep -qF "$word" <<< "$commands" || { echo "README has no $word any more"; exit 1; }
 done
 
-await() { # the first answer of a node that has just been started
-  for _ in {1..100}; do "$viva" nodes --nodes "$1" > /dev/null 2>&1 && return; sleep 0.1; done
-  echo "no node at $1"
+under_way() { # some of the job is durable
+  for _ in {1..400}; do
+    viva status "$folder/nf4" --json 2> /dev/null | grep -q '"shards_durable": *[1-9]' && return
+    sleep 0.02
+  done
+  echo "nothing becomes durable"
   exit 1
 }
 while IFS= read -r line; do
-  case $line in
-    'viva nodes'*) await "127.0.0.1:$port"; await "127.0.0.1:$((port + 3))" ;;
-  esac
   eval "$line"
   case $line in
     'viva quantize'*) job=$! ;;
+    *'kill -9'*) kill -0 "$job" || { echo "the job was over before the node was killed"; exit 1; } ;;
   esac
 done <<< "$commands"
 wait "$job"

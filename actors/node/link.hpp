@@ -12,7 +12,8 @@
 //
 // While it has a session it watches the node's signs of life (liveness.hpp), and gives up one that
 // shows none, or that has work of a lane for three times as long as one may stand still without a
-// word of it: whoever beats may do nothing else. Where the node does not see the job's files, errands carry them.
+// word of it: whoever beats may do nothing else. Where the node does not see the job's files,
+// errands carry them.
 //
 // A link retries a connection and restarts nobody: lanes of a lost node end with `node_lost`, which
 // blames no work, and the conductor runs elsewhere what they had.

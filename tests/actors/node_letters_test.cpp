@@ -102,7 +102,7 @@ TEST_CASE("node letters: an assign carries every fault of lanes, and each of the
   }
 }
 
-TEST_CASE("node letters: a manifest comes back as it was, and none whose seeds lie beyond its files",
+TEST_CASE("node letters: a manifest comes back as it was, and none with seeds beyond its files",
           "[node]") {
   const manifest good{{{"source/a", 100, false}, {"out", 50, true}},
                       {{0, 0, 100}, {1, 50, 0}, {1, 20, 30}}};

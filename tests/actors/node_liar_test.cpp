@@ -45,7 +45,8 @@ TEST_CASE("nodes: what one of them says of values ends a job, and costs nothing 
   const auto ended = job.wait();
   INFO(ended.out << ended.err);
   CHECK(ended.code == 3);
-  CHECK(ended.out.find("as it says; a node says so, and what is done is kept") != std::string::npos);
+  CHECK(ended.out.find("as it says; a node says so, and what is done is kept")
+        != std::string::npos);
   const auto kept = durable(on.out("out"));
   CHECK(kept >= 12);
   CHECK(fs::exists(on.out("out.journal")));
@@ -55,7 +56,7 @@ TEST_CASE("nodes: what one of them says of values ends a job, and costs nothing 
   CHECK(files_in(on.out("out")) == on.truth);
 }
 
-TEST_CASE("nodes: a file that one of them cannot read or write is its own problem until all have it") {
+TEST_CASE("nodes: a file that one of them cannot read or write is its own until all have it") {
   const ground on;
   const auto code = GENERATE(errc::unreadable, errc::disk_full, errc::cannot_write);
   CAPTURE(static_cast<int>(code));

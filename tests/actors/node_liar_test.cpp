@@ -88,7 +88,9 @@ TEST_CASE("nodes: a file that one of them cannot read or write is its own until 
 
 TEST_CASE("nodes: one that lives and answers no work is given up, and what it has runs elsewhere") {
   const ground on;
-  liar there([](const node::letter& from, const liar::say& say) {
+  std::atomic<bool> has_work{false};
+  liar there([&](const node::letter& from, const liar::say& say) {
+    has_work = has_work || from.what == node::word::work;
     if (from.what != node::word::assign)
       return;
     take_job(say);
@@ -97,14 +99,20 @@ TEST_CASE("nodes: one that lives and answers no work is given up, and what it ha
   });
   const bool shared = GENERATE(true, false);
   CAPTURE(shared);
-  const node_process good(on.folder.path());
-  auto command = on.quantize("out", good.address() + "," + there.address(),
-                             {"--stall-seconds", "1"});
-  if (!shared) {
-    std::erase(command, "--shared-fs");
-    command.insert(command.end(), {"--lanes", "1"}); // or what is late is run twice, and it is over
-  }
-  const auto done = viva::tests::viva(command);
+  auto good = std::make_unique<node_process>(on.folder.path(), may_hang);
+  const auto address = good->address();
+  good->end(SIGKILL); // until the other has something
+  const auto as = [shared](words same) {
+    if (!shared) {
+      std::erase(same, "--shared-fs");
+      same.insert(same.end(), {"--lanes", "1"}); // or what is late is run twice, and it is over
+    }
+    return same;
+  };
+  held_job job(on, address + "," + there.address(), {"--stall-seconds", "1"}, as);
+  REQUIRE(comes_true([&] { return has_work.load(); }));
+  good = std::make_unique<node_process>(on.folder.path(), may_hang, address);
+  const auto done = job.wait();
   report_of(done);
   INFO(done.err);
   CHECK(done.err.find(there.address() + ": silent about what lane") != std::string::npos);

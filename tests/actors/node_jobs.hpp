@@ -127,6 +127,7 @@ private:
   pid_t x_pid = 0;
 };
 
-inline const words may_hang{"--allow-faults", "--stall-seconds", "3"};
+inline const words may_hang{"--allow-faults", "--stall-seconds",
+                            std::to_string(sized(3, 15))}; // a look at the journal is a program
 
 } // namespace viva::tests

@@ -3,6 +3,7 @@
 // The program itself, run as a shell would run it.
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -15,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/sanitized.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace viva::tests {
@@ -29,15 +31,17 @@ inline std::string text_in(const std::filesystem::path& file) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-/// Looks again every 10 ms, for as long as only a defect takes.
+/// Looks again every 10 ms, for as long as only a defect takes; by the clock, for a look may be a
+/// program that takes seconds.
 template <class Claim>
 bool comes_true(Claim claim) {
-  for (int i = 0; i < 6'000; ++i) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{sized(90, 300)};
+  do {
     if (claim())
       return true;
     ::poll(nullptr, 0, 10);
-  }
-  return false;
+  } while (std::chrono::steady_clock::now() < until);
+  return claim();
 }
 
 /// Starts VIVA_PROGRAM. A descriptor below 0 is closed for it.

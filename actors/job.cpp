@@ -172,8 +172,8 @@ error leave_behind(const output_hold& hold, const fs::path& output, error why) {
   if (why.code == errc::malformed && why.text.find("--overwrite") == std::string::npos)
     why.text += "; what was done is kept: say --overwrite to start anew from the source as it is";
   if (of_values)
-    why.text += "; a node says so, and what is done is kept: where the source is sound, look at "
-                "that machine and run the same command again";
+    why.text += "; nodes took part, of which one may be wrong, and what is done is kept: where the "
+                "source is sound, look at them and run the same command again";
   note_end(*hold.journal, why);
   return why;
 }
@@ -217,8 +217,8 @@ conductor_options order_of(const site_ptr& site, earlier_run earlier, const run_
   order.policy.lost_runs = !limits.nodes.empty() && brought ? losers::harmless
                            : limits.lanes_are == isolation::process ? losers::ended
                                                                     : losers::awaited;
-  if (!limits.nodes.empty() && limits.lanes == 0 && limits.devices.empty())
-    order.policy.away_ticks_max = 0; // --node-timeout says how long (job_nodes.hpp)
+  if (!limits.nodes.empty() && limits.lanes == 0)
+    order.policy.away_ticks_max = 0; // the nodes may come; --node-timeout (job_nodes.hpp)
   if (options.strict)
     order.policy.quarantine_max = 0;
   return order;

@@ -62,10 +62,11 @@ tree_network job_nodes::network(const site_ptr& site) const {
 error job_nodes::problem() const {
   if (x_all.empty() || !x_alone)
     return {};
-  if (const auto why = x_board->all_refused(); !why.empty())
-    return {x_board->why_refused(), "no node takes the job; " + why
-                                      + ". What is done is kept: run the same command again to "
-                                        "resume"};
+  if (const auto why = x_board->all_refused(); why.code != errc::ok)
+    return {why.code, "no node takes the job; " + why.text
+                        + (why.code == errc::unreadable // which says so by itself
+                             ? ""
+                             : ". What is done is kept: run the same command again to resume")};
   const auto since = x_board->alone_since();
   if (x_timeout.count() > 0 && since && node::board::clock::now() - *since > x_timeout)
     return {errc::job_failed,

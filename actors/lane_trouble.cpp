@@ -27,14 +27,20 @@ void lane_trouble::isolation_refused(const std::string& reason) {
   x_refused = true;
 }
 
+error lane_trouble::gone(const char* whom) const {
+  return {errc::job_failed,
+          std::string(whom) + " came up, for too long ("
+            + (x_last_end.empty() ? "none ever was" : x_last_end)
+            + "). What is done is kept: mend that, and run the same command again"};
+}
+
 std::optional<error> lane_trouble::tick(bool no_isolation, bool no_lane) {
-  x_away = no_isolation || no_lane ? x_away + 1 : 0;
+  x_alone = no_isolation ? x_alone + 1 : 0;
+  x_away = no_lane ? x_away + 1 : 0;
   if (x_away_max != 0 && x_away > x_away_max)
-    return error{errc::job_failed,
-                 std::string("no lane") + (no_lane ? "" : " for shards that killed others")
-                   + " came up, for too long ("
-                   + (x_last_end.empty() ? "none ever was" : x_last_end)
-                   + "). What is done is kept: mend that, and run the same command again"};
+    return gone("no lane");
+  if (x_alone > x_alone_max)
+    return gone("no lane for shards that killed others");
   return no_isolation ? tick_refused() : std::nullopt;
 }
 

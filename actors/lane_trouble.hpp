@@ -21,7 +21,7 @@ class lane_trouble {
 public:
   explicit lane_trouble(const policy_options& options)
     : x_ends_max(options.lane_ends_max), x_ticks_max(options.isolation_ticks_max),
-      x_away_max(options.away_ticks_max) {
+      x_alone_max(options.isolation_away_ticks_max), x_away_max(options.away_ticks_max) {
   }
 
   /// A lane ended and no shard got a strike for it. Counted by lane: of a thousand that are lost
@@ -48,11 +48,13 @@ public:
 private:
   std::optional<error> tick_refused();
 
-  std::uint32_t x_ends_max, x_ticks_max, x_away_max;
+  error gone(const char* whom) const;
+
+  std::uint32_t x_ends_max, x_ticks_max, x_alone_max, x_away_max;
   std::map<std::string, std::uint32_t> x_ends; ///< By lane.
   std::string x_no_isolation; ///< Why; empty where it was not refused since it was up.
   std::uint32_t x_ticks = 0;  ///< Since it was refused first.
-  std::uint32_t x_away = 0;   ///< Ticks since those who are waited for were up.
+  std::uint32_t x_alone = 0, x_away = 0; ///< Ticks without that lane, and without any.
   std::string x_last_end;     ///< The lane that ended last, and of what.
   bool x_asked = false, x_refused = false;
 };

@@ -29,8 +29,8 @@ struct policy_options {
   /// Ends of one lane without a strike, while nothing comes home from anybody; more end the job.
   std::uint32_t lane_ends_max = 200;
   std::uint32_t isolation_ticks_max = 40; ///< Without that lane, although asked for: 10 s.
-  /// Without any lane, or that one, whatever the reason: two minutes, beyond what a device takes to
-  /// start. 0: for ever.
+  std::uint32_t isolation_away_ticks_max = 480; ///< … whatever the reason: two minutes.
+  /// Without any lane; longer than a device takes to start. 0: for ever.
   std::uint32_t away_ticks_max = 480;
   /// Late shards run twice. Only where no lane can write into the output after the job: one of a
   /// node that shares its files may, perhaps of a source that is not the same any more.

@@ -17,7 +17,7 @@
 //           key, as a bias below -2.3e38 does. What is not finite in v makes NaN in its column of
 //           every row that is computed beside one that sees it.
 // Bound     |out - exact| / |exact|, row by row in the norm: 2e-6 for f32 with scores of N(0,1),
-//           2^-22 max|score| of keys that weigh for larger; f16 5e-4; bf16 6e-3, all rows 3e-3.
+//           2^-22 max|score| more (under a bias, of keys that weigh); f16 5e-4; bf16 6e-3, all 3e-3
 // Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of the unit
 //           that multiplies it (bf16_unit.hpp): not of how work is cut into pieces or of threads.
 //           Merging adds parts in the order in which they are given.

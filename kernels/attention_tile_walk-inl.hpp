@@ -146,7 +146,7 @@ private:
     else
       finish_scores<false>(g, unit.key, nullptr, scores, top);
     if (HWY_UNLIKELY(g.unseen || any_climbs(top)))
-      raise_sums(unit, first, top);
+      raise_sums(unit, first, top, finished ? scores : nullptr);
     tile_product meanwhile[1 + meanwhile_max];
     std::size_t products = 0;
     if (i + 1 < count)
@@ -162,17 +162,27 @@ private:
       weigh_scores<false>(g, scores, to, meanwhile, products);
   }
 
-  /// Sums of values are of weights to one m: what has weights is added before m is raised.
+  /// Sums of values are of weights to one m: what has weights is added before m is raised. To a
+  /// whole score where scores are: beside a mask of -1e10, m + top would have no digits left.
   HWY_NOINLINE void raise_sums(const tile_unit& unit, std::size_t& first,
-                               const vf32 (&top)[group_vectors]) {
+                               const vf32 (&top)[group_vectors],
+                               const float* HWY_RESTRICT whole) {
     run_waiting(0);
     for (std::size_t col = 0; first < unit.block && col < x_of.of->head_size; col += tile_step)
       values_of(unit.of, first, unit.block, col).run();
     first = unit.block;
     key_tile none{};
     none.head_size = x_of.of->head_size;
-    vf32 delta[group_vectors];
-    raise(*unit.group, none, 0, top, delta);
+    vf32 highest[group_vectors], delta[group_vectors];
+    if (whole == nullptr)
+      return raise(*unit.group, none, 0, top, delta);
+    VIVA_UNROLL(4)
+    for (std::size_t c = 0; c < group_vectors; ++c) {
+      highest[c] = hn::Load(df32(), whole + c * lanes());
+      for (std::size_t i = 1; i < tile_step; ++i)
+        highest[c] = hn::Max(highest[c], hn::Load(df32(), whole + i * group_rows() + c * lanes()));
+    }
+    raise(*unit.group, none, 0, top, highest, delta);
   }
 
   const attention::piece& x_of;

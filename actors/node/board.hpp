@@ -5,6 +5,7 @@
 
 #include "kernels/error.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -28,33 +29,42 @@ public:
   void note(const std::string& node, state how, std::string text = {}, std::size_t lane = 0,
             errc why = errc::job_failed) {
     const std::lock_guard lock{x_guard};
-    x_lines[{node, lane}] = {how, std::move(text), why};
+    auto& line = x_lines[{node, lane}];
+    if (how == state::refused || !line.owes_good)
+      line = {how, std::move(text), why, how == state::refused && why != errc::job_failed};
+    else // met anew, perhaps; it refused for something that nobody saw go away yet
+      line.how = how;
     const bool any = count(state::up) > 0;
     if (any)
       x_alone_since.reset();
     else if (!x_alone_since)
       x_alone_since = clock::now();
   }
+  /// A node that lends one line did some of what it may have refused to do.
+  void did_well(const std::string& node) {
+    const std::lock_guard lock{x_guard};
+    const auto found = x_lines.find({node, 0});
+    if (found != x_lines.end() && found->second.owes_good)
+      found->second = {found->second.how, {}, errc::job_failed, false};
+  }
   /// Since when no node has been up.
   std::optional<clock::time_point> alone_since() const {
     const std::lock_guard lock{x_guard};
     return x_alone_since;
   }
-  /// Why the first of them refused, where every single one has; else empty.
-  std::string all_refused() const {
+  /// Why the first of them refused, where every single one has, and none has done since what it
+  /// refused; else ok. Its code is job_failed where they refused for several reasons.
+  error all_refused() const {
     const std::lock_guard lock{x_guard};
-    if (x_lines.empty() || count(state::refused) < x_lines.size())
+    const auto refuses = [](const auto& each) {
+      return each.second.how == state::refused || each.second.owes_good;
+    };
+    if (x_lines.empty() || !std::ranges::all_of(x_lines, refuses))
       return {};
-    return x_lines.begin()->first.first + ": " + x_lines.begin()->second.text;
-  }
-  /// What they refused for, where it is the same for each; else job_failed.
-  errc why_refused() const {
-    const std::lock_guard lock{x_guard};
-    errc all = x_lines.empty() ? errc::job_failed : x_lines.begin()->second.why;
-    for (const auto& each : x_lines)
-      if (each.second.why != all)
-        all = errc::job_failed;
-    return all;
+    const auto& [first, line] = *x_lines.begin();
+    const bool alike = std::ranges::all_of(
+      x_lines, [&](const auto& each) { return each.second.why == line.why; });
+    return {alike ? line.why : errc::job_failed, first.first + ": " + line.text};
   }
   /// A word on each node; of one with several lanes, what the last of them says that is not up.
   std::string text() const {
@@ -74,6 +84,7 @@ private:
     state how = state::away;
     std::string text;
     errc why = errc::job_failed;
+    bool owes_good = false; ///< Since it refused what another try may show to be over.
   };
   std::size_t count(state how) const {
     std::size_t number = 0;

@@ -240,9 +240,11 @@ caf::behavior metronome(caf::event_based_actor* self, const caf::actor_addr& who
   self->set_down_handler([self](const caf::down_msg&) { self->quit(); });
   self->delayed_send(self, lanes_look_every, lanes_look{});
   return {[self, whom](lanes_look) {
+    // The next one behind its answer: of a link that stood still for a while none wait in line.
+    const auto again = [self] { self->delayed_send(self, lanes_look_every, lanes_look{}); };
     if (const auto who = caf::actor_cast<caf::actor>(whom); who)
-      self->send(who, lanes_look{});
-    self->delayed_send(self, lanes_look_every, lanes_look{});
+      self->request(who, caf::infinite, lanes_look{})
+        .then(again, [self](const caf::error&) { self->quit(); });
   }};
 }
 

@@ -11,7 +11,7 @@
 //   child   permanent, of the supervisor of links; detached, because finding a node blocks
 //
 // While it has a session it watches the node's signs of life (liveness.hpp), and gives up one that
-// shows none, or that has work of a lane for three times as long as one may stand still without a
+// shows none, or that has work of a lane for twenty times as long as one may stand still without a
 // word of it: whoever beats may do nothing else. Where the node does not see the job's files,
 // errands carry them.
 //

@@ -14,8 +14,9 @@ namespace {
 using self_ptr = link_ptr;
 using supervision::fault;
 
-/// A lane's own guardian, if it has one, comes first, and with it the word that the lane is lost.
-constexpr int quiet_stalls = 3;
+/// Ten minutes unless told otherwise: a lane's own guardian, if it has one, comes long before, and
+/// the node may have work of other coordinators in the same lanes, of which this one hears nothing.
+constexpr int quiet_stalls = 20;
 
 void start_lane(self_ptr self, std::uint32_t lane) {
   auto& state = self->state;
@@ -106,7 +107,7 @@ void part_if_drained(self_ptr self) {
 }
 
 bool may_come(const link_state& state, const lane_news& news) {
-  if (news.lane > state.lanes_there) // one more runs suspects alone
+  if (news.lane >= state.lanes_there)
     return false;
   const auto before = state.gone.find(news.lane);
   return before != state.gone.end() ? !before->second.up : !state.seats.contains(news.lane);
@@ -156,9 +157,10 @@ void take_receipts(self_ptr self, parcel what) {
     for (const auto& [receipt, took] : done->shards)
       if (is_of_files(receipt.problem.code))
         return heed(self, receipt.problem);
-  if (done && seat != state.seats.end()) {
-    seat->second.owes.erase(done->number);
+  if (done && seat != state.seats.end() && seat->second.life == what.life
+      && seat->second.owes.erase(done->number) != 0) {
     seat->second.quiet = 0;
+    state.options.nodes->did_well(state.name_of_node);
   }
   if (state.carries)
     mind(self, state.carries->receipts(what));
@@ -168,6 +170,9 @@ void take_receipts(self_ptr self, parcel what) {
 
 void deliver(self_ptr self, std::uint32_t lane, std::uint32_t life, std::string receipts) {
   const auto seat = self->state.seats.find(lane);
+  if (seat != self->state.seats.end() && seat->second.life == life)
+    if (const auto done = decode_receipts(receipts)) // without the node's where it never had them
+      seat->second.owes.erase(done->number);
   if (seat != self->state.seats.end() && seat->second.life == life && seat->second.who)
     self->send(seat->second.who, lane_heard{std::move(receipts)});
 }

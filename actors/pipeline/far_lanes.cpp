@@ -28,8 +28,9 @@ struct far_lanes::parts {
 
   error refusal() const {
     const auto refused = nodes.front().nodes->all_refused();
-    return refused.empty() ? error{}
-                           : error{errc::bad_option, "no node takes the work; " + refused};
+    return refused.code == errc::ok
+             ? error{}
+             : error{errc::bad_option, "no node takes the work; " + refused.text};
   }
   /// Why there is nothing to wait for; code ok: there is.
   error problem() const {

@@ -154,7 +154,7 @@ TEST_CASE("policy: a job whose lanes are gone, and cannot be started again, ends
 }
 
 TEST_CASE("policy: an isolation lane that came up and never comes back ends the job") {
-  conducted job(2, {.strikes_max = 1, .away_ticks_max = 5});
+  conducted job(2, {.strikes_max = 1, .isolation_away_ticks_max = 5, .away_ticks_max = 0});
   job.policy.start();
   job.policy.lane_up("a");
   const auto poison = job.next<hand_out>();

@@ -8,16 +8,17 @@
 #include <algorithm>
 
 using namespace std::chrono_literals;
+using viva::errc;
 using viva::actors::node::board;
 using viva::actors::node::pauses;
 
 TEST_CASE("node board: since when nobody is up, whether all refused, and a word on each") {
   board of;
   CHECK(of.alone_since());
-  CHECK(of.all_refused().empty());
+  CHECK(of.all_refused().code == errc::ok);
   of.note("a:1", board::state::away, "not reached yet");
   of.note("b:2", board::state::refused, "another build");
-  CHECK(of.all_refused().empty());
+  CHECK(of.all_refused().code == errc::ok);
   CHECK(of.text() == "a:1: not reached yet; b:2: another build");
   of.note("a:1", board::state::up);
   CHECK_FALSE(of.alone_since());
@@ -25,13 +26,34 @@ TEST_CASE("node board: since when nobody is up, whether all refused, and a word 
   of.note("a:1", board::state::refused, "none of its roots");
   const auto since = of.alone_since();
   CHECK(since);
-  CHECK(of.all_refused() == "a:1: none of its roots");
+  CHECK(of.all_refused().code == errc::job_failed);
+  CHECK(of.all_refused().text == "a:1: none of its roots");
   of.note("b:2", board::state::away, "lost");
   CHECK(of.alone_since() == since); // not since that
-  CHECK(of.all_refused().empty());
+  CHECK(of.all_refused().code == errc::ok);
   of.note("a:1", board::state::up, {}, 1); // its second lane
   CHECK_FALSE(of.alone_since());
   CHECK(of.text() == "a:1: none of its roots; b:2: lost");
+}
+
+TEST_CASE("node board: who refused files refuses them until it did well, however often it is met") {
+  board of;
+  of.note("a:1", board::state::up);
+  of.note("b:2", board::state::up);
+  of.note("a:1", board::state::refused, "w.bin: no", 0, errc::unreadable);
+  of.note("a:1", board::state::up); // met anew: the same shard lies with b by now
+  CHECK(of.all_refused().code == errc::ok);
+  of.note("b:2", board::state::refused, "w.bin: no", 0, errc::unreadable);
+  CHECK(of.all_refused().code == errc::unreadable);
+  CHECK(of.all_refused().text == "a:1: w.bin: no");
+  of.note("b:2", board::state::refused, "disk", 0, errc::disk_full);
+  CHECK(of.all_refused().code == errc::job_failed); // for several reasons
+  of.did_well("a:1");
+  CHECK(of.all_refused().code == errc::ok);
+  of.note("a:1", board::state::refused, "another build"); // no file's
+  CHECK(of.all_refused().text == "a:1: another build");
+  of.note("a:1", board::state::away, "lost");
+  CHECK(of.all_refused().code == errc::ok);
 }
 
 TEST_CASE("node pauses: longer each time up to 5 s, and not short again for having joined alone") {

@@ -143,6 +143,8 @@ TEST_CASE("pipeline limits: lanes that do not live end the pipeline, and callers
       last = got.error().text;
   }
   CAPTURE(last);
-  if (!last.empty() || std::chrono::steady_clock::now() - began < least)
+  if (last.empty() && std::chrono::steady_clock::now() - began >= least)
+    WARN("this machine is too slow to tell whether lanes that do not live end a pipeline");
+  else
     CHECK(last.find("gave up; make a new one") != std::string::npos);
 }

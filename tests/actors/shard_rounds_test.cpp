@@ -74,6 +74,10 @@ struct office {
   office() {
     work->lane_up(0, [this] { on_wake(); });
   }
+  ~office() { // what is in line holds the desk
+    on_wake = [] {};
+    work->close({errc::interrupted, "over"});
+  }
   unit_ptr turn() {
     handful next;
     work->turn(0, life, next);
@@ -272,6 +276,9 @@ struct ground {
     [this] { gone.push_back(room->used().bytes); }, false);
   std::shared_ptr<resident_store> store = std::make_shared<resident_store>();
 
+  ~ground() { // what is in line holds the desk
+    line->close({errc::interrupted, "over"});
+  }
   budget::lease lease(std::uint64_t bytes) const {
     auto got = room->admit({bytes, 1}, on_full::refuse, no_deadline);
     REQUIRE(got.has_value());

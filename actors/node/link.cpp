@@ -75,8 +75,7 @@ void part(self_ptr self, board::state how, const error& what, milliseconds pause
   state.assigned = state.drains = false;
   state.now.incarnation = 0;
   spdlog::warn("node {}: {}", state.name_of_node, why);
-  state.options.nodes->note(state.name_of_node, how, why, 0,
-                            is_of_files(what.code) ? what.code : errc::job_failed);
+  state.options.nodes->note(state.name_of_node, how, why, 0, what.code);
   self->delayed_send(self, pause, find_node{});
 }
 
@@ -94,7 +93,11 @@ void heed(self_ptr self, const error& problem) {
   if (may_be_over_soon(problem))
     lose_node(self, problem.text);
   else
-    part(self, board::state::refused, problem, again_refused);
+    part(self, board::state::refused, {errc::job_failed, problem.text}, again_refused);
+}
+
+void heed_files(self_ptr self, const error& problem) {
+  part(self, board::state::refused, problem, again_refused);
 }
 
 namespace {

@@ -156,7 +156,8 @@ void take_receipts(self_ptr self, parcel what) {
   if (done && seat != state.seats.end() && seat->second.life == what.life)
     for (const auto& [receipt, took] : done->shards)
       if (is_of_files(receipt.problem.code))
-        return heed(self, receipt.problem);
+        return state.carries ? heed(self, receipt.problem) // of its scratch
+                             : heed_files(self, receipt.problem);
   if (done && seat != state.seats.end() && seat->second.life == what.life
       && seat->second.owes.erase(done->number) != 0) {
     seat->second.quiet = 0;

@@ -30,6 +30,8 @@ void lose_node(link_ptr self, const std::string& why);
 /// The same where the problem may be over soon: a node that leaves, or is full just now, need not
 /// end the job. Else it counts as one that refuses.
 void heed(link_ptr self, const error& problem);
+/// The same of the job's own files, which it cannot read or write where others may.
+void heed_files(link_ptr self, const error& problem);
 /// Goes on unless it brought a problem; then the node is let go.
 inline void mind(link_ptr self, const error& problem) {
   if (problem.code != errc::ok)

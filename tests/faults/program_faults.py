@@ -49,8 +49,9 @@ def all_killed(bench, chance, output):
 
 
 def terminated(bench, chance, output):
-    """SIGTERM, as systemd or a batch system sends it."""
-    job, times = run(bench, output), []
+    """SIGTERM, as systemd or a batch system sends it. The disk is slow, or a fast machine is done before."""
+    luck, _ = bench.bad_luck("slow", 20_000, 0)
+    job, times = run(bench, output, env=luck), []
     job.wait_for_lanes()
     time.sleep(chance.uniform(0, bench.seconds / 2))
     job.strike(job.child.pid, signal.SIGTERM, times)

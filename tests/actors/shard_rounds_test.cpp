@@ -77,6 +77,7 @@ struct office {
   ~office() { // what is in line holds the desk
     on_wake = [] {};
     work->close({errc::interrupted, "over"});
+    work->lane_down(0, false, "over"); // and what its lane has
   }
   unit_ptr turn() {
     handful next;
@@ -278,6 +279,7 @@ struct ground {
 
   ~ground() { // what is in line holds the desk
     line->close({errc::interrupted, "over"});
+    line->lane_down(0, false, "over");
   }
   budget::lease lease(std::uint64_t bytes) const {
     auto got = room->admit({bytes, 1}, on_full::refuse, no_deadline);

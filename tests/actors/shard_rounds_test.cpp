@@ -55,6 +55,13 @@ struct probe final : shard_rounds {
       to->set(why ? expected<tensor_id>(tl::unexpected(told)) : tensor_id{});
   }
 
+  /// What it was to be called back by holds it.
+  void forget() {
+    is_wanted = nullptr;
+    was_read = nullptr;
+    reads.clear();
+  }
+
   const unsigned rounds;
   bool on_disk = false;
   std::function<bool()> is_wanted;
@@ -171,6 +178,7 @@ TEST_CASE("shard rounds: a shard that waits for a disk leaves its lane, and come
     CHECK(job->told.code == errc::interrupted);
     CHECK(o.turn() == nullptr);
   }
+  job->forget();
 }
 
 TEST_CASE("shard rounds: of many shards on a disk few are read before others are done") {
@@ -219,6 +227,7 @@ TEST_CASE("shard rounds: of many shards on a disk few are read before others are
     run_all();
     CHECK(job->answers == 1);
   }
+  job->forget();
 }
 
 TEST_CASE("late comer: work that is withdrawn while it begins is withdrawn once it has begun") {
@@ -264,6 +273,7 @@ TEST_CASE("late comer: a resident tensor's work that nobody wants while it begin
       return job;
     });
   CHECK(got.ready()); // no lane is there to notice
+  floor.work->close({errc::interrupted, "over"});
 }
 
 namespace {

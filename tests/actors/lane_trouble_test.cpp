@@ -14,6 +14,17 @@ void end_once(conducted& job, const std::string& lane, bool blames_shard = false
   job.die(job.next<hand_out>(), blames_shard);
 }
 
+/// Starts the job, of two shards and one strike, whose first shard kills its lane: the isolation
+/// lane is asked for.
+void make_suspect(conducted& job) {
+  job.policy.start();
+  job.policy.lane_up("a");
+  const auto poison = job.next<hand_out>();
+  job.next<hand_out>();
+  job.die(poison);
+  job.next<open_isolation>();
+}
+
 } // namespace
 
 TEST_CASE("policy: a lane that ends over and over, while nothing comes home, ends the job") {
@@ -75,12 +86,7 @@ TEST_CASE("policy: ends that strike a shard are not counted: they lead into quar
 
 TEST_CASE("policy: an isolation lane that is refused is asked for again, and costs no strike") {
   conducted job(2, {.strikes_max = 1, .isolation_ticks_max = 4});
-  job.policy.start();
-  job.policy.lane_up("a");
-  const auto poison = job.next<hand_out>();
-  job.next<hand_out>();
-  job.die(poison);
-  job.next<open_isolation>();
+  make_suspect(job);
   job.policy.isolation_refused("no more processes");
   CHECK(job.silent()); // not at once
   const auto saved = [&] {
@@ -155,12 +161,7 @@ TEST_CASE("policy: a job whose lanes are gone, and cannot be started again, ends
 
 TEST_CASE("policy: an isolation lane that came up and never comes back ends the job") {
   conducted job(2, {.strikes_max = 1, .isolation_away_ticks_max = 5, .away_ticks_max = 0});
-  job.policy.start();
-  job.policy.lane_up("a");
-  const auto poison = job.next<hand_out>();
-  job.next<hand_out>();
-  job.die(poison);
-  job.next<open_isolation>();
+  make_suspect(job);
   job.policy.lane_up(isolation_lane);
   const auto alone = job.next<hand_out>();
   job.policy.lane_up("a");

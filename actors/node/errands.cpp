@@ -234,7 +234,7 @@ void errands::hand_in(all::iterator at) {
       continue;
     if (each->second.is != stage::home)
       return;
-    x_say.deliver(lane, life, encode(each->second.done));
+    x_say.deliver(lane, life, each->first, encode(each->second.done));
     let_go(each);
   }
 }

@@ -22,8 +22,9 @@ class errands {
 public:
   struct hooks {
     std::function<void(word, std::string)> tell; ///< The node.
-    /// Receipts, to who speaks for that life of a lane.
-    std::function<void(std::uint32_t lane, std::uint32_t life, std::string)> deliver;
+    /// Receipts of that batch, to who speaks for that life of a lane.
+    std::function<void(std::uint32_t lane, std::uint32_t life, std::uint64_t batch, std::string)>
+      deliver;
     /// From any thread, even after these errands are gone: `look_again` on theirs.
     std::function<void()> again;
   };

@@ -187,7 +187,11 @@ void begin_errands(self_ptr self) {
   state.carries = std::make_unique<errands>(
     state.options.site, state.options.goods, state.options.of_job, std::move(by),
     errands::hooks{[self](word what, std::string body) { tell(self, what, std::move(body)); },
-                   [self](std::uint32_t lane, std::uint32_t life, std::string receipts) {
+                   [self](std::uint32_t lane, std::uint32_t life, std::uint64_t batch,
+                          std::string receipts) {
+                     const auto seat = self->state.seats.find(lane);
+                     if (seat != self->state.seats.end() && seat->second.life == life)
+                       seat->second.owes.erase(batch); // which the node may never have had
                      deliver(self, lane, life, std::move(receipts));
                    },
                    [post, number = join] { post(claims_moved{number}); }});

@@ -171,9 +171,6 @@ void take_receipts(self_ptr self, parcel what) {
 
 void deliver(self_ptr self, std::uint32_t lane, std::uint32_t life, std::string receipts) {
   const auto seat = self->state.seats.find(lane);
-  if (seat != self->state.seats.end() && seat->second.life == life)
-    if (const auto done = decode_receipts(receipts)) // without the node's where it never had them
-      seat->second.owes.erase(done->number);
   if (seat != self->state.seats.end() && seat->second.life == life && seat->second.who)
     self->send(seat->second.who, lane_heard{std::move(receipts)});
 }

@@ -104,7 +104,8 @@ public:
     errands.emplace(of.site, of.goods, of.of_job, std::move(by),
                     node::errands::hooks{
                       [this](node::word what, const std::string&) { said.push_back(what); },
-                      [this](std::uint32_t, std::uint32_t, const std::string& bytes) {
+                      [this](std::uint32_t, std::uint32_t, std::uint64_t,
+                             const std::string& bytes) {
                         delivered.push_back(decode_receipts(bytes).value());
                       },
                       [this] { ++called; }});

@@ -1,6 +1,7 @@
 // Rows of k and v out of the planes of a method.
 
 #include "kernels/attention_piece.hpp"
+#include "kernels/q8_0.hpp"
 
 #include <algorithm>
 
@@ -97,6 +98,17 @@ decoded_rows decode_rows(const encoded_tensor& from, std::size_t head_size, std:
   for (std::size_t i = 0; done && i < count; ++i)
     done = decode(from.rows.at(b, h, first + i), 1, to + i * head_size);
   return {done, to};
+}
+
+block_rows q8_0_rows(const encoded_tensor& from, std::size_t b, std::size_t h,
+                     std::size_t first) noexcept {
+  if (from.how.row->decode_simd != q8_0::decode_simd)
+    return {};
+  const auto bytes = [](std::size_t values) {
+    return values / ggml_block_values * q8_0::block_bytes;
+  };
+  const std::size_t at = from.rows.at(b, h, first) * from.cols + h * from.head_columns;
+  return {from.planes[0] + bytes(at), bytes(from.rows.row * from.cols)};
 }
 
 } // namespace viva::kernels::attention

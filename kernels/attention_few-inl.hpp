@@ -2,11 +2,12 @@
 //
 // Columns lie in lanes; each row of k and v is read once from memory for up to four queries. Rows
 // are read one after the other, first to last column, in long runs: what the processor fetches by
-// itself then keeps up, which it does not where four rows are read side by side. Encoded rows
-// are decoded in short runs, which stay in the first cache.
+// itself then keeps up, which it does not where four rows are read side by side. Rows of q8_0 are
+// decoded in registers; those of other methods in short runs, which stay in the first cache.
 
 #include "kernels/attention_groups-inl.hpp"
 #include "kernels/attention_piece.hpp"
+#include "kernels/attention_readers-inl.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -24,26 +25,11 @@ namespace viva::kernels::HWY_NAMESPACE {
 /// Of one stream before the other's turn: 512 KiB of f32 at 128 columns. At 128 keys, finding
 /// the stream again takes a sixth of the time.
 inline constexpr std::size_t few_tile_keys = 1024;
-inline constexpr std::size_t few_tail = 8; ///< Columns of a tail, and what divides every head.
 
 /// Up to so many rows of a kv head are few: a group would compute the lanes that it lacks.
 HWY_INLINE constexpr std::size_t few_rows_max() {
   return group_rows() / 2;
 }
-
-/// Reads `lanes()` or fewer values of a row from column `col` on.
-template <class Source>
-struct typed_reader {
-  /// `Tail`: the last 8 of a row, zeros behind.
-  template <bool Tail>
-  static HWY_INLINE vf32 at(const std::byte* row, std::size_t col) {
-    if constexpr (!Tail)
-      return load(Source(), row + col * Source::bytes);
-    HWY_ALIGN std::byte bytes[16 * Source::bytes] = {};
-    std::memcpy(bytes, row + col * Source::bytes, few_tail * Source::bytes);
-    return load(Source(), bytes);
-  }
-};
 
 /// Every row has its arrays one behind the other, `pitch` values apart; all aligned.
 struct few_queries {
@@ -53,18 +39,6 @@ struct few_queries {
   float *max, *sum;     ///< (rows); max is -inf while unseen.
   float* weights;       ///< (rows, few_tile_keys)
   const attention::key_range* seen;
-};
-
-struct few_tile {
-  std::int32_t key;
-  std::size_t keys;
-};
-
-/// Rows of k or of v, of keys [at, at + keys) of the tile.
-struct few_run {
-  const std::byte* rows;
-  std::size_t pitch; ///< Bytes between rows.
-  std::size_t at, keys;
 };
 
 /// Four partial sums a 128-bit block, added over the blocks.
@@ -98,17 +72,22 @@ struct few_block {
 template <class Reader, bool Tail, std::size_t Rows>
 HWY_INLINE void few_step(const few_queries& q, std::size_t row, const std::byte* k, std::size_t col,
                          vf32 (&s)[Rows]) {
-  const auto values = Reader::template at<Tail>(k, col);
-  VIVA_UNROLL(4)
-  for (std::size_t r = 0; r < Rows; ++r)
-    s[r] = hn::MulAdd(values, hn::Load(df32(), q.queries + (row + r) * q.pitch + col), s[r]);
+  const auto run = Reader::template open<Tail>(k, col);
+  each_opened<Reader>([&](std::size_t i) VIVA_INLINE_LAMBDA {
+    const auto values = run.at(i);
+    VIVA_UNROLL(4)
+    for (std::size_t r = 0; r < Rows; ++r) {
+      const float* query = q.queries + (row + r) * q.pitch + col + i * lanes();
+      s[r] = hn::MulAdd(values, hn::Load(df32(), query), s[r]);
+    }
+  });
 }
 
 /// Scores of rows [row, row + Rows), four keys at a time; the last key again past the end.
 template <class Reader, std::size_t Rows>
 HWY_INLINE void few_scores(const few_queries& q, const few_run& run, std::size_t row) {
   const df32 d;
-  const std::size_t whole = q.cols / lanes() * lanes();
+  const std::size_t whole = q.cols / Reader::columns * Reader::columns;
   for (std::size_t key = 0; key < run.keys; key += 4) {
     few_block<Rows> s;
     VIVA_UNROLL(4)
@@ -117,10 +96,11 @@ HWY_INLINE void few_scores(const few_queries& q, const few_run& run, std::size_t
       VIVA_UNROLL(4)
       for (auto& each : s.of[i])
         each = hn::Zero(d);
-      for (std::size_t col = 0; col < whole; col += lanes())
+      for (std::size_t col = 0; col < whole; col += Reader::columns)
         few_step<Reader, false>(q, row, k, col, s.of[i]);
-      if (whole < q.cols)
-        few_step<Reader, true>(q, row, k, whole, s.of[i]);
+      if constexpr (Reader::columns == lanes())
+        if (whole < q.cols)
+          few_step<Reader, true>(q, row, k, whole, s.of[i]);
     }
     VIVA_UNROLL(4)
     for (std::size_t r = 0; r < Rows; ++r)
@@ -134,6 +114,7 @@ template <class Reader, std::size_t Rows, std::size_t Vectors, bool Tail = false
 HWY_INLINE void few_columns(const few_queries& q, const few_run& run, std::size_t row,
                             std::size_t col) {
   const df32 d;
+  constexpr std::size_t opened = Reader::columns / hn::MaxLanes(d);
   vf32 s[Rows][Vectors];
   VIVA_UNROLL(4)
   for (std::size_t r = 0; r < Rows; ++r)
@@ -143,13 +124,16 @@ HWY_INLINE void few_columns(const few_queries& q, const few_run& run, std::size_
   for (std::size_t key = 0; key < run.keys; ++key) {
     const std::byte* v = run.rows + key * run.pitch;
     VIVA_UNROLL(8)
-    for (std::size_t c = 0; c < Vectors; ++c) {
-      const auto values = Reader::template at<Tail>(v, col + c * lanes());
-      VIVA_UNROLL(4)
-      for (std::size_t r = 0; r < Rows; ++r) {
-        const auto weight = hn::Set(d, q.weights[(row + r) * few_tile_keys + run.at + key]);
-        s[r][c] = hn::MulAdd(values, weight, s[r][c]);
-      }
+    for (std::size_t c = 0; c < Vectors; c += opened) {
+      const auto open = Reader::template open<Tail>(v, col + c * lanes());
+      each_opened<Reader>([&](std::size_t i) VIVA_INLINE_LAMBDA {
+        const auto values = open.at(i);
+        VIVA_UNROLL(4)
+        for (std::size_t r = 0; r < Rows; ++r) {
+          const auto weight = hn::Set(d, q.weights[(row + r) * few_tile_keys + run.at + key]);
+          s[r][c + i] = hn::MulAdd(values, weight, s[r][c + i]);
+        }
+      });
     }
   }
   VIVA_UNROLL(4)
@@ -162,16 +146,20 @@ HWY_INLINE void few_columns(const few_queries& q, const few_run& run, std::size_
 template <class Reader, std::size_t Rows>
 HWY_INLINE void few_sums(const few_queries& q, const few_run& run, std::size_t row) {
   // Sums in half the registers, and no more passes over the tile than that takes.
+  constexpr std::size_t least = Reader::columns / hn::MaxLanes(df32());
   constexpr std::size_t wide = Rows == 1 || (block_keys == 8 && Rows == 2) ? 8 : 4;
   std::size_t col = 0;
-  for (; col + wide * lanes() <= q.cols; col += wide * lanes())
-    few_columns<Reader, Rows, wide>(q, run, row, col);
-  for (; col + 4 * lanes() <= q.cols; col += 4 * lanes())
-    few_columns<Reader, Rows, 4>(q, run, row, col);
-  for (; col + lanes() <= q.cols; col += lanes())
-    few_columns<Reader, Rows, 1>(q, run, row, col);
-  if (col < q.cols)
-    few_columns<Reader, Rows, 1, true>(q, run, row, col);
+  if constexpr (least <= wide)
+    for (; col + wide * lanes() <= q.cols; col += wide * lanes())
+      few_columns<Reader, Rows, wide>(q, run, row, col);
+  if constexpr (least <= 4)
+    for (; col + 4 * lanes() <= q.cols; col += 4 * lanes())
+      few_columns<Reader, Rows, 4>(q, run, row, col);
+  for (; col + Reader::columns <= q.cols; col += Reader::columns)
+    few_columns<Reader, Rows, least>(q, run, row, col);
+  if constexpr (least == 1)
+    if (col < q.cols)
+      few_columns<Reader, Rows, 1, true>(q, run, row, col);
 }
 
 /// Scores of the tile to weights; out and sum to the row's new maximum.
@@ -234,56 +222,82 @@ HWY_INLINE void over_rows(std::size_t rows, const Body& body) {
     body(std::integral_constant<std::size_t, 1>(), row);
 }
 
-/// Keys that are decoded at a time: 32 KiB of them.
-HWY_INLINE constexpr std::size_t few_decoded_keys(std::size_t cols) {
-  return (std::size_t{32} << 10) / sizeof(float) / cols / 4 * 4;
+/// Scores of the tile's keys to weights.
+inline status score_few(const piece& of, const few_queries& q, const few_tile& tile,
+                        float* decoded) {
+  const auto score = [&](auto reader, const few_run& run) {
+    over_rows(q.rows, [&](auto rows, std::size_t row) {
+      few_scores<decltype(reader), rows>(q, run, row);
+    });
+  };
+  return over_runs(of, of.in->k, tile, decoded, score, [&] {
+    bool numbers = true;
+    for (std::size_t row = 0; numbers && row < q.rows; ++row)
+      numbers = all_numbers(q.weights + row * few_tile_keys, tile.keys);
+    return numbers;
+  });
 }
 
-/// Calls body(source, run) for runs of the tile's rows of one side: one where they lie, or short
-/// ones decoded into `decoded`.
+/// The tile's weights times its values to part.
+inline status sum_few(const piece& of, const few_queries& q, const few_tile& tile,
+                      float* decoded) {
+  const auto numbers = [&] { return all_numbers(q.part, q.rows * q.pitch); };
+  const auto sum = [&](auto reader, const few_run& run) {
+    over_rows(q.rows,
+              [&](auto rows, std::size_t row) { few_sums<decltype(reader), rows>(q, run, row); });
+  };
+  return over_runs(of, of.in->v, tile, decoded, sum, numbers);
+}
+
+/// Calls body(run) for the runs of its keys that the row sees.
 template <class Body>
-HWY_INLINE status over_runs(const piece& of, const attention::source_rows& side,
-                            const few_tile& tile, float* decoded, const Body& body) {
-  const auto first = static_cast<std::size_t>(tile.key);
-  if (side.encoded == nullptr) {
-    const few_run run{side.at(of.sequence, of.kv_head, first), side.bytes.row, 0, tile.keys};
-    with_source(side.type, [&](auto source) { body(source, run); });
-    return {};
+void over_seen(const piece& of, const few_queries& q, const few_tile& tile, std::size_t row,
+               const few_run& run, const Body& body) {
+  const auto sees = [&](std::size_t i) {
+    const auto key = tile.key + static_cast<std::int32_t>(run.at + i);
+    return q.seen[row].first <= key && key < q.seen[row].last
+           && (of.in->bias.data == nullptr
+               || of.bias(row)[key] != -std::numeric_limits<float>::infinity());
+  };
+  for (std::size_t begin = 0, end = 0; begin < run.keys; begin = end) {
+    const bool seen = sees(begin);
+    for (end = begin + 1; end < run.keys && sees(end) == seen;)
+      ++end;
+    if (seen)
+      body(few_run{run.rows + begin * run.pitch, run.pitch, run.at + begin, end - begin});
   }
-  const std::size_t cols = of.of->head_size;
-  for (std::size_t at = 0; at < tile.keys; at += few_decoded_keys(cols)) {
-    const std::size_t keys = std::min(few_decoded_keys(cols), tile.keys - at);
-    const auto made = attention::decode_rows(*side.encoded, cols, of.sequence, of.kv_head,
-                                             side.skipped + first + at, keys, decoded);
-    if (!made.done)
-      return made.done;
-    const auto* rows = reinterpret_cast<const std::byte*>(made.first);
-    body(source<dtype::f32>(), few_run{rows, cols * sizeof(float), at, keys});
-  }
-  return {};
 }
 
+/// The same without keys that a row does not see: their weight of zero would make NaN of a value
+/// that is no number.
+inline status sum_few_seen(const piece& of, const few_queries& q, const few_tile& tile,
+                           float* decoded) {
+  const auto sum = [&](auto reader, const few_run& run) {
+    for (std::size_t row = 0; row < q.rows; ++row)
+      over_seen(of, q, tile, row, run,
+                [&](const few_run& seen) { few_sums<decltype(reader), 1>(q, seen, row); });
+  };
+  return over_runs(of, of.in->v, tile, decoded, sum, [] { return false; });
+}
+
+/// `numbers`: every value is taken for one.
 inline status attend_few_rows(const piece& of, const few_queries& q, float* decoded,
-                              const attention::key_range& keys) {
+                              const attention::key_range& keys, bool numbers) {
   const df32 d;
+  std::fill_n(q.out, q.rows * q.pitch, 0.0f);
+  std::fill_n(q.max, q.rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(q.sum, q.rows, 0.0f);
   few_tile tile{};
   for (tile.key = keys.first; tile.key < keys.last; tile.key += few_tile_keys) {
     tile.keys = std::min(few_tile_keys, static_cast<std::size_t>(keys.last - tile.key));
-    const auto scored = over_runs(of, of.in->k, tile, decoded, [&](auto source, const auto& run) {
-      using reader = typed_reader<decltype(source)>;
-      over_rows(q.rows, [&](auto rows, std::size_t row) { few_scores<reader, rows>(q, run, row); });
-    });
-    if (!scored)
+    if (const auto scored = score_few(of, q, tile, decoded); !scored)
       return scored;
     for (std::size_t row = 0; row < q.rows; ++row)
       weigh_few(of, q, tile, row);
     std::fill_n(q.part, q.rows * q.pitch, 0.0f);
-    const auto added = over_runs(of, of.in->v, tile, decoded, [&](auto source, const auto& run) {
-      using reader = typed_reader<decltype(source)>;
-      over_rows(q.rows, [&](auto rows, std::size_t row) { few_sums<reader, rows>(q, run, row); });
-    });
-    if (!added)
-      return added;
+    const auto sum = numbers ? sum_few : sum_few_seen;
+    if (const auto summed = sum(of, q, tile, decoded); !summed)
+      return summed;
     for (std::size_t i = 0; i < q.rows * q.pitch; i += lanes())
       hn::Store(hn::Add(hn::Load(d, q.out + i), hn::Load(d, q.part + i)), d, q.out + i);
   }
@@ -318,9 +332,6 @@ inline status attend_few(const piece& of, std::byte* memory) {
   const std::size_t decoded_keys = attention::decoded_rows_max(few_decoded_keys(q.cols));
   float* decoded = carve.take<float>(decoded_keys * q.cols);
   std::fill_n(q.queries, q.rows * q.pitch, 0.0f);
-  std::fill_n(q.out, q.rows * q.pitch, 0.0f);
-  std::fill_n(q.max, q.rows, -std::numeric_limits<float>::infinity());
-  std::fill_n(q.sum, q.rows, 0.0f);
   attention::key_range seen[few_rows_max()];
   q.seen = seen;
   attention::key_range keys{std::numeric_limits<std::int32_t>::max(), 0};
@@ -334,7 +345,10 @@ inline status attend_few(const piece& of, std::byte* memory) {
     if (seen[row].first < seen[row].last)
       keys = {std::min(keys.first, seen[row].first), std::max(keys.last, seen[row].last)};
   }
-  if (const auto done = attend_few_rows(of, q, decoded, keys); !done)
+  auto done = attend_few_rows(of, q, decoded, keys, true);
+  if (done && !all_numbers(q.out, q.rows * q.pitch))
+    done = attend_few_rows(of, q, decoded, keys, false);
+  if (!done)
     return done;
   for (std::size_t row = 0; row < q.rows; ++row) {
     float* out = q.out + row * q.pitch;

@@ -3,9 +3,12 @@
 #include "kernels/attention-inl.hpp"
 #include "kernels/attention_bf16-inl.hpp"
 #include "kernels/attention_piece.hpp"
+#include "kernels/attention_readers-inl.hpp"
 #include "kernels/attention_tile_walk-inl.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <span>
 
 #if defined(VIVA_KERNELS_ATTENTION_GROUPS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_ATTENTION_GROUPS_INL
@@ -191,8 +194,54 @@ HWY_INLINE side tile_side(const piece& of, const attention::source_rows& rows, s
   return {reinterpret_cast<const std::byte*>(to), cols * sizeof(float)};
 }
 
-/// The tile, cut to what the group sees, through the group.
-inline void meet(const piece& of, std::size_t first_row, query_group& g, key_tile tile) {
+/// out += weight times value of one value that is no number, in rows that see its key.
+inline void add_alone(const piece& of, std::size_t first_row, const query_group& g,
+                      const key_tile& tile, std::size_t at, std::size_t col, float value) {
+  const auto key = tile.key + static_cast<std::int32_t>(at);
+  for (std::size_t r = 0; r < group_rows(); ++r) {
+    const bool hidden =
+        key < g.first[r] || key >= g.last[r]
+        || (tile.biased
+            && of.bias(std::min(first_row + r, of.rows - 1))[key]
+                   == -std::numeric_limits<float>::infinity());
+    if (!hidden)
+      g.out[col * group_rows() + r] += tile.weights[at * group_rows() + r] * value;
+  }
+}
+
+/// Adds the tile's values that are no numbers by themselves and leaves zeros for them in `v`: a
+/// hidden key's weight of zero would make NaN of them. `v` holds what `tile.v` is, unless that is
+/// the caller's.
+inline void part_from_numbers(const piece& of, std::size_t first_row, const query_group& g,
+                              key_tile& tile, float* v) {
+  const std::size_t cols = tile.head_size;
+  if (tile.paired != nullptr) {
+    auto* halves = reinterpret_cast<std::byte*>(v)
+                   + (tile.v - reinterpret_cast<const std::byte*>(v));
+    for (std::size_t i = 0; i < tile.keys; ++i)
+      for (std::size_t c = 0; c < cols; ++c) {
+        const auto* row = of.value(static_cast<std::size_t>(tile.key) + i);
+        const float value = value_of(row, dtype::bf16, c);
+        if (is_finite(value))
+          continue;
+        add_alone(of, first_row, g, tile, i, c, value);
+        std::memset(halves + i / 2 * tile.v_pitch + 4 * c + 2 * (i % 2), 0, 2);
+      }
+    return;
+  }
+  for (std::size_t i = 0; i < tile.keys; ++i) // upwards: rows of `v` may lie behind their place
+    for (std::size_t c = 0; c < cols; ++c) {
+      const float value = value_of(tile.v + i * tile.v_pitch, dtype::f32, c);
+      if (!is_finite(value))
+        add_alone(of, first_row, g, tile, i, c, value);
+      v[i * cols + c] = is_finite(value) ? value : 0;
+    }
+  tile.v = reinterpret_cast<const std::byte*>(v);
+  tile.v_pitch = cols * sizeof(float);
+}
+
+/// The tile, cut to what the group sees, through the group. `v`: null where all values are numbers.
+inline void meet(const piece& of, std::size_t first_row, query_group& g, key_tile tile, float* v) {
   const auto end = std::min(tile.key + static_cast<std::int32_t>(tile.keys), g.last_max);
   const auto begin = std::max(tile.key, g.first_min);
   if (begin >= end)
@@ -210,17 +259,28 @@ inline void meet(const piece& of, std::size_t first_row, query_group& g, key_til
 #if VIVA_BF16_PRODUCTS
   if (tile.paired != nullptr) {
     weigh_any_tile<bf16_products>(g, tile);
+    if (v != nullptr)
+      part_from_numbers(of, first_row, g, tile, v);
     pair_weights(tile);
     return add_values<bf16_products>(g, tile, tile.paired, (tile.keys + 1) / 2);
   }
 #endif
   weigh_any_tile<f32_products>(g, tile);
+  if (v != nullptr)
+    part_from_numbers(of, first_row, g, tile, v);
   add_values<f32_products>(g, tile, tile.weights, tile.keys);
 }
 
-/// Tiles of keys [tile.key, last) through all groups; `k` and `v` are for rows that are not f32.
-inline status meet_all(const piece& of, query_group* groups, std::size_t count, key_tile tile,
-                       std::int32_t last, float* k, float* v) {
+/// Groups of a piece.
+struct group_run {
+  query_group* groups;
+  std::size_t begin, end;
+  bool all_numbers; ///< Whether every value is taken for a number; else one group at a time.
+};
+
+/// Tiles of keys [tile.key, last) through groups; `k` and `v` are for rows that are not f32.
+inline status meet_all(const piece& of, const group_run& run, key_tile tile, std::int32_t last,
+                       float* k, float* v) {
   const bool paired = tile.paired != nullptr;
   for (; tile.key < last; tile.key += tile_keys) {
     const auto at = static_cast<std::size_t>(tile.key);
@@ -236,53 +296,83 @@ inline status meet_all(const piece& of, query_group* groups, std::size_t count, 
     tile.k_pitch = keys.pitch;
     tile.v = values.data;
     tile.v_pitch = values.pitch;
-    for (std::size_t i = 0; i < count; ++i)
-      meet(of, i * group_rows(), groups[i], tile);
+    for (std::size_t i = run.begin; i < run.end; ++i)
+      meet(of, i * group_rows(), run.groups[i], tile, run.all_numbers ? nullptr : v);
   }
   return {};
 }
+
+/// Opens the piece's groups. The keys that any row sees.
+inline attention::key_range open_groups(const piece& of, query_group* groups, std::size_t count,
+                                        bool paired) {
+  attention::key_range seen{std::numeric_limits<std::int32_t>::max(), 0};
+  for (std::size_t i = 0; i < count; ++i) {
+    open_group(of, i * group_rows(), paired, groups[i]);
+    seen = {std::min(seen.first, groups[i].first_min), std::max(seen.last, groups[i].last_max)};
+  }
+  return seen;
+}
+
+/// Arrays of a piece through groups.
+struct group_rooms {
+  query_group groups[piece_groups];
+  float *weights, *pairs, *tiles, *k, *v;
+
+  group_rooms(std::byte* memory, std::size_t count, std::size_t cols) {
+    carver carve{memory};
+    for (auto& g : std::span(groups).first(count)) {
+      g.queries = carve.take<float>(cols * group_rows());
+      g.out = carve.take<float>(cols * group_rows());
+      g.max = carve.take<float>(group_rows());
+      g.sum = carve.take<float>(group_rows());
+      g.part = carve.take<float>(group_rows());
+      g.first = carve.take<std::int32_t>(group_rows());
+      g.last = carve.take<std::int32_t>(group_rows());
+    }
+    weights = carve.take<float>(tile_keys * group_rows());
+    pairs = carve.take<float>(tile_keys / 2 * group_rows());
+    tiles = carve.take<float>(tiles_floats());
+    k = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
+    v = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
+  }
+};
 
 /// `memory` holds groups_bytes(head_size), aligned.
 inline status attend_groups(const piece& of, std::byte* memory) {
   const std::size_t cols = of.of->head_size;
   const auto unit = unit_of(of);
   const bool paired = unit != bf16_unit::widened;
-  carver carve{memory};
-  query_group groups[piece_groups];
   const std::size_t count = (of.rows + group_rows() - 1) / group_rows();
-  std::int32_t first = std::numeric_limits<std::int32_t>::max(), last = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    auto& g = groups[i];
-    g.queries = carve.take<float>(cols * group_rows());
-    g.out = carve.take<float>(cols * group_rows());
-    g.max = carve.take<float>(group_rows());
-    g.sum = carve.take<float>(group_rows());
-    g.part = carve.take<float>(group_rows());
-    g.first = carve.take<std::int32_t>(group_rows());
-    g.last = carve.take<std::int32_t>(group_rows());
-    open_group(of, i * group_rows(), paired, g);
-    first = std::min(first, g.first_min);
-    last = std::max(last, g.last_max);
-  }
+  group_rooms rooms(memory, count, cols);
+  const auto seen = open_groups(of, rooms.groups, count, paired);
   key_tile tile{};
-  tile.key = first;
+  tile.key = seen.first;
   tile.head_size = cols;
-  tile.weights = carve.take<float>(tile_keys * group_rows());
+  tile.weights = rooms.weights;
   tile.biased = of.in->bias.data != nullptr;
-  float* pairs = carve.take<float>(tile_keys / 2 * group_rows());
-  tile.paired = paired ? pairs : nullptr;
-  [[maybe_unused]] float* room = carve.take<float>(tiles_floats());
-  float* k = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
-  float* v = carve.take<float>(attention::decoded_rows_max(tile_keys) * cols);
+  tile.paired = paired ? rooms.pairs : nullptr;
 #if VIVA_BF16_PRODUCTS
   if (unit == bf16_unit::tiles)
-    attend_tiles(of, groups, count, {first, last}, k, room);
+    attend_tiles(of, rooms.groups, count, seen, rooms.k, rooms.tiles);
   else
 #endif
-    if (const auto done = meet_all(of, groups, count, tile, last, k, v); !done)
+    if (const auto done =
+            meet_all(of, {rooms.groups, 0, count, true}, tile, seen.last, rooms.k, rooms.v);
+        !done)
     return done;
+  bool numbers = true;
+  for (std::size_t i = 0; numbers && i < count; ++i)
+    numbers = all_numbers(rooms.groups[i].out, cols * group_rows());
+  if (!numbers) {
+    open_groups(of, rooms.groups, count, paired);
+    for (std::size_t i = 0; i < count; ++i)
+      if (const auto done =
+              meet_all(of, {rooms.groups, i, i + 1, false}, tile, seen.last, rooms.k, rooms.v);
+          !done)
+        return done;
+  }
   for (std::size_t i = 0; i < count; ++i)
-    close_group(of, i * group_rows(), groups[i]);
+    close_group(of, i * group_rows(), rooms.groups[i]);
   return {};
 }
 

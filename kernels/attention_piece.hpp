@@ -32,6 +32,14 @@ struct decoded_rows {
 decoded_rows decode_rows(const encoded_tensor&, std::size_t head_size, std::size_t b,
                          std::size_t h, std::size_t first, std::size_t count, float* to) noexcept;
 
+/// Rows of a head from one on, blocks of q8_0 where they lie; null where another method made them.
+struct block_rows {
+  const std::byte* first = nullptr;
+  std::size_t pitch = 0; ///< Bytes between rows.
+};
+block_rows q8_0_rows(const encoded_tensor&, std::size_t b, std::size_t h,
+                     std::size_t first) noexcept;
+
 /// Keys [first, last) of those given.
 struct key_range {
   std::int32_t first = 0, last = 0;

@@ -270,15 +270,18 @@ TEST_CASE("attention: parts over encoded keys merge to the whole, for decoding a
 
 TEST_CASE("attention: bytes that a method cannot have written are refused, in k and in v",
           "[attention]") {
-  for (const std::size_t queries : {1, 40}) {
+  for (const auto& [queries, scale] : {std::pair{std::size_t{1}, std::uint16_t{0x7F7F}},
+                                       std::pair{std::size_t{2}, std::uint16_t{0x7C00}},
+                                       std::pair{std::size_t{40}, std::uint16_t{0xFC00}}}) {
     const shape of{.queries = queries, .keys = 300, .head_size = 64};
     const auto how = recipe_of("q8_0", dtype::f32);
     const problem made(of, dtype::f32, false, 3);
     for (const bool in_k : {true, false}) {
       side k(how, packed(how, of), 1), v(how, packed(how, of), 2);
       auto& bad = (in_k ? k : v).bytes.each[0];
-      const std::size_t block = 290 * 2 * 34; // its scale is NaN
-      bad[block] = bad[block + 1] = std::byte{0x7F};
+      const std::size_t block = 290 * 2 * 34; // zeros, whose scale is NaN or infinite
+      std::fill_n(bad.begin() + block, 34, std::byte{0});
+      std::memcpy(bad.data() + block, &scale, sizeof scale);
       auto in = made.in();
       in.k = k.encoded(), in.v = v.encoded();
       for_each_target([&] {

@@ -93,6 +93,8 @@ HWY_INLINE void few_scores(const few_queries& q, const few_run& run, std::size_t
     VIVA_UNROLL(4)
     for (std::size_t i = 0; i < 4; ++i) {
       const std::byte* k = run.rows + std::min(key + i, run.keys - 1) * run.pitch;
+      if (row == 0)
+        fetch_ahead(run, k);
       VIVA_UNROLL(4)
       for (auto& each : s.of[i])
         each = hn::Zero(d);
@@ -123,6 +125,8 @@ HWY_INLINE void few_columns(const few_queries& q, const few_run& run, std::size_
     s[r][c] = hn::Load(d, q.part + (row + r) * q.pitch + col + c * lanes());
   for (std::size_t key = 0; key < run.keys; ++key) {
     const std::byte* v = run.rows + key * run.pitch;
+    if (row == 0 && col == 0)
+      fetch_ahead(run, v);
     VIVA_UNROLL(8)
     for (std::size_t c = 0; c < Vectors; c += opened) {
       const auto open = Reader::template open<Tail>(v, col + c * lanes());
@@ -264,7 +268,8 @@ void over_seen(const piece& of, const few_queries& q, const few_tile& tile, std:
     for (end = begin + 1; end < run.keys && sees(end) == seen;)
       ++end;
     if (seen)
-      body(few_run{run.rows + begin * run.pitch, run.pitch, run.at + begin, end - begin});
+      body(run_of(run.rows + begin * run.pitch, run.pitch, run.at + begin, end - begin,
+                  run.row_bytes));
   }
 }
 

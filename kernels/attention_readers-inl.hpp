@@ -100,7 +100,25 @@ struct few_run {
   const std::byte* rows;
   std::size_t pitch; ///< Bytes between rows.
   std::size_t at, keys;
+  std::size_t row_bytes, ahead; ///< `ahead`: to the row that is fetched meanwhile.
 };
+
+/// How far ahead of the row in work rows are fetched: with two queries the processor's own fetching
+/// does not keep up.
+inline constexpr std::size_t few_ahead_bytes = std::size_t{4} << 10;
+
+/// `row_bytes` 0: rows lie in the cache already.
+HWY_INLINE few_run run_of(const std::byte* rows, std::size_t pitch, std::size_t at,
+                          std::size_t keys, std::size_t row_bytes) {
+  const std::size_t rows_ahead = row_bytes == 0 ? 0 : (few_ahead_bytes - 1) / row_bytes + 1;
+  return {rows, pitch, at, keys, row_bytes, pitch * rows_ahead};
+}
+
+/// Fetches the lines of a later row; they may lie past the end: a prefetch cannot fault.
+HWY_INLINE void fetch_ahead(const few_run& run, const std::byte* row) {
+  for (std::size_t line = 0; line < run.row_bytes; line += 64)
+    hwy::Prefetch(row + run.ahead + line);
+}
 
 /// Whether values are numbers. Where scales are none, nothing made of them is.
 HWY_INLINE bool all_numbers(const float* at, std::size_t count) {
@@ -132,7 +150,9 @@ HWY_INLINE status over_runs(const attention::piece& of, const attention::source_
                             const Numbers& sums_are_numbers) {
   const auto first = static_cast<std::size_t>(tile.key);
   if (side.encoded == nullptr) {
-    const few_run run{side.at(of.sequence, of.kv_head, first), side.bytes.row, 0, tile.keys};
+    const std::size_t row_bytes = of.of->head_size * kernels::bytes_of(side.type);
+    const auto run = run_of(side.at(of.sequence, of.kv_head, first), side.bytes.row, 0, tile.keys,
+                            row_bytes);
     with_source(side.type, [&](auto source) { body(typed_reader<decltype(source)>(), run); });
     return {};
   }
@@ -140,7 +160,8 @@ HWY_INLINE status over_runs(const attention::piece& of, const attention::source_
   const auto blocks =
       attention::q8_0_rows(*side.encoded, of.sequence, of.kv_head, side.skipped + first);
   if (blocks.first != nullptr) {
-    const few_run run{blocks.first, blocks.pitch, 0, tile.keys};
+    const auto run = run_of(blocks.first, blocks.pitch, 0, tile.keys,
+                            cols / ggml_block_values * q8_0::block_bytes);
     body(q8_0_reader(), run);
     return sums_are_numbers() || whole_blocks(run, cols) ? status{} : status{errc::malformed};
   }
@@ -151,7 +172,7 @@ HWY_INLINE status over_runs(const attention::piece& of, const attention::source_
     if (!made.done)
       return made.done;
     const auto* rows = reinterpret_cast<const std::byte*>(made.first);
-    body(typed_reader<source<dtype::f32>>(), few_run{rows, cols * sizeof(float), at, keys});
+    body(typed_reader<source<dtype::f32>>(), run_of(rows, cols * sizeof(float), at, keys, 0));
   }
   return {};
 }

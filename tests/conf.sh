@@ -25,6 +25,7 @@ at_home() {
 }
 starts_and_leaves() { # NAME COMMAND…
   local pid code=0
+  : > "$folder/said" # now, not when the job comes to it: what the last one said would be taken for its word
   "${@:2}" > "$folder/said" 2>&1 &
   pid=$!
   for _ in $(seq 300); do

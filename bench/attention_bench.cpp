@@ -155,7 +155,7 @@ attention_line measure(const attention_case& one, unsigned threads, unsigned rep
   const bool decoding = one.of.queries <= 2;
   const double settled = one.seconds(workers, memory);
   const auto repeats = std::max(1u, static_cast<unsigned>(sample_seconds_min / settled));
-  std::vector<double> seconds, peaks, reads;
+  std::vector<double> seconds, peaks, peak_rates, reads, read_rates;
   std::uint64_t sum = 0;
   for (unsigned i = 0; i < repetitions; ++i) {
     // Few queries are computed in f32, whatever their type.
@@ -165,7 +165,10 @@ attention_line measure(const attention_case& one, unsigned threads, unsigned rep
     for (unsigned r = 0; r < repeats; ++r)
       taken += one.seconds(workers, memory);
     seconds.push_back(taken / repeats);
+    peak_rates.push_back(peak);
     peaks.push_back(one.operations() / seconds.back() / peak);
+    if (decoding)
+      read_rates.push_back(static_cast<double>(one.k.bytes() + one.v.bytes()) / read);
     reads.push_back(read / seconds.back());
   }
   attention_line line;
@@ -177,9 +180,12 @@ attention_line measure(const attention_case& one, unsigned threads, unsigned rep
   line.seconds = median(seconds);
   line.gflops = one.operations() / line.seconds / 1e9;
   line.gb_per_s = static_cast<double>(one.k.bytes() + one.v.bytes()) / line.seconds / 1e9;
+  line.peak_gflops = median(peak_rates) / 1e9;
   line.ratio_to_peak = median(peaks);
-  if (decoding && sum != 0)
+  if (decoding && sum != 0) {
+    line.read_gb_per_s = median(read_rates) / 1e9;
     line.ratio_to_read = median(reads);
+  }
   if (!decoding && !one.of.causal && one.method.empty() && one.type == dtype::f32 && threads == 1)
     if (const auto rate = sgemm_flops_per_s(one.of.keys, one.of.head_size, repetitions))
       line.sgemm_gflops = *rate / 1e9;

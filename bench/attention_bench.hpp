@@ -39,9 +39,11 @@ struct attention_line {
   unsigned threads = 1;
   double seconds = 0;                  ///< Median of the slowest thread's processor time.
   double gflops = 0, gb_per_s = 0;     ///< gb_per_s: of keys and values.
-  double ratio_to_peak = 0;            ///< Of the type's multiply-adds in registers, all threads.
+  double peak_gflops = 0;              ///< Of the type's multiply-adds in registers, all threads.
+  double ratio_to_peak = 0;
   std::optional<double> sgemm_gflops;  ///< OpenBLAS' products of one head, where it is here.
-  std::optional<double> ratio_to_read; ///< Decoding: of reading the same bytes.
+  /// Decoding: what one thread reads of the same bytes, and the ratio to that.
+  std::optional<double> read_gb_per_s, ratio_to_read;
   std::uint64_t extra_bytes = 0;       ///< Scratch of all threads.
 };
 

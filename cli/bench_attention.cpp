@@ -28,6 +28,7 @@ struct attention_flags {
 };
 
 json json_of(const bench::attention_line& line) {
+  const auto where_known = [](std::optional<double> x) { return x ? json(*x) : json(nullptr); };
   return stamped({{"n", line.of.keys},
                   {"queries", line.of.queries},
                   {"d", line.of.head_size},
@@ -38,9 +39,11 @@ json json_of(const bench::attention_line& line) {
                   {"threads", line.threads},
                   {"gflops", line.gflops},
                   {"ratio_to_peak", line.ratio_to_peak},
-                  {"sgemm_gflops", line.sgemm_gflops ? json(*line.sgemm_gflops) : json(nullptr)},
+                  {"peak_gflops", line.peak_gflops},
+                  {"sgemm_gflops", where_known(line.sgemm_gflops)},
                   {"gb_per_s", line.gb_per_s},
-                  {"ratio_to_read", line.ratio_to_read ? json(*line.ratio_to_read) : json(nullptr)},
+                  {"ratio_to_read", where_known(line.ratio_to_read)},
+                  {"read_gb_per_s", where_known(line.read_gb_per_s)},
                   {"extra_bytes", line.extra_bytes},
                   {"isa", line.isa}});
 }

@@ -290,7 +290,7 @@ HWY_INLINE void weigh_keys(query_group& g, const key_tile& tile, std::size_t at)
     for (std::size_t r = 0; r < Keys; ++r)
       VIVA_UNROLL(4)
     for (std::size_t c = 0; c < group_vectors; ++c)
-      s.of[r][c] = hn::Add(s.of[r][c], hn::Load(d, weights + r * group_rows() + c * lanes()));
+      s.of[r][c] = biased(s.of[r][c], hn::Load(d, weights + r * group_rows() + c * lanes()));
   }
   if constexpr (Masked)
     hide<Keys>(g, tile.key + static_cast<std::int32_t>(at), s);

@@ -7,15 +7,15 @@
 // Shapes    q, out (batch, heads, queries, head_size); k, v (batch, kv_heads, keys, head_size),
 //           each at any strides; values of one row lie together. Head h meets kv head
 //           h / (heads / kv_heads). head_size is a multiple of 8 from 32 to 256.
-// Encoded   k and v may each lie as the planes of a method (q8_0, int8, fp8, nf4 and others); tiles
+// Encoded   k and v may each lie as the planes of a method (q8_0, int8, fp8, nf4 and others), which
 //           are decoded as they are met. The bytes that come out are those of the decoded values.
 // Visible   Query i stands at position p = i + all keys - queries, so the last query meets the last
 //           key. causal: keys j <= p. window W: keys with |p - j| < W. No key at all: out is 0 and
 //           the log-sum-exp -inf.
 // Numbers   Any input type, sums in f32. NaN in a row of q or a visible row of k makes NaN of the
 //           rows it enters, no other; so do scores above f32's range. Those below it hide their
-//           key, as a bias below -2.3e38 does. What is not finite in v makes NaN in its column of
-//           every row that is computed beside one that sees it.
+//           key, as a bias below -2.3e38 does, whatever k has there. What is not finite in v stays
+//           so in its column of rows where its key weighs; in others it counts nothing.
 // Bound     |out - exact| / |exact|, row by row in the norm: 2e-6 for f32 with scores of N(0,1),
 //           2^-22 max|score| more (under a bias, of keys that weigh); f16 5e-4; bf16 6e-3, all 3e-3
 // Exactness Bytes are a function of the inputs, the shape, the target and, for bf16, of the unit

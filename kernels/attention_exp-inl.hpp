@@ -2,6 +2,8 @@
 
 #include "kernels/simd-inl.hpp"
 
+#include <limits>
+
 #if defined(VIVA_KERNELS_ATTENTION_EXP_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef VIVA_KERNELS_ATTENTION_EXP_INL
 #undef VIVA_KERNELS_ATTENTION_EXP_INL
@@ -51,6 +53,12 @@ HWY_INLINE vf32 exp2_for_bf16(vf32 t) {
   constexpr float coefficients[] = {9.7829125535e-3f, 5.5976883627e-2f, 2.4020711079e-1f,
                                     6.9311360440e-1f};
   return exp2_by(t, coefficients);
+}
+
+/// A score and its bias, both in bits; of -inf hides the key, whatever its score is.
+HWY_INLINE vf32 biased(vf32 score, vf32 bias) {
+  const auto hidden = hn::Set(df32(), -std::numeric_limits<float>::infinity());
+  return hn::IfThenElse(hn::Eq(bias, hidden), hidden, hn::Add(score, bias));
 }
 
 } // namespace viva::kernels::HWY_NAMESPACE

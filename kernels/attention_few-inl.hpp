@@ -31,6 +31,10 @@ HWY_INLINE constexpr std::size_t few_rows_max() {
   return group_rows() / 2;
 }
 
+HWY_INLINE std::size_t few_pitch(std::size_t cols) {
+  return (cols + lanes() - 1) / lanes() * lanes();
+}
+
 /// Every row has its arrays one behind the other, `pitch` values apart; all aligned.
 struct few_queries {
   std::size_t rows, cols, pitch;
@@ -94,7 +98,7 @@ HWY_INLINE void few_scores(const few_queries& q, const few_run& run, std::size_t
     for (std::size_t i = 0; i < 4; ++i) {
       const std::byte* k = run.rows + std::min(key + i, run.keys - 1) * run.pitch;
       if (row == 0)
-        fetch_ahead(run, k);
+        fetch_ahead<Reader>(run, k, 0, q.cols);
       VIVA_UNROLL(4)
       for (auto& each : s.of[i])
         each = hn::Zero(d);
@@ -125,8 +129,8 @@ HWY_INLINE void few_columns(const few_queries& q, const few_run& run, std::size_
     s[r][c] = hn::Load(d, q.part + (row + r) * q.pitch + col + c * lanes());
   for (std::size_t key = 0; key < run.keys; ++key) {
     const std::byte* v = run.rows + key * run.pitch;
-    if (row == 0 && col == 0)
-      fetch_ahead(run, v);
+    if (row == 0)
+      fetch_ahead<Reader>(run, v, col, Vectors * lanes());
     VIVA_UNROLL(8)
     for (std::size_t c = 0; c < Vectors; c += opened) {
       const auto open = Reader::template open<Tail>(v, col + c * lanes());
@@ -183,7 +187,9 @@ inline void weigh_few(const piece& of, const few_queries& q, const few_tile& til
   for (std::size_t i = 0; i < keys; i += lanes()) {
     const auto at = hn::Iota(di32(), static_cast<std::int32_t>(i));
     const auto visible = hn::RebindMask(d, hn::AndNot(hn::Gt(first, at), hn::Gt(last, at)));
-    auto s = hn::MulAdd(hn::Load(d, bias + i), hn::Set(d, log2_e), hn::Load(d, weights + i));
+    const auto by = hn::Load(d, bias + i), bits = hn::Set(d, log2_e);
+    auto s = hn::MulAdd(by, bits, hn::Load(d, weights + i));
+    s = hn::IfThenElse(hn::Eq(hn::Mul(by, bits), hidden), hidden, s); // whatever its key has
     s = hn::IfThenElse(visible, s, hidden);
     hn::Store(s, d, weights + i);
     top = hn::Max(top, hn::IfThenZeroElse(hn::IsNaN(s), s)); // NaN shows in weights
@@ -236,8 +242,11 @@ inline status score_few(const piece& of, const few_queries& q, const few_tile& t
   };
   return over_runs(of, of.in->k, tile, decoded, score, [&] {
     bool numbers = true;
-    for (std::size_t row = 0; numbers && row < q.rows; ++row)
-      numbers = all_numbers(q.weights + row * few_tile_keys, tile.keys);
+    for (std::size_t row = 0; numbers && row < q.rows; ++row) {
+      float* scores = q.weights + row * few_tile_keys;
+      std::fill(scores + tile.keys, scores + few_pitch(tile.keys), 0.0f);
+      numbers = all_numbers(scores, tile.keys);
+    }
     return numbers;
   });
 }
@@ -253,36 +262,37 @@ inline status sum_few(const piece& of, const few_queries& q, const few_tile& til
   return over_runs(of, of.in->v, tile, decoded, sum, numbers);
 }
 
-/// Calls body(run) for the runs of its keys that the row sees.
+/// Calls body(run) for the runs of its keys that weigh in the row.
 template <class Body>
-void over_seen(const piece& of, const few_queries& q, const few_tile& tile, std::size_t row,
-               const few_run& run, const Body& body) {
-  const auto sees = [&](std::size_t i) {
-    const auto key = tile.key + static_cast<std::int32_t>(run.at + i);
-    return q.seen[row].first <= key && key < q.seen[row].last
-           && (of.in->bias.data == nullptr
-               || of.bias(row)[key] != -std::numeric_limits<float>::infinity());
-  };
+void over_weighing(const few_queries& q, std::size_t row, const few_run& run, const Body& body) {
+  const float* weights = q.weights + row * few_tile_keys + run.at;
   for (std::size_t begin = 0, end = 0; begin < run.keys; begin = end) {
-    const bool seen = sees(begin);
-    for (end = begin + 1; end < run.keys && sees(end) == seen;)
+    const bool weighs = weights[begin] != 0; // NaN does
+    for (end = begin + 1; end < run.keys && (weights[end] != 0) == weighs;)
       ++end;
-    if (seen)
-      body(run_of(run.rows + begin * run.pitch, run.pitch, run.at + begin, end - begin,
-                  run.row_bytes));
+    if (weighs)
+      body(few_run{run.rows + begin * run.pitch, run.pitch, run.at + begin, end - begin,
+                   run.ahead});
   }
 }
 
-/// The same without keys that a row does not see: their weight of zero would make NaN of a value
-/// that is no number.
-inline status sum_few_seen(const piece& of, const few_queries& q, const few_tile& tile,
-                           float* decoded) {
+/// The same without keys that do not weigh in a row: zero times a value that is no number is NaN.
+inline status sum_few_apart(const piece& of, const few_queries& q, const few_tile& tile,
+                            float* decoded) {
   const auto sum = [&](auto reader, const few_run& run) {
     for (std::size_t row = 0; row < q.rows; ++row)
-      over_seen(of, q, tile, row, run,
-                [&](const few_run& seen) { few_sums<decltype(reader), 1>(q, seen, row); });
+      over_weighing(q, row, run,
+                    [&](const few_run& part) { few_sums<decltype(reader), 1>(q, part, row); });
   };
-  return over_runs(of, of.in->v, tile, decoded, sum, [] { return false; });
+  return over_runs(of, of.in->v, tile, decoded, sum, [] { return true; }); // or had none before
+}
+
+/// Whether some row has sums that are no numbers though all its weights are.
+HWY_INLINE bool any_curable(const few_queries& q) {
+  for (std::size_t row = 0; row < q.rows; ++row)
+    if (!std::isnan(q.sum[row]) && !all_numbers(q.out + row * q.pitch, q.pitch))
+      return true;
+  return false;
 }
 
 /// `numbers`: every value is taken for one.
@@ -300,17 +310,13 @@ inline status attend_few_rows(const piece& of, const few_queries& q, float* deco
     for (std::size_t row = 0; row < q.rows; ++row)
       weigh_few(of, q, tile, row);
     std::fill_n(q.part, q.rows * q.pitch, 0.0f);
-    const auto sum = numbers ? sum_few : sum_few_seen;
+    const auto sum = numbers ? sum_few : sum_few_apart;
     if (const auto summed = sum(of, q, tile, decoded); !summed)
       return summed;
     for (std::size_t i = 0; i < q.rows * q.pitch; i += lanes())
       hn::Store(hn::Add(hn::Load(d, q.out + i), hn::Load(d, q.part + i)), d, q.out + i);
   }
   return {};
-}
-
-HWY_INLINE std::size_t few_pitch(std::size_t cols) {
-  return (cols + lanes() - 1) / lanes() * lanes();
 }
 
 /// What `attend_few` takes.
@@ -351,7 +357,7 @@ inline status attend_few(const piece& of, std::byte* memory) {
       keys = {std::min(keys.first, seen[row].first), std::max(keys.last, seen[row].last)};
   }
   auto done = attend_few_rows(of, q, decoded, keys, true);
-  if (done && !all_numbers(q.out, q.rows * q.pitch))
+  if (done && any_curable(q))
     done = attend_few_rows(of, q, decoded, keys, false);
   if (!done)
     return done;

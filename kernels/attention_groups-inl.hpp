@@ -194,46 +194,43 @@ HWY_INLINE side tile_side(const piece& of, const attention::source_rows& rows, s
   return {reinterpret_cast<const std::byte*>(to), cols * sizeof(float)};
 }
 
-/// out += weight times value of one value that is no number, in rows that see its key.
-inline void add_alone(const piece& of, std::size_t first_row, const query_group& g,
-                      const key_tile& tile, std::size_t at, std::size_t col, float value) {
-  const auto key = tile.key + static_cast<std::int32_t>(at);
-  for (std::size_t r = 0; r < group_rows(); ++r) {
-    const bool hidden =
-        key < g.first[r] || key >= g.last[r]
-        || (tile.biased
-            && of.bias(std::min(first_row + r, of.rows - 1))[key]
-                   == -std::numeric_limits<float>::infinity());
-    if (!hidden)
-      g.out[col * group_rows() + r] += tile.weights[at * group_rows() + r] * value;
+/// out += weight times value of one value that is no number, in rows where its key weighs.
+inline void add_alone(const query_group& g, const key_tile& tile, std::size_t at, std::size_t col,
+                      float value) {
+  const df32 d;
+  for (std::size_t c = 0; c < group_rows(); c += lanes()) {
+    float* out = g.out + col * group_rows() + c;
+    const auto weight = hn::Load(d, tile.weights + at * group_rows() + c), sum = hn::Load(d, out);
+    const auto weighs = hn::Ne(weight, hn::Zero(d)); // NaN does
+    hn::Store(hn::IfThenElse(weighs, hn::MulAdd(weight, hn::Set(d, value), sum), sum), d, out);
   }
 }
 
-/// Adds the tile's values that are no numbers by themselves and leaves zeros for them in `v`: a
-/// hidden key's weight of zero would make NaN of them. `v` holds what `tile.v` is, unless that is
-/// the caller's.
-inline void part_from_numbers(const piece& of, std::size_t first_row, const query_group& g,
-                              key_tile& tile, float* v) {
+/// Adds the tile's values that are no numbers by themselves and leaves zeros for them in `v`: zero,
+/// the weight of a hidden key, times one is NaN. `v` holds what `tile.v` is, unless that is the
+/// caller's.
+inline void part_from_numbers(const piece& of, const query_group& g, key_tile& tile, float* v) {
   const std::size_t cols = tile.head_size;
   if (tile.paired != nullptr) {
     auto* halves = reinterpret_cast<std::byte*>(v)
                    + (tile.v - reinterpret_cast<const std::byte*>(v));
-    for (std::size_t i = 0; i < tile.keys; ++i)
-      for (std::size_t c = 0; c < cols; ++c) {
-        const auto* row = of.value(static_cast<std::size_t>(tile.key) + i);
-        const float value = value_of(row, dtype::bf16, c);
-        if (is_finite(value))
-          continue;
-        add_alone(of, first_row, g, tile, i, c, value);
-        std::memset(halves + i / 2 * tile.v_pitch + 4 * c + 2 * (i % 2), 0, 2);
-      }
+    for (std::size_t i = 0; i < tile.keys; ++i) {
+      const auto* row = of.value(static_cast<std::size_t>(tile.key) + i);
+      for (std::size_t c = 0; c < cols; ++c)
+        if (const float value = value_of(row, dtype::bf16, c); !is_finite(value)) {
+          add_alone(g, tile, i, c, value);
+          std::memset(halves + i / 2 * tile.v_pitch + 4 * c + 2 * (i % 2), 0, 2);
+        }
+    }
+    for (std::size_t c = 0; tile.keys % 2 != 0 && c < cols; ++c) // of a key behind what is seen
+      std::memset(halves + tile.keys / 2 * tile.v_pitch + 4 * c + 2, 0, 2);
     return;
   }
   for (std::size_t i = 0; i < tile.keys; ++i) // upwards: rows of `v` may lie behind their place
     for (std::size_t c = 0; c < cols; ++c) {
       const float value = value_of(tile.v + i * tile.v_pitch, dtype::f32, c);
       if (!is_finite(value))
-        add_alone(of, first_row, g, tile, i, c, value);
+        add_alone(g, tile, i, c, value);
       v[i * cols + c] = is_finite(value) ? value : 0;
     }
   tile.v = reinterpret_cast<const std::byte*>(v);
@@ -260,14 +257,14 @@ inline void meet(const piece& of, std::size_t first_row, query_group& g, key_til
   if (tile.paired != nullptr) {
     weigh_any_tile<bf16_products>(g, tile);
     if (v != nullptr)
-      part_from_numbers(of, first_row, g, tile, v);
+      part_from_numbers(of, g, tile, v);
     pair_weights(tile);
     return add_values<bf16_products>(g, tile, tile.paired, (tile.keys + 1) / 2);
   }
 #endif
   weigh_any_tile<f32_products>(g, tile);
   if (v != nullptr)
-    part_from_numbers(of, first_row, g, tile, v);
+    part_from_numbers(of, g, tile, v);
   add_values<f32_products>(g, tile, tile.weights, tile.keys);
 }
 
@@ -311,6 +308,20 @@ inline attention::key_range open_groups(const piece& of, query_group* groups, st
     seen = {std::min(seen.first, groups[i].first_min), std::max(seen.last, groups[i].last_max)};
   }
   return seen;
+}
+
+/// Whether some row has sums that are no numbers though all its weights are.
+HWY_INLINE bool is_curable(const query_group& g, std::size_t cols) {
+  const df32 d;
+  auto largest = hn::Zero(di32());
+  for (std::size_t c = 0; c < group_rows(); c += lanes()) {
+    const auto lost = hn::IsNaN(hn::Load(d, g.sum + c));
+    for (std::size_t j = 0; j < cols; ++j) {
+      const auto sum = hn::IfThenZeroElse(lost, hn::Load(d, g.out + j * group_rows() + c));
+      largest = hn::Max(largest, hn::BitCast(di32(), hn::Abs(sum)));
+    }
+  }
+  return !hn::AllTrue(di32(), hn::Lt(largest, hn::Set(di32(), infinity_bits)));
 }
 
 /// Arrays of a piece through groups.
@@ -360,17 +371,14 @@ inline status attend_groups(const piece& of, std::byte* memory) {
             meet_all(of, {rooms.groups, 0, count, true}, tile, seen.last, rooms.k, rooms.v);
         !done)
     return done;
-  bool numbers = true;
-  for (std::size_t i = 0; numbers && i < count; ++i)
-    numbers = all_numbers(rooms.groups[i].out, cols * group_rows());
-  if (!numbers) {
-    open_groups(of, rooms.groups, count, paired);
-    for (std::size_t i = 0; i < count; ++i)
+  for (std::size_t i = 0; i < count; ++i)
+    if (HWY_UNLIKELY(is_curable(rooms.groups[i], cols))) {
+      open_group(of, i * group_rows(), paired, rooms.groups[i]);
       if (const auto done =
               meet_all(of, {rooms.groups, i, i + 1, false}, tile, seen.last, rooms.k, rooms.v);
           !done)
         return done;
-  }
+    }
   for (std::size_t i = 0; i < count; ++i)
     close_group(of, i * group_rows(), rooms.groups[i]);
   return {};

@@ -6,6 +6,9 @@
 #include "kernels/decode-inl.hpp"
 #include "kernels/q8_0.hpp"
 
+#include <hwy/cache_control.h>
+
+#include <algorithm>
 #include <cstring>
 
 #if defined(VIVA_KERNELS_ATTENTION_READERS_INL) == defined(HWY_TARGET_TOGGLE)
@@ -23,7 +26,7 @@ inline constexpr std::size_t few_tail = 8; ///< Columns of a tail, and what divi
 /// Values of a type, a vector at a time.
 template <class Source>
 struct typed_reader {
-  static constexpr std::size_t columns = hn::MaxLanes(df32());
+  static constexpr std::size_t columns = hn::MaxLanes(df32()), bytes = columns * Source::bytes;
   struct run {
     vf32 values;
     HWY_INLINE vf32 at(std::size_t) const {
@@ -55,7 +58,7 @@ HWY_INLINE vf32 every_lane_of_f16(std::uint16_t bits) {
 /// Blocks of q8_0, each a scale and its 32 codes. The product of both has 19 bits, so these are the
 /// decoder's values; a scale that is no number makes every value none.
 struct q8_0_reader {
-  static constexpr std::size_t columns = ggml_block_values;
+  static constexpr std::size_t columns = ggml_block_values, bytes = q8_0::block_bytes;
   struct run {
     const std::byte* codes;
     vf32 scale;
@@ -90,6 +93,9 @@ HWY_INLINE void each_opened(const Body& body) {
   }
 }
 
+/// Rows that meet a key at a time. More of them decode a tile once instead of each four anew.
+inline constexpr std::size_t rows_together = 4;
+
 struct few_tile {
   std::int32_t key;
   std::size_t keys;
@@ -100,27 +106,32 @@ struct few_run {
   const std::byte* rows;
   std::size_t pitch; ///< Bytes between rows.
   std::size_t at, keys;
-  std::size_t row_bytes, ahead; ///< `ahead`: to the row that is fetched meanwhile.
+  std::size_t ahead; ///< Bytes to the row that is fetched meanwhile; 0: rows lie in the cache.
 };
 
 /// How far ahead of the row in work rows are fetched: with two queries the processor's own fetching
 /// does not keep up.
 inline constexpr std::size_t few_ahead_bytes = std::size_t{4} << 10;
 
-/// `row_bytes` 0: rows lie in the cache already.
-HWY_INLINE few_run run_of(const std::byte* rows, std::size_t pitch, std::size_t at,
-                          std::size_t keys, std::size_t row_bytes) {
-  const std::size_t rows_ahead = row_bytes == 0 ? 0 : (few_ahead_bytes - 1) / row_bytes + 1;
-  return {rows, pitch, at, keys, row_bytes, pitch * rows_ahead};
+HWY_INLINE few_run run_where_it_lies(const std::byte* rows, std::size_t pitch, std::size_t keys,
+                                     std::size_t row_bytes) {
+  return {rows, pitch, 0, keys, pitch * ((few_ahead_bytes - 1) / row_bytes + 1)};
 }
 
-/// Fetches the lines of a later row; they may lie past the end: a prefetch cannot fault.
-HWY_INLINE void fetch_ahead(const few_run& run, const std::byte* row) {
-  for (std::size_t line = 0; line < run.row_bytes; line += 64)
-    hwy::Prefetch(row + run.ahead + line);
+/// Fetches columns [col, col + count) of a later row, which may lie past the end: a prefetch cannot
+/// fault.
+template <class Reader>
+HWY_INLINE void fetch_ahead(const few_run& run, const std::byte* row, std::size_t col,
+                            std::size_t count) {
+  const auto at = reinterpret_cast<std::uintptr_t>(row) + run.ahead
+                  + col / Reader::columns * Reader::bytes;
+  const std::size_t bytes = run.ahead == 0 ? 0 : count / Reader::columns * Reader::bytes;
+  for (std::size_t line = 0; line < bytes; line += 64)
+    hwy::Prefetch(reinterpret_cast<const std::byte*>(at + line));
 }
 
-/// Whether values are numbers. Where scales are none, nothing made of them is.
+/// Whether values are numbers, of whole vectors of them. Where scales are none, nothing made of
+/// them is.
 HWY_INLINE bool all_numbers(const float* at, std::size_t count) {
   auto largest = hn::Zero(di32());
   for (std::size_t i = 0; i < count; i += lanes())
@@ -150,18 +161,18 @@ HWY_INLINE status over_runs(const attention::piece& of, const attention::source_
                             const Numbers& sums_are_numbers) {
   const auto first = static_cast<std::size_t>(tile.key);
   if (side.encoded == nullptr) {
-    const std::size_t row_bytes = of.of->head_size * kernels::bytes_of(side.type);
-    const auto run = run_of(side.at(of.sequence, of.kv_head, first), side.bytes.row, 0, tile.keys,
-                            row_bytes);
+    const auto run =
+        run_where_it_lies(side.at(of.sequence, of.kv_head, first), side.bytes.row, tile.keys,
+                          of.of->head_size * kernels::bytes_of(side.type));
     with_source(side.type, [&](auto source) { body(typed_reader<decltype(source)>(), run); });
     return {};
   }
   const std::size_t cols = of.of->head_size;
   const auto blocks =
       attention::q8_0_rows(*side.encoded, of.sequence, of.kv_head, side.skipped + first);
-  if (blocks.first != nullptr) {
-    const auto run = run_of(blocks.first, blocks.pitch, 0, tile.keys,
-                            cols / ggml_block_values * q8_0::block_bytes);
+  if (blocks.first != nullptr && of.rows <= rows_together) {
+    const auto run = run_where_it_lies(blocks.first, blocks.pitch, tile.keys,
+                                       cols / ggml_block_values * q8_0::block_bytes);
     body(q8_0_reader(), run);
     return sums_are_numbers() || whole_blocks(run, cols) ? status{} : status{errc::malformed};
   }
@@ -172,7 +183,7 @@ HWY_INLINE status over_runs(const attention::piece& of, const attention::source_
     if (!made.done)
       return made.done;
     const auto* rows = reinterpret_cast<const std::byte*>(made.first);
-    body(typed_reader<source<dtype::f32>>(), run_of(rows, cols * sizeof(float), at, keys, 0));
+    body(typed_reader<source<dtype::f32>>(), few_run{rows, cols * sizeof(float), at, keys, 0});
   }
   return {};
 }

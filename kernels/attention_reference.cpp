@@ -54,9 +54,9 @@ std::vector<double> scores_of(const shape& of, const inputs& in, std::size_t b, 
     for (std::size_t c = 0; c < of.head_size; ++c)
       dot += value(in.q, b, h, i, c) * value(in.k, b, h / (of.heads / of.kv_heads), j, c);
     const auto* bias = in.bias.data;
-    scores[j] =
-        scale * dot
-        + (bias != nullptr ? static_cast<double>(bias[in.bias.values.at(b, h, i) + j]) : 0.0);
+    const double by =
+        bias != nullptr ? static_cast<double>(bias[in.bias.values.at(b, h, i) + j]) : 0.0;
+    scores[j] = by == minus_infinity ? by : scale * dot + by;
   }
   return scores;
 }

@@ -156,7 +156,7 @@ HWY_INLINE void finish_scores(const query_group& g, std::int32_t key, const floa
       return hn::MulSub(hn::Load(d, at), scale, max[c]);
     auto s = hn::Mul(hn::Load(d, at), scale);
     if (bias != nullptr)
-      s = hn::Add(s, hn::Load(d, bias + i * group_rows() + c * lanes()));
+      s = biased(s, hn::Load(d, bias + i * group_rows() + c * lanes()));
     const auto k = hn::Set(di32(), key + static_cast<std::int32_t>(i));
     const auto seen = hn::AndNot(hn::Gt(first[c], k), hn::Gt(last[c], k));
     s = hn::IfThenElse(hn::RebindMask(d, seen), s, hidden);

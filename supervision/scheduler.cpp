@@ -14,6 +14,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <unordered_set>
 #include <utility>
@@ -91,7 +92,9 @@ public:
     explicit coordinator_data(caf::scheduler::abstract_coordinator*) {
     }
     std::mutex guard;
-    std::condition_variable wake;
+    /// Shared: whoever wakes a worker may still be at it when that has run the job, and the system
+    /// that the job was the last of is gone.
+    std::shared_ptr<std::condition_variable> wake = std::make_shared<std::condition_variable>();
     std::deque<caf::resumable*> jobs;
     std::size_t asleep = 0;
   };
@@ -123,7 +126,7 @@ public:
     std::unique_lock lock{shared.guard};
     while (shared.jobs.empty()) {
       ++shared.asleep;
-      shared.wake.wait_for(lock, nap);
+      shared.wake->wait_for(lock, nap);
       --shared.asleep;
     }
     auto* job = shared.jobs.front();
@@ -151,14 +154,15 @@ public:
 
 private:
   static void put(coordinator_data& shared, caf::resumable* job, std::size_t may_wait) {
-    bool wake = false;
+    std::shared_ptr<std::condition_variable> wake;
     {
       const std::lock_guard lock{shared.guard};
       shared.jobs.push_back(job);
-      wake = shared.asleep > 0 && shared.jobs.size() > may_wait;
+      if (shared.asleep > 0 && shared.jobs.size() > may_wait)
+        wake = shared.wake;
     }
     if (wake)
-      shared.wake.notify_one();
+      wake->notify_one();
   }
 };
 

@@ -189,9 +189,10 @@ private:
     const auto [first, count] = x_tensor->rows[shard];
     const auto planes = how.row->shape(how, cols);
     for (std::size_t p = 0; p < planes.planes_count; ++p)
-      std::memcpy(x_result->data() + x_result->map().offset[p]
-                    + planes.planes[p].offset(first, cols),
-                  from + plane_offset(p), planes.planes[p].bytes(first, count, cols));
+      if (shard == 0 || planes.planes[p].unit != kernels::plane::unit_kind::tensor) // all have that
+        std::memcpy(x_result->data() + x_result->map().offset[p]
+                      + planes.planes[p].offset(first, cols),
+                    from + plane_offset(p), planes.planes[p].bytes(first, count, cols));
   }
   bool round_done(unsigned) override {
     return false;

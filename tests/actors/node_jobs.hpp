@@ -2,6 +2,7 @@
 
 // A job over nodes as tests run it: a source, the bytes it must become, and a job that waits.
 
+#include "actors/job_view.hpp"
 #include "kernels/registry.hpp"
 #include "tests/actors/node_processes.hpp"
 
@@ -78,11 +79,8 @@ inline nlohmann::json report_of(const finished& run) {
 }
 
 inline std::size_t durable(const std::string& output) {
-  const auto told = viva::tests::viva({"status", output, "--json"});
-  const auto said = nlohmann::json::parse(told.out, nullptr, false);
-  return said.is_object() && said.contains("shards_durable")
-           ? said["shards_durable"].get<std::size_t>()
-           : 0;
+  const auto status = status_of(output);
+  return status ? status->shards_durable : 0;
 }
 
 /// A job in the background whose first run of one shard hangs, so that it cannot be over before
@@ -128,6 +126,6 @@ private:
 };
 
 inline const words may_hang{"--allow-faults", "--stall-seconds",
-                            std::to_string(sized(3, 15))}; // a look at the journal is a program
+                            std::to_string(sized(3, 15))}; // a lane there takes seconds to start
 
 } // namespace viva::tests

@@ -96,7 +96,8 @@ TEST_CASE("program: status, tree and measurements that nobody can read end with 
         words{"bench", "attention", "--memory", "64"},
         words{"bench", "report", "--tensors", "1000", "--lanes", "1", "--attention-keys", "64",
               "--killed-seconds", "0.1"},
-        words{"bench", "nodes", "--rounds", "1", "--mebibytes", "1"},
+        words{"bench", "nodes", "--rounds", "1", "--mebibytes", "1", "--job-mebibytes", "1",
+              "--coordinated", "4", "--shards", "1000"},
         words{"bench", "supervision", "--samples", "100", "--only", "none"}}) {
     INFO(arguments.front() << " " << arguments.back());
     const auto done = tests::viva_into("/dev/full", arguments);

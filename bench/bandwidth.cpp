@@ -6,6 +6,9 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <iterator>
+#include <numeric>
+
 HWY_BEFORE_NAMESPACE();
 namespace viva::bench::HWY_NAMESPACE {
 
@@ -24,7 +27,9 @@ std::uint64_t read_words_simd(const std::byte* from, std::size_t bytes) {
     s2 = hn::Add(s2, hn::Add(hn::LoadU(d, at + 4 * step), hn::LoadU(d, at + 5 * step)));
     s3 = hn::Add(s3, hn::Add(hn::LoadU(d, at + 6 * step), hn::LoadU(d, at + 7 * step)));
   }
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
+  HWY_ALIGN std::uint64_t lanes[hn::MaxLanes(d)]; // GCC adds them as signed, which must not wrap
+  hn::Store(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), d, lanes);
+  return std::accumulate(std::begin(lanes), std::end(lanes), std::uint64_t{0});
 }
 
 void write_words_simd(std::byte* to, std::size_t bytes, bool past_cache) {

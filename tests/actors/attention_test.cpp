@@ -345,7 +345,7 @@ TEST_CASE("attention: files that lack a tensor or do not fit are named, and noth
 TEST_CASE("attention: a source that changes while it is computed gives an error, no output") {
   const tests::temporary_folder folder;
   const auto source = folder.path() / "in.safetensors", output = folder.path() / "out.safetensors";
-  const std::size_t n = sized(8192, 512); // takes far longer than a look
+  const std::size_t n = tests::sized_for_kernels(8192, 512); // takes far longer than a look
   const std::vector<float> values(n * 64, 0.5f);
   const auto change = [&](bool cut) {
     write_file(source, {{"q", {1, n, 64}, values},

@@ -101,7 +101,8 @@ pid_t busiest_child(pid_t parent) {
 
 /// Seconds of work for two lanes.
 std::string long_problem() {
-  const std::uint64_t heads = sized(16, 4), rows = sized(4096, 1024);
+  const std::uint64_t heads = tests::sized_for_kernels(16, 4);
+  const std::uint64_t rows = tests::sized_for_kernels(4096, 1024);
   return qkv({heads, rows, 64}, {heads, rows, 64});
 }
 

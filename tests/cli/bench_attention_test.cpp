@@ -31,8 +31,8 @@ TEST_CASE("bench attention: writes a JSON line for each case, with what it promi
   CHECK(wrong.err.find("--isa avx is not here; there are: ") != wrong.err.npos);
 }
 
-TEST_CASE("bench attention: measures decoding beside reading, encoded keys and values, bf16 and two "
-          "threads") {
+TEST_CASE("bench attention: measures decoding beside reading, encoded keys and values, bf16 and "
+          "two threads") {
   const auto done =
       tests::viva({"bench", "attention", "-n", "64", "-d", "64", "--kv", "q8_0", "--threads", "1",
                    "2", "--decoding-mebibytes", "1", "--repetitions", "1", "--json"});

@@ -77,7 +77,7 @@ std::size_t files_beside(const fs::path& folder) {
 TEST_CASE("lending: attention whose only node is killed ends after --node-timeout, with no file") {
   const temporary_folder folder;
   node_process only(folder.path());
-  const auto source = put(folder / "qkv", problem(2, tests::sized(16384, 128), 9000));
+  const auto source = put(folder / "qkv", problem(2, tests::sized_for_kernels(16384, 128), 9000));
   held_attention job(source, folder / "out", only.address(), only.pid(), {"--node-timeout", "1"});
   only.end(SIGKILL);
   const auto began = std::chrono::steady_clock::now();
@@ -93,7 +93,7 @@ TEST_CASE("lending: attention whose only node is killed ends after --node-timeou
 TEST_CASE("lending: attention that loses one node of two writes the same file") {
   const temporary_folder folder;
   node_process lost(folder.path()), left(folder.path());
-  const auto source = put(folder / "qkv", problem(2, tests::sized(16384, 128), 9000));
+  const auto source = put(folder / "qkv", problem(2, tests::sized_for_kernels(16384, 128), 9000));
   REQUIRE(tests::viva({"attention", source.string(), "-o", (folder / "here").string(), "--causal",
                        "--lanes", "1"})
             .code

@@ -1,7 +1,8 @@
 #pragma once
 
-// Whether this build watches itself. Kernels are then compiled without optimization and run about a
-// hundred times slower, so what is computed for its size alone is asked for in smaller sizes.
+// Whether this build watches itself, and its kernels, which are then compiled without optimization
+// and run about a hundred times slower. So what is computed for its size alone is asked for in
+// smaller sizes.
 
 #include <cstddef>
 
@@ -13,6 +14,16 @@ inline constexpr bool sanitized = true;
 inline constexpr bool sanitized = false;
 #endif
 
+#ifdef VIVA_KERNELS_SANITIZED
+inline constexpr bool kernels_sanitized = true;
+#else
+inline constexpr bool kernels_sanitized = false;
+#endif
+
+/// For what must keep kernels busy, not less.
+inline constexpr std::size_t sized_for_kernels(std::size_t whole, std::size_t watched) {
+  return kernels_sanitized ? watched : whole;
+}
 inline constexpr std::size_t sized(std::size_t whole, std::size_t watched) {
   return sanitized ? watched : whole;
 }

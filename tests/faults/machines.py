@@ -1,9 +1,11 @@
 """Machines of one job: each node in a network namespace of its own, the coordinator in one that has a link to each.
 
-Links are slow (tbf), or a job would be over before a link has been down for long. Needs root and iproute2."""
-import json, os, pathlib, shutil, signal, subprocess, tempfile, time
+Links are slow (tbf), or a job would be over before a link has been down for long. Needs root and iproute2. As the seed
+has it all show certificates of `viva certs`, as they must on such addresses, or nobody does; and lanes of nodes are
+threads or processes."""
+import contextlib, json, os, pathlib, shutil, signal, subprocess, tempfile, time
 
-from real_job import broken, must, run, skipped
+from real_job import broken, children_of, is_lane, must, run, skipped, wait_gone
 
 
 def ip(*words, otherwise=skipped):
@@ -76,11 +78,12 @@ class machine:
 
     def start(self, *more, env=None):
         self.said = tempfile.TemporaryFile("w+")
-        self.node = subprocess.Popen(["ip", "netns", "exec", self.space, self.owner.bench.viva, "node", "--listen",
-                                      self.listens, "--insecure", "--lanes", "1", "--isolation", "thread", "--roots",
-                                      self.owner.bench.place, "--scratch", self.scratch, "--json", *more],
-                                     stdout=self.said, stderr=subprocess.DEVNULL, start_new_session=True,
-                                     env=os.environ | (env or {}))
+        owner = self.owner
+        words = ["ip", "netns", "exec", self.space, owner.bench.viva, "node", "--listen", self.listens,
+                 *owner.access(f"node-{self.number}"), "--lanes", "1", "--isolation", owner.lanes, "--roots",
+                 owner.bench.place, "--scratch", self.scratch, "--json", *more]
+        self.node = subprocess.Popen(list(map(str, words)), stdout=self.said, stderr=subprocess.DEVNULL,
+                                     start_new_session=True, env=os.environ | (env or {}))
         end = time.monotonic() + 20
         while '"listening"' not in self.heard():
             must(self.node.poll() is None and time.monotonic() < end, "a node did not start")
@@ -96,9 +99,24 @@ class machine:
             times.append((time.time(), self.address))
         self.node.send_signal(number)
 
+    def lanes(self):
+        """Processes of it that are lanes, or become some."""
+        return [pid for pid in children_of(self.node.pid) if is_lane(pid)]
+
+    def lanes_at_work(self):
+        """Those that have files of a job open: its own, or copies of them."""
+        found = []
+        for pid in self.lanes():
+            with contextlib.suppress(OSError):
+                if str(self.owner.bench.place) in open(f"/proc/{pid}/maps").read():
+                    found.append(pid)
+        return found
+
     def kill(self, times=None):
+        lanes = self.lanes()
         self.signal(signal.SIGKILL, times)
         self.node.wait()
+        wait_gone(lanes, 1)
 
     def cable(self, state):
         ip("-n", self.owner.hub, "link", "set", self.link, state, otherwise=broken)
@@ -109,7 +127,8 @@ class machine:
 
 
 class cluster:
-    def __init__(self, bench, chance, count, megabits=40):
+    def __init__(self, bench, chance, count, megabits=40, secure=None, lanes=None):
+        """`secure`, and `lanes` (thread, process), as the dice have it unless they are said."""
         if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
             raise skipped("needs root, ip and tc")
         self.bench, self.spaces, self.stands = bench, [], False
@@ -117,8 +136,14 @@ class cluster:
         self.hub = f"{self.name}-hub"
         self.place = pathlib.Path(tempfile.mkdtemp(prefix="nodes-", dir=bench.place))
         self.same_files = chance.random() < 0.5
+        self.secure = chance.random() < 0.5 if secure is None else secure
+        self.lanes = chance.choice(["thread", "process"]) if lanes is None else lanes
+        bench.ground = f" ({'TLS' if self.secure else 'insecure'}, lanes: {self.lanes})"
         self.all = []
         try:
+            if self.secure:
+                subprocess.run([bench.viva, "certs", self.place / "certs", "coordinator",
+                                *(f"node-{number}" for number in range(count))], check=True, stdout=subprocess.DEVNULL)
             ip("netns", "add", self.hub)
             self.spaces.append(self.hub)
             ip("-n", self.hub, "link", "set", "lo", "up")
@@ -134,8 +159,11 @@ class cluster:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, problem, *_):
+        lanes = [pid for each in self.all for pid in each.lanes()]
         self.close()
+        if problem is None:
+            wait_gone(lanes, 1)
 
     def close(self):
         for each in self.all:
@@ -151,15 +179,20 @@ class cluster:
     def inside(self, *words):
         return ["ip", "netns", "exec", self.hub, *words]
 
-    def builds(self):
-        """What each node says that it is."""
-        said = subprocess.run(self.inside(self.bench.viva, "nodes", *self.flags()[:3], "--json"),
-                              capture_output=True, text=True)
-        return {each["address"]: each["build"] for each in json.loads(said.stdout)["nodes"]}
+    def access(self, member):
+        return ["--tls", self.place / "certs" / member] if self.secure else ["--insecure"]
+
+    def nodes(self):
+        return ["--nodes", ",".join(each.address for each in self.all), *self.access("coordinator")]
+
+    def seen(self):
+        """What each node says of itself."""
+        said = subprocess.run(self.inside(self.bench.viva, "nodes", *self.nodes(), "--json"), capture_output=True,
+                              text=True)
+        return {each["address"]: each for each in json.loads(said.stdout)["nodes"]}
 
     def flags(self):
-        roots = ["--shared-fs"] if self.same_files else []
-        return ["--nodes", ",".join(each.address for each in self.all), "--insecure", *roots]
+        return [*self.nodes(), *(["--shared-fs"] if self.same_files else [])]
 
     def job(self, output, *more, **how):
         return run(self.bench, output, *self.flags(), *more, lanes=0, kind="thread", inside=self.inside(), **how)

@@ -76,7 +76,7 @@ def tell(each, way, table, words, seed, place):
     """One story; True where every law held."""
     output = place / "out"
     table.jobs.clear()
-    table.seed = seed
+    table.seed, table.ground = seed, ""
     try:
         times, seen, back = way(table, random.Random(words), output)
         each.times += times
@@ -93,7 +93,7 @@ def tell(each, way, table, words, seed, place):
     except broken as why:
         each.failed += 1
         each.lost += 0 if output.exists() else table.lost_in(output)
-        print(f"FAIL {each.name}, seed {seed}: {why}", flush=True)
+        print(f"FAIL {each.name}, seed {seed}{table.ground}: {why}", flush=True)
         return False
     finally:
         for job in table.jobs:

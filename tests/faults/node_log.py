@@ -4,6 +4,7 @@ import re, time
 from real_job import must, seconds_of
 
 killed_by, silent_by = 0.2, 3.6 + 0.3 # seconds until a node is given up; 0.3: until the line of it is seen
+told_by = 2 # by a node of what happened there, over a link that may be full of bulk bytes
 
 lost = re.compile(r"^(\S+ \S+) warning node (\S+): (.*)$", re.M)
 up = re.compile(r"^(\S+ \S+) \S+ node (\S+): up$", re.M)

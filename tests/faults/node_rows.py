@@ -1,12 +1,18 @@
 """Faults between machines (machines.py). Rows as in fault_rows.py. Every other job sees the same files on all machines,
-the rest none."""
+the rest none. With certificates in seeds of odd numbers: a node killed, silent, cut off, and the coordinator killed; what
+else has them, and whose lanes are processes, is by dice, which differ from seed to seed."""
 import json, signal, time
 
 import node_slow_rows
+from lane_faults import must_strike
 from machines import cluster
-from node_log import (in_time, joined, killed_by, lasts, lost, nobody_lost, noticed, same_bytes, silent_by, under_way,
-                      up)
+from node_log import (in_time, joined, killed_by, lasts, lost, nobody_lost, noticed, same_bytes, silent_by, told_by,
+                      under_way, up)
 from real_job import must
+
+
+def odd(bench):
+    return bench.seed % 2 == 1
 
 
 def coordinator_stopped(bench, chance, output):
@@ -26,7 +32,7 @@ def coordinator_stopped(bench, chance, output):
 
 def coordinator_killed(bench, chance, output):
     """T24 over nodes: the same command computes nothing durable again."""
-    with cluster(bench, chance, 2, megabits=8) as nodes:
+    with cluster(bench, chance, 2, megabits=8, secure=odd(bench)) as nodes:
         job = nodes.job(output)
         under_way(bench, chance, output, job)
         job.child.kill()
@@ -130,7 +136,7 @@ def other_build(bench, chance, output):
     """T36: one node computes other bytes, by what its kernels make of the matrix that all are asked for."""
     with cluster(bench, chance, 3) as nodes:
         liar = chance.choice(nodes.all)
-        words = nodes.builds()[liar.address]
+        words = nodes.seen()[liar.address]["build"]
         at = max(i for i, letter in enumerate(words[:words.rindex(", letters")]) if letter.isalnum())
         digit = chance.choice([each for each in "0123456789abcdef" if each != words[at]])
         liar.kill()
@@ -144,10 +150,10 @@ def other_build(bench, chance, output):
         return 1, [], []
 
 
-def silent(begin, end, seconds_from=4, seconds_to=6):
+def silent(begin, end, seconds_from=4, seconds_to=6, secure=lambda bench: None):
     """Some node falls silent for so long; where that is longer than 3.6 s, it must be found, where not, not."""
     def row(bench, chance, output):
-        with cluster(bench, chance, 3, megabits=8) as nodes:
+        with cluster(bench, chance, 3, megabits=8, secure=secure(bench)) as nodes:
             if seconds_from > 3.6:
                 nodes.same_files = False  # over before anybody could be found silent, else
             job, times = nodes.job(output), []
@@ -188,7 +194,7 @@ def flapping(bench, chance, output):
 
 def storm(bench, chance, output):
     """T34: many nodes, and a coordinator that comes back."""
-    with cluster(bench, chance, 16, megabits=2) as nodes:
+    with cluster(bench, chance, 16, megabits=2, lanes="thread") as nodes: # their start is not what is counted
         job = nodes.job(output)
         under_way(bench, chance, output, job)
         job.child.kill()
@@ -250,7 +256,7 @@ def saturated(bench, chance, output):
 
 def node_killed(bench, chance, output):
     """Of the issue: noticed, and so its tickets in line again, within 200 ms."""
-    with cluster(bench, chance, 2, megabits=8) as nodes:
+    with cluster(bench, chance, 2, megabits=8, secure=odd(bench)) as nodes:
         job, times = nodes.job(output), []
         under_way(bench, chance, output, job)
         victim = chance.choice(nodes.all)
@@ -261,6 +267,26 @@ def node_killed(bench, chance, output):
         seen = in_time(noticed(job, times), killed_by)
         must(seen or not there, "a node was killed, and nobody saw it")
         return len(seen), seen, [at - times[0][0] for at in joined(job, times[0][0])[:1]]
+
+
+def lanes_killed(bench, chance, output):
+    """T01: lane processes of nodes. The node lives, and tells what its lane died of; no shard is to blame."""
+    with cluster(bench, chance, 2, lanes="process") as nodes:
+        nodes.same_files = False # over at once, else
+        job, kills = nodes.job(output), []
+        under_way(bench, chance, output, job)
+        for _ in range(chance.randint(2, 4)):
+            victim = chance.choice(nodes.all)
+            while job.runs() and not victim.lanes_at_work():
+                time.sleep(0.005)
+            if job.runs() and bench.done_of(output) < bench.shards * 3 // 4: # else it may end before it is told
+                job.strike(chance.choice(victim.lanes_at_work()), signal.SIGKILL, kills)
+            time.sleep(chance.uniform(0, 0.3))
+        nodes.ends(job)
+        nobody_lost(job)
+        must_strike(job.record())
+        seen, _ = job.all_deaths(kills, "^killed: SIGKILL$")
+        return len(kills), in_time(seen, told_by), []
 
 
 def half_killed(bench, chance, output):
@@ -291,13 +317,14 @@ def all_killed(bench, chance, output):
 
 rows = {
     "node: kill -9": node_killed,
-    "node: SIGSTOP": silent(*stopped),
+    "node: its lanes, kill -9": lanes_killed,
+    "node: SIGSTOP": silent(*stopped, secure=odd),
     "T15 a sync of a node fails": unsynced,
     "T24 kill -9 of coordinator": coordinator_killed,
     "T27 coordinator stands still": coordinator_stopped,
     **node_slow_rows.rows,
     "T29 a cut that heals soon": silent(*cut, 0.2, 1),
-    "T29 a cut that heals late": silent(*cut),
+    "T29 a cut that heals late": silent(*cut, secure=odd),
     "T29 what is of before": old_token,
     "T30 heard by nobody": silent(*mute),
     "T31 a link that flaps": flapping,

@@ -14,13 +14,14 @@ def slow_link(bench, chance, output):
         return 1, [], []
 
 
+plain = {"secure": False, "lanes": "thread"} # of what is compared in seconds
 undisturbed = {} # seconds that two nodes take for the job alone, by their links' rate and the size of shards
 
 
 def seconds_without(bench, output, megabits, **how):
     which = (megabits, *how.values())
     if which not in undisturbed:
-        with cluster(bench, random.Random(0), 2, megabits) as nodes:
+        with cluster(bench, random.Random(0), 2, megabits, **plain) as nodes:
             nodes.same_files = False
             job = nodes.job(output, **how)
             nodes.ends(job)
@@ -40,7 +41,7 @@ def trickling_back(bench, chance, output):
     wait for that."""
     large = {"shard": "4096KiB"} # 1 MiB comes back of each: 8 s, and two are in its hand
     without = seconds_without(bench, output, 40, **large)
-    with cluster(bench, chance, 3, megabits=40) as nodes:
+    with cluster(bench, chance, 3, megabits=40, **plain) as nodes:
         nodes.same_files = False
         chance.choice(nodes.all).pace(1, ("back",))
         job = nodes.job(output, **large)
@@ -54,7 +55,7 @@ def trickling_back(bench, chance, output):
 def slow_process(bench, chance, output):
     """T28: one of three nodes is run for a tenth of the time; two are not to wait for it."""
     without = seconds_without(bench, output, 40)
-    with cluster(bench, chance, 3, megabits=40) as nodes:
+    with cluster(bench, chance, 3, megabits=40, **plain) as nodes:
         nodes.same_files = False
         job, victim = nodes.job(output), chance.choice(nodes.all)
         over, left = threading.Event(), []

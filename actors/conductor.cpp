@@ -42,11 +42,20 @@ void carry_out(self_ptr self, save& what) {
               });
 }
 
+void ask_for_name(self_ptr self, publish what) {
+  ask_journal(self, std::move(what), [](job_policy& policy, const journal_answer& answer) {
+    policy.named(answer.problem);
+  });
+}
+
 void carry_out(self_ptr self, give_name& what) {
-  ask_journal(self, publish{self->state.options.site, std::move(what.late)},
-              [](job_policy& policy, const journal_answer& answer) {
-                policy.named(answer.problem);
-              });
+  const auto& strays = self->state.options.strays;
+  const auto wait = strays ? strays() : std::chrono::milliseconds{0};
+  publish order{self->state.options.site, std::move(what.late)};
+  if (wait.count() > 0)
+    self->delayed_send(self, wait, std::move(order));
+  else
+    ask_for_name(self, std::move(order));
 }
 
 void carry_out(self_ptr self, const open_isolation&) {
@@ -146,6 +155,7 @@ caf::behavior conductor(self_ptr self, conductor_options options) {
       self->state.policy->give_up(order.why);
       obey(self);
     },
+    [self](publish& order) { ask_for_name(self, std::move(order)); },
     [self](const commit_tick&) {
       self->state.policy->tick();
       obey(self);

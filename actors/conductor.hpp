@@ -20,6 +20,7 @@
 #include <caf/stateful_actor.hpp>
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -34,6 +35,9 @@ struct conductor_options {
   supervision::child_spec isolation; ///< The lane for shards that killed others.
   caf::actor journal, lanes;         ///< The latter a supervisor; its children are the lanes.
   caf::actor devices; ///< Another, of lanes that have a device; null where there are none.
+  /// How long lanes that were lost may still write into the output, which gets its name after;
+  /// empty: none does.
+  std::function<std::chrono::milliseconds()> strays{};
 };
 
 struct conductor_state {

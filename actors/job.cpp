@@ -246,7 +246,9 @@ expected<run_result> live(plan work, const run_options& options, const job_obser
     tree::grow(lanes_of(options.limits), hold.journal, options.limits, nodes.network(site));
   if (!lives)
     return tl::unexpected(lives.error());
-  auto conductor = lives->start_job(order_of(site, std::move(earlier), options));
+  auto order = order_of(site, std::move(earlier), options);
+  order.strays = nodes.strays();
+  auto conductor = lives->start_job(std::move(order));
   if (!conductor)
     return tl::unexpected(conductor.error());
   hold.at_work = true;

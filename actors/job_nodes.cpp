@@ -59,6 +59,15 @@ tree_network job_nodes::network(const site_ptr& site) const {
   return net;
 }
 
+std::function<std::chrono::milliseconds()> job_nodes::strays() const {
+  if (!x_same_files)
+    return {};
+  return [lines = x_board] {
+    return std::chrono::ceil<std::chrono::milliseconds>(lines->written_until()
+                                                        - node::board::clock::now());
+  };
+}
+
 error job_nodes::problem() const {
   if (x_all.empty() || !x_alone)
     return {};

@@ -20,6 +20,8 @@ public:
   /// Why the job cannot go on: every node refused, or none was to be had for --node-timeout, and no
   /// lane is here. code ok: it can.
   error problem() const;
+  /// How long lanes of lost nodes may still write into the output.
+  std::function<std::chrono::milliseconds()> strays() const;
 
 private:
   std::vector<node::address> x_all;

@@ -2,6 +2,7 @@
 
 #include "actors/shard_work.hpp"
 #include "actors/site_gone.hpp"
+#include "supervision/reason.hpp"
 
 #include <caf/all.hpp>
 
@@ -74,20 +75,33 @@ work_note note_of(const plan& work, const shard& what, std::chrono::nanoseconds 
   return {};
 }
 
+namespace {
+
+batch_receipt work_off(const batch& work, const std::string& id, lane_meter& meter) {
+  batch_receipt receipt{id, work.number, {}};
+  for (const auto& task : work.tasks) {
+    work.mark->store(task.id.shard); // stays where work_on throws
+    receipt.shards.push_back(work_on(*work.site, task, meter));
+    work.mark->store(no_shard);
+    if (receipt.shards.back().problem.code != errc::ok)
+      break;
+  }
+  return receipt;
+}
+
+} // namespace
+
 caf::behavior lane(caf::event_based_actor* self, std::string id,
                    std::shared_ptr<lane_meter> meter) {
   return {
     [self, id = std::move(id), meter = std::move(meter)](const batch& work) {
-      batch_receipt receipt{id, work.number, {}};
-      for (const auto& task : work.tasks) {
-        work.mark->store(task.id.shard); // stays where work_on throws
-        receipt.shards.push_back(work_on(*work.site, task, *meter));
-        work.mark->store(no_shard);
-        if (receipt.shards.back().problem.code != errc::ok)
-          break;
+      try {
+        auto receipt = work_off(work, id, *meter);
+        meter->tell(); // before anybody can ask what the batch came to
+        self->send(work.conductor, std::move(receipt));
+      } catch (const lease_over& why) {
+        self->quit(supervision::make_error(supervision::fault::fenced, why.what()));
       }
-      meter->tell(); // before anybody can ask what the batch came to
-      self->send(work.conductor, std::move(receipt));
     },
     [](const site_gone&) {},
   };

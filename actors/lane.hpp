@@ -4,7 +4,8 @@
 //
 //   hears   batch         -> batch_receipt to the conductor named in it
 //           site_gone     as ports do; it holds nothing
-//   ends    when stopped; by any exception out of a shard, on purpose: its supervisor restarts it
+//   ends    when stopped; by any exception out of a shard, on purpose: its supervisor restarts it;
+//           `fenced`, where what it works on is another's by now
 //   child   permanent, of the lane supervisor; detached, because a shard blocks on files
 
 #include "actors/messages.hpp"

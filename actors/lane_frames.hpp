@@ -2,6 +2,7 @@
 
 // What the port of a lane process and that process say to each other (supervision/channel.hpp).
 //
+//   port → lane   lease     until when the job of the next assign may be written to (lease.hpp)
 //   port → lane   assign    the job: an assignment
 //   port → lane   work      one batch: number, tasks with what they are told
 //   lane → port   receipts  of one batch, in the order of its tasks
@@ -20,7 +21,7 @@ namespace viva::actors {
 
 namespace lane_kind {
 inline constexpr std::uint16_t assign = supervision::frame_kind::first_free, work = assign + 1,
-                               receipts = assign + 2;
+                               receipts = assign + 2, lease = assign + 3;
 } // namespace lane_kind
 
 /// Ways for a lane process to end on purpose.

@@ -37,6 +37,7 @@ struct workbench {
   ward& me;
   device_engine* device; ///< Null where the processor does all.
   expected<job_in_hand> job = fail(errc::fault, "a lane was given work before a job");
+  lease_ptr right{}; ///< Of the next job.
 
   engine& on(const lane_task& order) const {
     if (device == nullptr)
@@ -48,7 +49,7 @@ struct workbench {
 };
 
 // Every file that planning reads is a step: on a slow file system it may take longer than a shard.
-expected<job_in_hand> set_up(const supervision::frame& order, ward& me) {
+expected<job_in_hand> set_up(const supervision::frame& order, ward& me, lease_ptr right) {
   const formats::read_log reads([&] { me.step(); });
   const auto bytes = unpack(order);
   if (!bytes)
@@ -60,7 +61,8 @@ expected<job_in_hand> set_up(const supervision::frame& order, ward& me) {
   if (!work)
     return tl::unexpected(work.error());
   me.step();
-  auto place = workplace::join(*work, output_of(*given), given->partial, me.steps());
+  auto place =
+    workplace::join(*work, output_of(*given), given->partial, me.steps(), std::move(right));
   if (!place)
     return tl::unexpected(place.error());
   me.step();
@@ -165,6 +167,14 @@ bool answer(const supervision::frame& order, const workbench& bench) {
   return true;
 }
 
+/// False: the guardian speaks another language.
+bool take_lease(const supervision::frame& order, workbench& bench) {
+  auto right = order.attached ? lease::join(*order.attached) : fail(errc::fault, "no page");
+  if (right)
+    bench.right = std::move(*right);
+  return right.has_value();
+}
+
 /// Works until it is told to leave; the exit code.
 int serve(ward& me, device_engine* device) {
   tensor_ward tensors({[&](supervision::frame what) { return me.send(std::move(what)); },
@@ -173,10 +183,16 @@ int serve(ward& me, device_engine* device) {
   workbench bench{me, device};
   while (const auto order = me.next()) {
     const bool of_tensors = order->kind >= lane_kind::share && order->kind <= lane_kind::tensors;
+    bool understood = true;
     if (order->kind == lane_kind::assign)
-      bench.job = set_up(*order, me);
-    else if (of_tensors ? !tensors.take(*order)
-                        : order->kind != lane_kind::work || !answer(*order, bench))
+      bench.job = set_up(*order, me, std::exchange(bench.right, nullptr));
+    else if (order->kind == lane_kind::lease)
+      understood = take_lease(*order, bench);
+    else if (of_tensors)
+      understood = tensors.take(*order);
+    else
+      understood = order->kind == lane_kind::work && answer(*order, bench);
+    if (!understood)
       return supervision::exit_words::misconfigured;
   }
   return 0;
@@ -191,6 +207,8 @@ int guarded(const Life& life) {
   }
   try {
     return life(**me);
+  } catch (const lease_over& why) {
+    (*me)->die(supervision::exit_words::fenced, why.what());
   } catch (const device_ended& why) {
     (*me)->die(why.exit_code, why.what());
   } catch (...) {

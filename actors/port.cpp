@@ -50,6 +50,8 @@ void take_batch(self_ptr self, const batch& work) {
   if (state.assigned.lock() != work.site) {
     state.assigned = work.site;
     state.gone = false;
+    if (const auto& right = work.site->place.right())
+      state.whom->send({lane_kind::lease, {}, right->page()});
     say(self, lane_kind::assign, work.site->assignment);
   }
   work_order order{work.number, {}};

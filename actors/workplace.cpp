@@ -146,8 +146,9 @@ expected<void> workplace::map_sources(const plan& p) {
 
 expected<workplace> workplace::join(const plan& p, const fs::path& output,
                                     file_identity partial_was,
-                                    std::atomic<std::uint64_t>& steps) {
+                                    std::atomic<std::uint64_t>& steps, lease_ptr right) {
   workplace result;
+  result.x_right = std::move(right);
   result.x_disk = &real_disk();
   if (auto mapped = result.map_sources(p); !mapped)
     return tl::unexpected(mapped.error());
@@ -267,6 +268,8 @@ expected<void> workplace::check_read(std::uint32_t file) const {
 expected<void> workplace::write(placement where, std::span<const std::byte> bytes) const {
   if (x_steps != nullptr)
     x_steps->fetch_add(1, std::memory_order_relaxed);
+  if (x_right && !x_right->holds())
+    throw lease_over();
   return x_outputs[where.file]->write(where.offset, bytes);
 }
 

@@ -9,6 +9,7 @@
 
 #include "actors/disk.hpp"
 #include "actors/journal_record.hpp"
+#include "actors/lease.hpp"
 #include "actors/plan.hpp"
 #include "actors/source_guard.hpp"
 
@@ -73,10 +74,11 @@ public:
 
   /// The same place for a lane process, whose guardian opened it already: sources are mapped,
   /// outputs are found and written in place, nothing is made. Counts every write in `steps`.
-  /// `partial` is the guardian's `partial_identity`.
+  /// `partial` is the guardian's `partial_identity`. `right`: until when it may be written; null:
+  /// always.
   static expected<workplace> join(const plan& p, const std::filesystem::path& output,
-                                  file_identity partial,
-                                  std::atomic<std::uint64_t>& steps);
+                                  file_identity partial, std::atomic<std::uint64_t>& steps,
+                                  lease_ptr right = nullptr);
   /// The same place where an earlier life gave the output its name already: sources are mapped, the
   /// output is read, nothing is made or written.
   static expected<workplace> revisit(const plan& p, const std::filesystem::path& output,
@@ -92,11 +94,16 @@ public:
   /// Fails where bytes of a source could not be read since it was opened: what was made of them is
   /// worth nothing.
   expected<void> check_read(std::uint32_t file) const;
+  /// Throws `lease_over`.
   expected<void> write(placement where, std::span<const std::byte> bytes) const;
   expected<void> read_back(placement where, std::span<std::byte> bytes) const;
 
   /// Makes every byte written so far durable.
   expected<void> sync() const;
+
+  const lease_ptr& right() const noexcept {
+    return x_right;
+  }
 
   const std::filesystem::path& output() const noexcept {
     return x_output;
@@ -132,6 +139,7 @@ private:
   bool x_folder = false;
   std::optional<naming_record> x_named;
   std::atomic<std::uint64_t>* x_steps = nullptr;
+  lease_ptr x_right;
 };
 
 } // namespace viva::actors

@@ -23,8 +23,8 @@ json json_of(const node_view& seen) {
           {"lanes", seen.lanes},      {"jobs", seen.jobs},
           {"shards", seen.shards},    {"restarts", seen.restarts},
           {"strangers", seen.strangers}, {"garbage", seen.garbage},
-          {"seconds", seen.up_seconds}, {"build", seen.build},
-          {"same_build", seen.same_build}};
+          {"fenced", seen.fenced},    {"seconds", seen.up_seconds},
+          {"build", seen.build},      {"same_build", seen.same_build}};
 }
 
 std::string text_of(const std::vector<node_view>& all) {

@@ -47,6 +47,15 @@ public:
     if (found != x_lines.end() && found->second.owes_good)
       found->second = {found->second.how, {}, errc::job_failed, false};
   }
+  /// Lanes that nobody hears of any more may write into shared files until then.
+  void let_go(clock::time_point until) {
+    const std::lock_guard lock{x_guard};
+    x_written_until = std::max(x_written_until, until);
+  }
+  clock::time_point written_until() const {
+    const std::lock_guard lock{x_guard};
+    return x_written_until;
+  }
   /// Since when no node has been up.
   std::optional<clock::time_point> alone_since() const {
     const std::lock_guard lock{x_guard};
@@ -96,6 +105,7 @@ private:
   mutable std::mutex x_guard;
   std::map<std::pair<std::string, std::size_t>, entry> x_lines;
   std::optional<clock::time_point> x_alone_since = clock::now();
+  clock::time_point x_written_until{};
 };
 
 } // namespace viva::actors::node

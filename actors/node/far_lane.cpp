@@ -114,10 +114,9 @@ void begin(self_ptr self, const met_node& met) {
                     [self](std::uint32_t region) { return self->state.regions.at(region).file; },
                     [](std::uint32_t region) { return "region " + std::to_string(region); }},
     [post, join = met.as.join](const arrival& what) { post(far_arrival{join, what}); });
-  state.watched = node.watch->watch(liveness_port(node.where), met.as.incarnation, met.as.epoch,
-                                    [post, join = met.as.join](life how) {
-                                      post(far_life{join, how});
-                                    });
+  state.watched = node.watch->watch(
+    liveness_port(node.where), job_key{met.as.incarnation, met.as.epoch, met.as.join},
+    [post, join = met.as.join](life how) { post(far_life{join, how}); });
   say(self, word::lend, encode(loan{attention_words()}));
   self->delayed_send(self, loan_patience, loan_due{met.as.join});
 }

@@ -11,7 +11,7 @@ namespace viva::actors::node {
 namespace {
 
 constexpr std::uint32_t magic = 0x564E4F44; // "DONV", and so the order of bytes
-constexpr std::uint16_t letters_version = 4;
+constexpr std::uint16_t letters_version = 5;
 
 /// Those of a job's faults that its lanes have, wherever they are.
 constexpr std::uint32_t fault_plan::*lane_faults[]
@@ -111,7 +111,7 @@ std::string encode(const welcome& w) {
   out.put(w.host);
   for (const auto number : {w.pid, w.lanes, w.jobs})
     out.put(number);
-  for (const auto number : {w.restarts, w.shards, w.up_ms, w.strangers, w.garbage})
+  for (const auto number : {w.restarts, w.shards, w.up_ms, w.strangers, w.garbage, w.fenced})
     out.put(number);
   return out.done();
 }
@@ -124,7 +124,8 @@ std::optional<welcome> decode_welcome(std::string_view bytes) {
   in.take(made.host);
   for (auto* number : {&made.pid, &made.lanes, &made.jobs})
     in.take(*number);
-  for (auto* number : {&made.restarts, &made.shards, &made.up_ms, &made.strangers, &made.garbage})
+  for (auto* number : {&made.restarts, &made.shards, &made.up_ms, &made.strangers, &made.garbage,
+                       &made.fenced})
     in.take(*number);
   return whole(in, std::move(made));
 }

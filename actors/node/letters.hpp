@@ -76,6 +76,8 @@ struct welcome {
   /// Connections that its two side ports closed, as `bulk_counts` has them. CAF, which has the port
   /// of letters, closes them, too, but counts nothing.
   std::uint64_t strangers = 0, garbage = 0;
+  std::uint64_t fenced = 0; ///< How often a coordinator was not heard for so long that lanes had to
+                            ///< leave its job's files alone (leases.hpp).
 };
 
 struct assign {

@@ -57,10 +57,19 @@ link_state::~link_state() {
 
 namespace {
 
+bool owes_any(const link_state& state) {
+  return std::ranges::any_of(state.seats, [](const auto& each) {
+    return !each.second.owes.empty();
+  });
+}
+
 /// Lets the node go, whatever it had, and looks for it again after `pause`.
 void part(self_ptr self, board::state how, const error& what, milliseconds pause) {
   const auto& why = what.text;
   auto& state = self->state;
+  // What it had at work it may write, into files that all see, until its lease is over.
+  if (!state.options.goods && owes_any(state))
+    state.options.nodes->let_go(board::clock::now() + liveness_times{}.lost_after);
   state.carries = nullptr; // first: who gets those tickets next must be the only one that writes
   state.gone.clear();
   if (state.watched != 0)
@@ -160,7 +169,8 @@ void watch_node(self_ptr self) {
   auto& state = self->state;
   const auto me = self->address(); // weak: the watch outlives it
   state.watched = state.options.watch->watch(
-    liveness_port(state.options.where), state.now.incarnation, state.now.epoch,
+    liveness_port(state.options.where),
+    job_key{state.now.incarnation, state.now.epoch, state.now.join},
     [me, join = state.now.join](life how) {
       if (const auto who = caf::actor_cast<caf::actor>(me); who)
         caf::anon_send<caf::message_priority::high>(who, life_seen{join, how});

@@ -3,7 +3,9 @@
 // Liveness: who still lives, over connections and a thread of its own, so that neither a full link
 // of bulk bytes nor a busy actor looks like a death. Both sides say a beat each period.
 
+#include "actors/lease.hpp"
 #include "actors/node/address.hpp"
+#include "actors/node/bulk.hpp"
 #include "actors/node/liveness_policy.hpp"
 #include "actors/node/tls.hpp"
 
@@ -30,9 +32,9 @@ public:
   liveness_watch(const liveness_watch&) = delete;
   liveness_watch& operator=(const liveness_watch&) = delete;
 
-  /// Returns a number for `forget`. A node of another incarnation is not this one: lost.
-  std::uint64_t watch(const address& where, std::uint64_t incarnation, std::uint64_t epoch,
-                      changed then);
+  /// Returns a number for `forget`. A node of another incarnation is not this one: lost. `who.job`
+  /// is the join: what they have with each other now.
+  std::uint64_t watch(const address& where, const job_key& who, changed then);
   /// Its connection is closed; a call that has begun may still be under way.
   void forget(std::uint64_t which);
 
@@ -47,9 +49,13 @@ public:
   /// Called on the server's thread, as above, with the epoch of the coordinator's life. One that
   /// was lost and comes back is alive anew.
   using changed = std::function<void(std::uint64_t epoch, life)>;
+  /// The same: that coordinator has heard, in the meeting `join`, what this node said then.
+  using heard =
+    std::function<void(std::uint64_t epoch, std::uint64_t join, lease::time said)>;
 
   static expected<std::unique_ptr<liveness_server>>
-  open(const address& where, std::uint64_t incarnation, liveness_options how, changed then);
+  open(const address& where, std::uint64_t incarnation, liveness_options how, changed then,
+       heard by = {});
   ~liveness_server();
   liveness_server(const liveness_server&) = delete;
   liveness_server& operator=(const liveness_server&) = delete;

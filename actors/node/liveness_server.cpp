@@ -20,15 +20,18 @@ struct coordinator {
 } // namespace
 
 struct liveness_server::house {
-  house(std::uint64_t whose, liveness_options how, changed told)
-      : incarnation(whose), options(std::move(how)), then(std::move(told)) {
+  house(std::uint64_t whose, liveness_options how, changed told, heard heard_by)
+      : incarnation(whose), options(std::move(how)), then(std::move(told)),
+        by(std::move(heard_by)) {
   }
   const std::uint64_t incarnation;
   const liveness_options options;
   const changed then;
+  const heard by;
   std::uint16_t port = 0;
   std::atomic<std::uint64_t> strangers{0};
-  std::map<std::uint64_t, coordinator> all; // by epoch; of the thread, as what follows
+  // By epoch and join; of the thread, as what follows.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, coordinator> all;
   std::size_t connections = 0;
   std::uint64_t connections_made = 0;
   liveness_thread thread;
@@ -36,7 +39,7 @@ struct liveness_server::house {
 
   asio::awaitable<void> accept_all();
   asio::awaitable<void> serve(std::shared_ptr<stream> link);
-  asio::awaitable<void> hear_all(stream& link, std::uint64_t epoch, std::uint64_t connection);
+  asio::awaitable<void> hear_all(stream& link, frame_head beat, beat_log& log);
   asio::awaitable<void> look_at_all();
 };
 
@@ -62,28 +65,28 @@ asio::awaitable<void> liveness_server::house::accept_all() {
 
 asio::awaitable<void> liveness_server::house::serve(std::shared_ptr<stream> link) {
   ++connections;
-  std::optional<job_key> first;
+  std::optional<frame_head> first;
+  const auto log = std::make_shared<beat_log>();
   {
     const waiting now(*link);
     if (!co_await link->handshake(true))
-      first = co_await hear_beat(*link, 1);
+      first = co_await hear_beat(*link, *log);
   }
   link->stay();
-  if (first && first->incarnation != incarnation) {
+  if (first && first->key.incarnation != incarnation) {
     // Told who is here, it knows that whom it looks for is gone.
     frame_head head;
     head.kind = frame_kind::beat;
-    head.key = {incarnation, first->epoch, 0};
+    head.key = {incarnation, first->key.epoch, first->key.job};
     head.number = 1;
     const auto raw = encode(head);
     co_await link->write(raw, {});
     first.reset();
   }
   if (first) {
-    asio::co_spawn(thread.io,
-                   say_beats(link, {incarnation, first->epoch, 0}, options.times.period),
+    asio::co_spawn(thread.io, say_beats(link, first->key, options.times.period, log),
                    asio::detached);
-    co_await hear_all(*link, first->epoch, ++connections_made);
+    co_await hear_all(*link, *first, *log);
   } else {
     ++strangers;
   }
@@ -91,21 +94,23 @@ asio::awaitable<void> liveness_server::house::serve(std::shared_ptr<stream> link
   --connections;
 }
 
-asio::awaitable<void> liveness_server::house::hear_all(stream& link, std::uint64_t epoch,
-                                                       std::uint64_t connection) {
+asio::awaitable<void> liveness_server::house::hear_all(stream& link, frame_head beat,
+                                                       beat_log& log) {
   const auto now = [] { return std::chrono::steady_clock::now(); };
-  const auto made = all.try_emplace(epoch, coordinator{{options.times, now()}});
+  const std::pair who{beat.key.epoch, beat.key.job};
+  const auto connection = ++connections_made;
+  const auto made = all.try_emplace(who, coordinator{{options.times, now()}});
   made.first->second.connection = connection;
-  std::optional<job_key> key = job_key{incarnation, epoch, 0};
-  for (std::uint64_t number = 2; key && key->epoch == epoch && key->incarnation == incarnation;
-       ++number) {
-    const auto found = all.find(epoch);
+  for (std::optional<frame_head> next = beat; next && next->key == beat.key;) {
+    const auto found = all.find(who);
     if (found == all.end() || found->second.connection != connection)
       co_return;
     found->second.policy.heard(now());
-    key = co_await hear_beat(link, number);
+    if (const auto said = log.when(next->offset); said && by)
+      by(who.first, who.second, *said);
+    next = co_await hear_beat(link, log);
   }
-  const auto found = all.find(epoch);
+  const auto found = all.find(who);
   if (found != all.end() && found->second.connection == connection)
     found->second.policy.broken(now());
 }
@@ -115,7 +120,7 @@ asio::awaitable<void> liveness_server::house::look_at_all() {
   while (true) {
     const auto now = std::chrono::steady_clock::now();
     for (auto at = all.begin(); at != all.end();) {
-      const auto epoch = at->first;
+      const auto epoch = at->first.first;
       const auto is = at->second.policy.look(now);
       const bool changes = is != std::exchange(at->second.last, is);
       at = is == life::lost ? all.erase(at) : std::next(at);
@@ -129,8 +134,9 @@ asio::awaitable<void> liveness_server::house::look_at_all() {
 
 expected<std::unique_ptr<liveness_server>>
 liveness_server::open(const address& where, std::uint64_t incarnation, liveness_options how,
-                      changed then) {
-  auto made = std::make_unique<house>(incarnation, std::move(how), std::move(then));
+                      changed then, heard by) {
+  auto made = std::make_unique<house>(incarnation, std::move(how), std::move(then),
+                                      std::move(by));
   const auto port = listen_on(made->acceptor, where);
   if (!port)
     return tl::make_unexpected(port.error());

@@ -2,6 +2,7 @@
 
 // The thread of one side of liveness, and what both sides do on it.
 
+#include "actors/node/beat_log.hpp"
 #include "actors/node/stream.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -21,13 +22,15 @@ namespace viva::actors::node {
 /// Says a beat each period until the stream is closed. What does not leave, because the peer takes
 /// nothing, holds up this and nothing else.
 inline asio::awaitable<void> say_beats(std::shared_ptr<stream> to, job_key key,
-                                       std::chrono::milliseconds period) {
+                                       std::chrono::milliseconds period,
+                                       std::shared_ptr<beat_log> log) {
   asio::steady_timer clock(co_await asio::this_coro::executor);
   frame_head head;
   head.kind = frame_kind::beat;
   head.key = key;
   while (true) {
-    ++head.number;
+    head.number = log->say(lease::now());
+    head.offset = log->heard();
     const auto raw = encode(head);
     if (co_await to->write(raw, {}))
       co_return;
@@ -36,15 +39,17 @@ inline asio::awaitable<void> say_beats(std::shared_ptr<stream> to, job_key key,
   }
 }
 
-/// The next beat's key; nothing where something else came or the connection is gone.
-inline asio::awaitable<std::optional<job_key>> hear_beat(stream& from, std::uint64_t number) {
+/// The next beat; nothing where something else came or the connection is gone.
+inline asio::awaitable<std::optional<frame_head>> hear_beat(stream& from, beat_log& log) {
   raw_head raw;
   if (co_await from.read(raw))
     co_return std::nullopt;
   const auto head = decode_head(raw);
-  if (!head || head->kind != frame_kind::beat || head->number != number)
+  if (!head || head->kind != frame_kind::beat || head->number != log.heard() + 1
+      || !log.has_said(head->offset))
     co_return std::nullopt;
-  co_return head->key;
+  log.hear(head->number);
+  co_return *head;
 }
 
 class liveness_thread {

@@ -87,13 +87,14 @@ asio::awaitable<void> liveness_watch::house::listen_once(watched_ptr who) {
     co_return;
   if (co_await link->handshake(false))
     co_return;
+  const auto log = std::make_shared<beat_log>();
   asio::co_spawn(
-      thread.io, say_beats(link, who->key, options.times.period), asio::detached);
-  for (std::uint64_t number = 1; !who->over; ++number) {
-    const auto key = co_await hear_beat(*link, number);
-    if (!key)
+      thread.io, say_beats(link, who->key, options.times.period, log), asio::detached);
+  while (!who->over) {
+    const auto beat = co_await hear_beat(*link, *log);
+    if (!beat)
       break;
-    if (key->incarnation != who->key.incarnation) {
+    if (beat->key.incarnation != who->key.incarnation) {
       who->policy.replaced();
       break;
     }
@@ -110,12 +111,10 @@ liveness_watch::~liveness_watch() {
   x_house->thread.stop();
 }
 
-std::uint64_t liveness_watch::watch(const address& where, std::uint64_t incarnation,
-                                    std::uint64_t epoch, changed then) {
+std::uint64_t liveness_watch::watch(const address& where, const job_key& whose, changed then) {
   auto* home = x_house.get();
   const auto number = home->next++;
-  const auto who = std::make_shared<watched>(home->thread.io, where,
-                                             job_key{incarnation, epoch, 0}, std::move(then),
+  const auto who = std::make_shared<watched>(home->thread.io, where, whose, std::move(then),
                                              home->options.times);
   asio::post(home->thread.io, [home, who, number] {
     home->all.emplace(number, who);

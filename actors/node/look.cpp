@@ -34,6 +34,7 @@ node_view view_of(const address& where, const std::string& answer, const std::st
   seen.shards = said->shards;
   seen.strangers = said->strangers;
   seen.garbage = said->garbage;
+  seen.fenced = said->fenced;
   seen.up_seconds = static_cast<double>(said->up_ms) / 1e3;
   seen.same_build = said->build == own_build;
   return seen;

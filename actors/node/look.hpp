@@ -18,6 +18,7 @@ struct node_view {
   /// Connections to the ports of bytes and of life that were closed: for having no certificate of
   /// ours or no hello; for what was no frame. Those to its first port are CAF's, and not counted.
   std::uint64_t strangers = 0, garbage = 0;
+  std::uint64_t fenced = 0; ///< Times that its lanes had to leave shared files alone.
   double up_seconds = 0;
   bool same_build = false; ///< As this program.
 };

@@ -49,9 +49,9 @@ expected<assignment> take_assignment(const assign& what, const node_facts& facts
 }
 
 expected<site_ptr> open_place(assignment job, plan work, file_identity partial,
-                              const fault_plan& faults) {
+                              const fault_plan& faults, lease_ptr right = nullptr) {
   static std::atomic<std::uint64_t> steps{0}; // lanes that are threads have nobody who counts
-  auto place = workplace::join(work, output_of(job), partial, steps);
+  auto place = workplace::join(work, output_of(job), partial, steps, std::move(right));
   if (!place)
     return tl::unexpected(place.error());
   auto site = std::make_shared<job_site>(std::move(work), std::move(*place), faults, false);
@@ -61,7 +61,7 @@ expected<site_ptr> open_place(assignment job, plan work, file_identity partial,
 
 } // namespace
 
-expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
+expected<site_ptr> open_site(const assign& what, const node_facts& facts, lease_ptr right) {
   auto job = take_assignment(what, facts);
   if (!job)
     return tl::unexpected(job.error());
@@ -76,7 +76,7 @@ expected<site_ptr> open_site(const assign& what, const node_facts& facts) {
     return tl::unexpected(work.error());
   if (auto inside = check_files(*job, *work, facts); !inside)
     return tl::unexpected(inside.error());
-  return open_place(std::move(*job), std::move(*work), *partial, what.faults);
+  return open_place(std::move(*job), std::move(*work), *partial, what.faults, std::move(right));
 }
 
 expected<site_ptr> open_site(const assign& what, const node_facts& facts, dock& at) {

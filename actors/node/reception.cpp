@@ -38,7 +38,7 @@ void forget(self_ptr self, const caf::actor_addr& who) {
 void begin_session(self_ptr self, const stamp& with, const caf::actor& link, hello::wish wants,
                    welcome said, caf::response_promise answer) {
   auto& state = self->state;
-  const session_options options{state.options.facts, link, with};
+  const session_options options{state.options.facts, link, with, lease::now()};
   supervision::child_spec spec;
   spec.id = "session-" + std::to_string(++state.visits);
   spec.restart = supervision::temporary;

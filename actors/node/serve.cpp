@@ -52,6 +52,7 @@ std::function<welcome()> look_at(const tree& lives, std::shared_ptr<const node_f
     const auto counts = facts->stores->server->counts();
     now.strangers = counts.strangers + (*life)->strangers();
     now.garbage = counts.garbage;
+    now.fenced = facts->rights->ran_out();
     for (const auto& lane : meters.lanes)
       now.shards += lane.shards;
     now.up_ms = static_cast<std::uint64_t>(
@@ -60,14 +61,26 @@ std::function<welcome()> look_at(const tree& lives, std::shared_ptr<const node_f
   };
 }
 
+void tell_of(const leases::news& seen) {
+  if (seen.ran_out > 0)
+    spdlog::warn("{} coordinators have not been heard, or did not hear this node, for {} ms: lanes "
+                 "write nothing more into the files of their jobs, and end where they would",
+                 seen.ran_out, lease_length.count());
+  if (seen.hold_again > 0)
+    spdlog::warn("{} coordinators are heard again; lanes may write into the files of their jobs",
+                 seen.hold_again);
+}
+
 /// Until it is told to leave, or its reception is lost.
 expected<void> wait(tree& lives, const caf::actor& door, const node_spec& spec,
-                    const node_observer& observer, const std::atomic<std::uint32_t>& sessions) {
+                    const node_observer& observer, const std::atomic<std::uint32_t>& sessions,
+                    leases& rights) {
   caf::scoped_actor self{lives.system()};
   self->monitor(door);
   bool lost = false;
   const auto listen = [&] {
     self->receive([&](const caf::down_msg&) { lost = true; }, caf::after(look_every) >> [] {});
+    tell_of(rights.look(lease::now()));
   };
   while (!lost && !(observer.leave != nullptr && observer.leave->load()))
     listen();
@@ -91,7 +104,8 @@ struct side_ports {
 
 /// Port 0 in `where` becomes one whose two above are free, too, or were a moment ago.
 expected<side_ports> open_side_ports(address& where, const std::shared_ptr<network>& threads,
-                                     const tls_ptr& security) {
+                                     const tls_ptr& security,
+                                     const std::shared_ptr<leases>& rights) {
   const auto above = [&](int by) {
     return address{where.host, static_cast<std::uint16_t>(where.port == 0 ? 0 : where.port + by)};
   };
@@ -101,10 +115,14 @@ expected<side_ports> open_side_ports(address& where, const std::shared_ptr<netwo
     return tl::unexpected(bulk.error());
   made.bulk = std::move(*bulk);
   where.port = static_cast<std::uint16_t>(made.bulk->port() - 1);
-  // It answers; a session ends with its connection, which CAF gives up after 10 s of silence.
-  auto life = liveness_server::open(above(2), own_incarnation(),
-                                    {.security = security, .times = {}},
-                                    [](std::uint64_t, node::life) {});
+  // It answers; a session ends with its connection, which CAF gives up after 10 s of silence, and
+  // its lanes write into shared files for as long as its coordinator hears them.
+  auto life = liveness_server::open(
+    above(2), own_incarnation(), {.security = security, .times = {}},
+    [](std::uint64_t, node::life) {},
+    [rights](std::uint64_t epoch, std::uint64_t join, lease::time said) {
+      rights->heard(epoch, join, said);
+    });
   if (!life)
     return tl::unexpected(life.error());
   made.life = std::move(*life);
@@ -115,11 +133,11 @@ constexpr int tries_max = 50; // to find three ports in a row
 
 /// Opens all three, its own last: whoever finds the node finds all of it.
 expected<void> open_ports(address& where, const tls_ptr& security, depot& stores, life_port& life,
-                          const caf::actor& door) {
+                          const caf::actor& door, const std::shared_ptr<leases>& rights) {
   const auto threads = std::make_shared<network>();
   const bool any = where.port == 0;
   for (int left = any ? tries_max : 1;; --left) {
-    auto done = open_side_ports(where, threads, security).and_then([&](side_ports made) {
+    auto done = open_side_ports(where, threads, security, rights).and_then([&](side_ports made) {
       stores.server = std::move(made.bulk);
       life = std::move(made.life);
       return node::publish(door, where);
@@ -209,11 +227,12 @@ expected<void> run_node(const node_spec& spec, const node_observer& observer) {
     *lives, {facts, lives->jobs(), look_at(*lives, facts, sessions, life), sessions});
   if (!door)
     return tl::unexpected(door.error());
-  if (auto open = open_ports(*where, *security, *stores, *life, *door); !open)
+  if (auto open = open_ports(*where, *security, *stores, *life, *door, facts->rights);
+      !open)
     return open;
   if (observer.on_up)
     observer.on_up(where->text());
-  return wait(*lives, *door, spec, observer, *sessions);
+  return wait(*lives, *door, spec, observer, *sessions, *facts->rights);
 }
 
 } // namespace viva

@@ -26,6 +26,8 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::job_due)
 namespace viva::actors::node {
 
 session_state::~session_state() {
+  if (options.facts)
+    options.facts->rights->end(options.with.epoch, options.with.join);
   for (const auto& [id, each] : seats)
     if (site && each.who)
       caf::anon_send(each.who, site_gone{site});
@@ -52,12 +54,21 @@ void answer_job(self_ptr self, expected<site_ptr> made) {
       tell(self, word::lane_up, encode(lane_news{seat.number, seat.life, 0, no_shard, {}}));
 }
 
+/// On files that the coordinator sees, too.
+expected<site_ptr> open_shared(const session_options& options, const assign& what) {
+  const auto& [epoch, incarnation, join] = options.with;
+  auto right = options.facts->rights->grant(epoch, join, options.since);
+  if (!right)
+    return tl::unexpected(right.error());
+  return open_site(what, *options.facts, std::move(*right));
+}
+
 /// Its files first, then what planning reads of them, then the plan.
 void take_job(self_ptr self, assign&& what) {
   auto& state = self->state;
   const auto& facts = *state.options.facts;
   if (!what.files)
-    return answer_job(self, open_site(what, facts));
+    return answer_job(self, open_shared(state.options, what));
   if (!facts.stores->root)
     return answer_job(self, tl::unexpected(facts.no_room));
   const auto& with = state.options.with;

@@ -10,12 +10,15 @@
 //   child   temporary, of the node's job supervisor; detached, because it reads headers and syncs
 //
 // Lanes are told when it ends, and let the job's files go. One that is at work when the link is
-// lost ends that work: it writes the bytes that whoever gets the ticket next writes, too, or copies
-// that nobody reads, and its receipt finds nobody.
+// lost ends that work where it writes copies, which nobody reads any more, and its receipt finds
+// nobody. Where it writes what others write, too, it may do so for as long as the coordinator's
+// patience lasts (leases.hpp) or until the session ends, and ends itself (`fenced`) where it would
+// write later.
 
 #include "actors/lane_frames.hpp"
 #include "actors/messages.hpp"
 #include "actors/node/dock.hpp"
+#include "actors/node/leases.hpp"
 #include "actors/node/letters.hpp"
 #include "actors/node/region_store.hpp"
 #include "actors/pipeline/lane_peer.hpp"
@@ -42,6 +45,8 @@ struct node_facts {
   std::string claimed_attention; ///< A fault: instead of `attention_words`.
   std::shared_ptr<const depot> stores; ///< For jobs whose files this machine does not see.
   error no_room;                       ///< Why it has no scratch.
+  /// Of sessions whose files this machine sees.
+  std::shared_ptr<leases> rights = std::make_shared<leases>();
   /// Who works for a lane that is lent to a pipeline.
   std::function<std::unique_ptr<lane_peer>()> tensor_lane = make_own_peer;
   std::shared_ptr<region_use> tensors = std::make_shared<region_use>(); ///< Of pipelines, here.
@@ -51,6 +56,7 @@ struct session_options {
   std::shared_ptr<const node_facts> facts;
   caf::actor link;
   stamp with;
+  lease::time since{0}; ///< When its hello was here.
 };
 
 struct session_state {

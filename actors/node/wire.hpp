@@ -17,7 +17,7 @@
 //   get       send me bytes of file at offset, up to 1 MiB         -
 //   data      here they are                                        bytes
 //   refused   no; the connection lives, but after a hello          errc and text, up to 4 KiB
-//   beat      I live                                               -
+//   beat      I live, and of yours the last I heard is `offset`    -
 //
 // `number` counts the frames of a connection from 1, hello's. An answer has its question's. What is
 // lost, doubled or out of order shows there, and what was cut anywhere shows in the check: a length
@@ -33,7 +33,7 @@
 
 namespace viva::actors::node {
 
-inline constexpr std::uint16_t wire_version = 1;
+inline constexpr std::uint16_t wire_version = 2;
 inline constexpr std::size_t head_bytes = 72;
 inline constexpr std::size_t body_bytes_max = 1u << 20;
 inline constexpr std::size_t refusal_bytes_max = 4096;

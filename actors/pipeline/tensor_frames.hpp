@@ -26,7 +26,7 @@
 namespace viva::actors {
 
 namespace lane_kind {
-inline constexpr std::uint16_t share = receipts + 1, forget = share + 1, tensors = forget + 1,
+inline constexpr std::uint16_t share = lease + 1, forget = share + 1, tensors = forget + 1,
                                encoded = tensors + 1;
 } // namespace lane_kind
 

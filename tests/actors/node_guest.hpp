@@ -4,7 +4,8 @@
 
 #include "actors/assignment.hpp"
 #include "actors/messages.hpp"
-#include "actors/node/letters.hpp"
+#include "actors/node/liveness.hpp"
+#include "actors/node/meeting.hpp"
 #include "actors/node/middleman.hpp"
 #include "formats/checkpoint.hpp"
 #include "tests/actors/node_processes.hpp"
@@ -44,14 +45,14 @@ public:
   using wish = node::hello::wish;
 
   /// Comes in, where it may.
-  explicit guest(const std::string& address, wish wants = wish::job) {
+  explicit guest(const std::string& address, wish wants = wish::job)
+      : x_where(node::parse_address(address).value()) {
     node::load_middleman(x_config, std::nullopt);
     x_system = std::make_unique<caf::actor_system>(x_config);
     x_self = std::make_unique<caf::scoped_actor>(*x_system);
-    const auto where = node::parse_address(address).value();
     self()
-      ->request(node::connector(*x_system), patience, caf::connect_atom::value, where.host,
-                where.port)
+      ->request(node::connector(*x_system), patience, caf::connect_atom::value, x_where.host,
+                x_where.port)
       .receive([&](const caf::node_id&, const caf::strong_actor_ptr& who,
                    const std::set<std::string>&) { x_door = caf::actor_cast<caf::actor>(who); },
                [](caf::error&) {});
@@ -75,9 +76,18 @@ public:
         },
         [](caf::error&) {});
     REQUIRE(said);
-    if (session)
+    if (session) {
       self()->monitor(session);
+      begin_to_beat();
+    }
     return *said;
+  }
+  void begin_to_beat() {
+    const actors::node::job_key who{with.incarnation, with.epoch, with.join};
+    x_watched = x_eye.watch(node::liveness_port(x_where), who, [](node::life) {});
+  }
+  void fall_silent() {
+    x_eye.forget(x_watched);
   }
 
   void say(node::word what, const std::string& body) {
@@ -123,11 +133,13 @@ private:
   caf::scoped_actor& self() {
     return *x_self;
   }
+  node::address x_where;
+  node::liveness_watch x_eye;
   caf::actor_system_config x_config;
   std::unique_ptr<caf::actor_system> x_system;
   std::unique_ptr<caf::scoped_actor> x_self;
   caf::actor x_door;
-  std::uint64_t x_meetings = 5;
+  std::uint64_t x_meetings = 5, x_watched = 0;
 
 public:
   node::stamp with;

@@ -87,6 +87,31 @@ TEST_CASE("nodes: a file that one of them cannot read or write is its own until 
   CHECK(files_in(on.out("out")) == on.truth);
 }
 
+TEST_CASE("nodes: an output gets its name when nobody may write into it who was let go before") {
+  using clock = std::chrono::steady_clock;
+  const ground on;
+  std::atomic<clock::rep> lied{0};
+  liar there([&](const node::letter& from, const liar::say& say) {
+    if (from.what == node::word::work) {
+      lied = clock::now().time_since_epoch().count();
+      return say(node::word::work, "nonsense"); // and might write what it was given, for a while
+    }
+    take_job(say);
+    if (lied == 0)
+      bring_lane(say, 0, 1);
+  });
+  auto good = std::make_unique<node_process>(on.folder.path());
+  const auto address = good->address();
+  good->end(SIGKILL); // until the other has something
+  held_job job(on, address + "," + there.address());
+  REQUIRE(comes_true([&] { return lied != 0; }));
+  good = std::make_unique<node_process>(on.folder.path(), may_hang, address);
+  report_of(job.wait());
+  CHECK(clock::now() - clock::time_point{clock::duration{lied}}
+        >= node::liveness_times{}.lost_after);
+  CHECK(files_in(on.out("out")) == on.truth);
+}
+
 TEST_CASE("nodes: one that lives and answers no work is given up, and what it has runs elsewhere") {
   const ground on;
   std::atomic<bool> has_work{false};

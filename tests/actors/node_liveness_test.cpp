@@ -63,20 +63,25 @@ struct pair_of_sides {
       : eye(eye_how) {
     auto made = node::liveness_server::open(
         {"127.0.0.1", 0}, 11, how,
-        [this](std::uint64_t, life what) { of_coordinator.write(what); });
+        [this](std::uint64_t, life what) { of_coordinator.write(what); },
+        [this](std::uint64_t epoch, std::uint64_t join, actors::lease::time said) {
+          if (epoch == 22 && join == 33)
+            last_heard = said.count();
+        });
     if (!made)
       FAIL(made.error().text);
     server = std::move(*made);
     between = std::make_unique<proxy>(server->port());
   }
   std::uint64_t watch(std::uint64_t incarnation = 11) {
-    return eye.watch({"127.0.0.1", between->port()}, incarnation, 22,
+    return eye.watch({"127.0.0.1", between->port()}, {incarnation, 22, 33},
                      [this](life what) { of_node.write(what); });
   }
   ~pair_of_sides() {
     server.reset();
   }
   diary of_node, of_coordinator;
+  std::atomic<std::int64_t> last_heard{0}; ///< When the node said what the other has heard last.
   std::unique_ptr<node::liveness_server> server;
   std::unique_ptr<proxy> between;
   node::liveness_watch eye;
@@ -152,6 +157,23 @@ TEST_CASE("node liveness: a node that is heard no more is lost by 3.6 s, one way
   CHECK(lost < 4'500); // 3,600 where nothing else runs
 }
 
+TEST_CASE("node liveness: a node knows until when it was heard, however well it hears", "[node]") {
+  pair_of_sides of;
+  of.watch();
+  REQUIRE(of.of_node.wait(life::alive));
+  const auto moves_beyond = [&](std::int64_t when) {
+    for (int i = 0; i < 1'000 && of.last_heard <= when; ++i)
+      ::usleep(10'000);
+    return of.last_heard > when;
+  };
+  CHECK(moves_beyond(actors::lease::now().count()));
+  of.between->set(proxy::way::back, proxy::mood::hold);
+  const auto muted = actors::lease::now().count();
+  REQUIRE(of.of_node.wait(life::lost));
+  CHECK(of.last_heard <= muted);
+  CHECK(of.of_coordinator.all() == std::vector<life>{life::alive}); // whose beats came all the time
+}
+
 TEST_CASE("node liveness: another life of a node is not the one that is looked for", "[node]") {
   pair_of_sides of;
   const auto begin = clock_type::now();
@@ -218,7 +240,7 @@ TEST_CASE("node liveness: with certificates, and not without", "[node]") {
   for (const auto& how : {node::liveness_options{tls_of("theirs"), brief}, {{}, brief}}) {
     diary told;
     node::liveness_watch stranger(how);
-    stranger.watch({"127.0.0.1", of.server->port()}, 11, 33,
+    stranger.watch({"127.0.0.1", of.server->port()}, {11, 33, 1},
                    [&told](life what) { told.write(what); });
     CHECK(told.wait(life::lost));
     CHECK(told.all() == std::vector<life>{life::lost});
@@ -287,7 +309,7 @@ TEST_CASE("node liveness: of a thousand beside a full link and full processors n
     pair_of_sides of;
     node::liveness_watch eye;
     for (int i = 0; i < at_once; ++i)
-      eye.watch({"127.0.0.1", of.server->port()}, 11, static_cast<std::uint64_t>(i) + 1,
+      eye.watch({"127.0.0.1", of.server->port()}, {11, 22, 33 + static_cast<std::uint64_t>(i)},
                 [&](life what) {
                   alive += what == life::alive ? 1 : 0;
                   wrong += what == life::lost ? 1 : 0;

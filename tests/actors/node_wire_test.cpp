@@ -72,7 +72,7 @@ TEST_CASE("node wire: what a head may not say is refused although its check is r
   CHECK_FALSE(with<std::uint64_t>(40, ~std::uint64_t{0}));
   const auto other = with<std::uint16_t>(4, wire_version + 1);
   REQUIRE_FALSE(other);
-  CHECK(other.error().text.find("version 2") != std::string::npos);
+  CHECK(other.error().text.find("version 3") != std::string::npos);
 }
 
 TEST_CASE("node wire: noise is no head", "[node]") {

@@ -18,6 +18,8 @@
 //   hoard          of lanes alone: a malloc takes and uses half a GiB more
 //   clock          (AFTER, FOLDER unused) the wall clock jumps by an hour, back and forth
 //   slow           every fdatasync and fsync takes AFTER microseconds more
+//   slow-writes    every pwrite to a file of an output takes AFTER microseconds more, and
+//                  FOLDER/writes gets its moment, in seconds
 
 #include <algorithm>
 #include <atomic>
@@ -47,12 +49,13 @@ namespace {
 
 enum class kind {
   none, journal_write, journal_sync, output_write, output_sync, folder_sync, journal_full, spawn,
-  memory, program_memory, terminate, destructor, hoard, clock, slow
+  memory, program_memory, terminate, destructor, hoard, clock, slow, slow_writes
 };
 constexpr const char* names[] = {"none",         "journal-write", "journal-sync", "output-write",
                                  "output-sync",  "folder-sync",   "journal-full", "spawn",
                                  "memory",       "program-memory", "terminate",   "destructor",
-                                 "hoard",        "clock",         "slow"};
+                                 "hoard",        "clock",         "slow",
+                                 "slow-writes"};
 
 std::atomic<kind> which{kind::none};
 long after = 0;
@@ -78,7 +81,7 @@ __attribute__((constructor)) void begin() {
   if (text == nullptr || std::sscanf(text, "%31s %ld %511s", name, &after, folder) < 2)
     return;
   auto chosen = kind::none;
-  for (int i = 1; i <= static_cast<int>(kind::slow); ++i)
+  for (int i = 1; i <= static_cast<int>(kind::slow_writes); ++i)
     if (std::strcmp(name, names[i]) == 0)
       chosen = static_cast<kind>(i);
   const bool of_lanes = chosen == kind::memory || chosen == kind::hoard
@@ -106,10 +109,18 @@ bool strikes(kind what) {
   return false;
 }
 
-bool is_journal(int fd) {
-  char link[64], path[4096];
+/// Of an open file; 0 where there is none.
+std::size_t name_of(int fd, char (&path)[4096]) {
+  char link[64];
   std::snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   const auto bytes = ::readlink(link, path, sizeof path - 1);
+  path[std::max<ssize_t>(bytes, 0)] = '\0';
+  return static_cast<std::size_t>(std::max<ssize_t>(bytes, 0));
+}
+
+bool is_journal(int fd) {
+  char path[4096];
+  const auto bytes = static_cast<ssize_t>(name_of(fd, path));
   constexpr const char* end = ".journal";
   const auto length = static_cast<ssize_t>(std::strlen(end));
   return bytes >= length && std::memcmp(path + bytes - length, end, std::strlen(end)) == 0;
@@ -136,6 +147,24 @@ void end_by(kind how) {
 bool is_folder(int fd) {
   struct stat info {};
   return ::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/// Of one that was written just now, where such are slow.
+void dawdle_behind_write(int fd) {
+  char path[4096], line[64];
+  if (which != kind::slow_writes || name_of(fd, path) == 0)
+    return;
+  if (std::strstr(path, "/out") == nullptr || is_journal(fd)) // by whatever name it goes by now
+    return;
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const int bytes = std::snprintf(line, sizeof line, "%ld.%09ld\n", now.tv_sec, now.tv_nsec);
+  std::snprintf(path, sizeof path, "%s/writes", folder);
+  const int log = ::open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (::write(log, line, static_cast<std::size_t>(bytes)) != bytes)
+    std::abort();
+  ::close(log);
+  ::usleep(static_cast<useconds_t>(after));
 }
 
 void dawdle() {
@@ -197,7 +226,9 @@ ssize_t pwrite64(int fd, const void* bytes, std::size_t count, off64_t at) {
     }
     count = std::min(count, static_cast<std::size_t>(room));
   }
-  return next(fd, bytes, count, at);
+  const auto put = next(fd, bytes, count, at);
+  dawdle_behind_write(fd);
+  return put;
 }
 
 ssize_t pwrite(int fd, const void* bytes, std::size_t count, off_t at) {

@@ -112,6 +112,12 @@ class machine:
                     found.append(pid)
         return found
 
+    def signal_all(self, number):
+        """Lanes, too, whose processes are their own."""
+        for pid in [self.node.pid, *self.lanes()]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self, times=None):
         lanes = self.lanes()
         self.signal(signal.SIGKILL, times)

@@ -176,6 +176,34 @@ def silent(begin, end, seconds_from=4, seconds_to=6, secure=lambda bench: None):
 cut = (lambda node: node.cable("down"), lambda node: node.cable("up"))
 mute = (lambda node: node.mute(True), lambda node: node.mute(False))
 stopped = (lambda node: node.signal(signal.SIGSTOP), lambda node: node.signal(signal.SIGCONT))
+stopped_with_lanes = (lambda node: node.signal_all(signal.SIGSTOP), lambda node: node.signal_all(signal.SIGCONT))
+
+
+def cut_writer(bench, chance, output):
+    """T29, T30, T04 over shared files: lanes of a node that is cut off, is heard by nobody or stands still write nothing
+    from when its coordinator gives it up; each of their writes takes a second, so they are far from done with what they have."""
+    with cluster(bench, chance, 2, secure=odd(bench)) as nodes:
+        nodes.same_files = True
+        victim = chance.choice(nodes.all)
+        luck, folder = bench.bad_luck("slow-writes", 1_000_000, 0)
+        victim.kill()
+        victim.start(env=luck)
+        begin, end = (mute, cut, stopped_with_lanes)[bench.seed % 3]
+        job = nodes.job(output)
+        while job.runs() and not (folder / "writes").exists():
+            time.sleep(0.005)
+        began = time.time()
+        begin(victim)
+        nodes.ends(job) # it has given the work to the other
+        time.sleep(max(0.0, began + 8 - time.time()))
+        end(victim)
+        seen = in_time(noticed(job, [(began, victim.address)]), silent_by)
+        must(seen, "a node that says nothing was not found")
+        time.sleep(1) # what stood still would write now
+        last = max(map(float, (folder / "writes").read_text().split())) - began
+        must(last <= seen[0], f"it wrote {last:.2f} s after its end began, and was given up after {seen[0]:.2f} s")
+        must(nodes.seen()[victim.address]["fenced"] == 1, "it does not say that its lanes had to stop")
+        return 1, seen, []
 
 
 def flapping(bench, chance, output):
@@ -326,6 +354,7 @@ rows = {
     "T29 a cut that heals soon": silent(*cut, 0.2, 1),
     "T29 a cut that heals late": silent(*cut, secure=odd),
     "T29 what is of before": old_token,
+    "T29 a writer that is cut": cut_writer,
     "T30 heard by nobody": silent(*mute),
     "T31 a link that flaps": flapping,
     "T32 late, twice, lost": bad_messages,

@@ -241,11 +241,7 @@ asio::awaitable<void> bulk_client::connection::write_next(request_ptr what) {
   unanswered.push_back({what, head, at});
   link.begin();
   const auto raw = encode(head);
-  error_code problem;
-  if (what->how == access::write && link.plain())
-    problem = co_await link.write_file(raw, what->file->get(), at, head.bytes);
-  else
-    problem = co_await link.write(raw, body);
+  const auto problem = co_await link.write(raw, body);
   if (problem)
     end(lost(problem));
 }

@@ -9,11 +9,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <utility>
 
 #include <netinet/tcp.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 namespace viva::actors::node {
@@ -129,37 +127,6 @@ asio::awaitable<error_code> stream::write(std::span<const std::byte> head,
       co_return problem;
     x_moved = clock::now();
     advance(left, put);
-  }
-  co_return error_code{};
-}
-
-asio::awaitable<error_code> stream::write_file(std::span<const std::byte> head, int file,
-                                               std::uint64_t at, std::size_t bytes) {
-  auto& socket = std::get<tcp::socket>(x_by);
-  // The head waits for the body, so that they leave in one packet.
-  const auto gone = std::max<ssize_t>(
-      ::send(socket.native_handle(), head.data(), head.size(), MSG_MORE | MSG_NOSIGNAL), 0);
-  if (const auto problem = co_await write(head.subspan(static_cast<std::size_t>(gone)), {});
-      problem)
-    co_return problem;
-  auto from = static_cast<off_t>(at);
-  const auto stop = from + static_cast<off_t>(bytes);
-  while (from < stop) {
-    const auto put = ::sendfile(socket.native_handle(), file, &from,
-                                static_cast<std::size_t>(stop - from));
-    if (put > 0) {
-      x_moved = clock::now();
-      continue;
-    }
-    if (put == 0) // the file became shorter since its checksum was taken
-      co_return error_code(asio::error::eof);
-    if (errno == EINTR)
-      continue;
-    if (errno != EAGAIN)
-      co_return error_code(errno, boost::system::system_category());
-    auto [problem] = co_await socket.async_wait(tcp::socket::wait_write, answered);
-    if (problem)
-      co_return problem;
   }
   co_return error_code{};
 }

@@ -35,12 +35,6 @@ public:
   asio::awaitable<error_code> read(std::span<std::byte> into);
   asio::awaitable<error_code> write(std::span<const std::byte> head,
                                     std::span<const std::byte> body);
-  /// Head, then bytes of a file without a copy through this program. Only of plain streams.
-  asio::awaitable<error_code> write_file(std::span<const std::byte> head, int file,
-                                         std::uint64_t at, std::size_t bytes);
-  bool plain() const noexcept {
-    return std::holds_alternative<tcp::socket>(x_by);
-  }
   /// What is under way ends with an error. May be called twice.
   void close();
 

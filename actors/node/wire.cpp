@@ -6,7 +6,11 @@
 #include <limits>
 #include <type_traits>
 
+#ifdef VIVA_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h> // XXH3_64bits becomes the fastest that this processor has
+#else
 #include <xxhash.h>
+#endif
 
 namespace viva::actors::node {
 namespace {

@@ -97,6 +97,9 @@ def tell(each, way, table, words, seed, place):
         return False
     finally:
         for job in table.jobs:
+            if job.runs(): # it was given up before its end
+                job.child.kill()
+                job.child.wait()
             job.watch.close()
         tidy(place)
 

@@ -94,13 +94,13 @@ TEST_CASE("lent lanes: without any node for long enough, all work fails and says
   options.node_timeout_seconds = 1;
   pipeline pipe{options};
   CHECK(refusal(pipe).code == errc::ok);
+  const auto began = std::chrono::steady_clock::now(); // killing it may take a while, too
   on.kill(0);
-  const auto began = std::chrono::steady_clock::now();
   const auto why = refusal(pipe);
   CHECK(why.code == errc::fault);
   CHECK(why.text.find("no node was to be had for 1 s") != std::string::npos);
   CHECK(why.text.find(on.nodes[0]->address()) != std::string::npos);
-  CHECK(std::chrono::steady_clock::now() - began > 800ms);
+  CHECK(std::chrono::steady_clock::now() - began >= 1s);
   CHECK(refusal(pipe).text.find("no node was to be had") != std::string::npos); // at once
 }
 

@@ -48,14 +48,18 @@ void ask_for_name(self_ptr self, publish what) {
   });
 }
 
-void carry_out(self_ptr self, give_name& what) {
+/// Once nobody writes into the output any more.
+void name_when_alone(self_ptr self, publish what) {
   const auto& strays = self->state.options.strays;
   const auto wait = strays ? strays() : std::chrono::milliseconds{0};
-  publish order{self->state.options.site, std::move(what.late)};
   if (wait.count() > 0)
-    self->delayed_send(self, wait, std::move(order));
+    self->delayed_send(self, wait, std::move(what));
   else
-    ask_for_name(self, std::move(order));
+    ask_for_name(self, std::move(what));
+}
+
+void carry_out(self_ptr self, give_name& what) {
+  name_when_alone(self, publish{self->state.options.site, std::move(what.late)});
 }
 
 void carry_out(self_ptr self, const open_isolation&) {
@@ -155,7 +159,7 @@ caf::behavior conductor(self_ptr self, conductor_options options) {
       self->state.policy->give_up(order.why);
       obey(self);
     },
-    [self](publish& order) { ask_for_name(self, std::move(order)); },
+    [self](publish& order) { name_when_alone(self, std::move(order)); },
     [self](const commit_tick&) {
       self->state.policy->tick();
       obey(self);

@@ -11,7 +11,7 @@ bool device_health::lane_ended(const caf::error& reason) {
   const bool for_good = is(reason, fault::device_lost) || is(reason, fault::misconfigured)
                         || is(reason, fault::start_failed);
   const bool counts = supervision::ending_of(reason) == supervision::ending::abnormal
-                      && !is(reason, fault::killed);
+                      && !is(reason, fault::killed) && !is(reason, fault::fenced);
   const std::lock_guard lock{x_guard};
   x_deaths += counts ? 1 : 0;
   const bool before = x_usable;

@@ -246,8 +246,9 @@ expected<run_result> live(plan work, const run_options& options, const job_obser
     tree::grow(lanes_of(options.limits), hold.journal, options.limits, nodes.network(site));
   if (!lives)
     return tl::unexpected(lives.error());
+  const bool resumed = earlier.journal.bytes != 0;
   auto order = order_of(site, std::move(earlier), options);
-  order.strays = nodes.strays();
+  order.strays = nodes.strays(resumed);
   auto conductor = lives->start_job(std::move(order));
   if (!conductor)
     return tl::unexpected(conductor.error());

@@ -59,9 +59,11 @@ tree_network job_nodes::network(const site_ptr& site) const {
   return net;
 }
 
-std::function<std::chrono::milliseconds()> job_nodes::strays() const {
+std::function<std::chrono::milliseconds()> job_nodes::strays(bool resumed) const {
   if (!x_same_files)
     return {};
+  if (resumed) // what an earlier life of the job gave them to do
+    x_board->let_go(node::board::clock::now() + node::liveness_times{}.lost_after);
   return [lines = x_board] {
     return std::chrono::ceil<std::chrono::milliseconds>(lines->written_until()
                                                         - node::board::clock::now());

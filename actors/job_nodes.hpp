@@ -21,7 +21,7 @@ public:
   /// lane is here. code ok: it can.
   error problem() const;
   /// How long lanes of lost nodes may still write into the output.
-  std::function<std::chrono::milliseconds()> strays() const;
+  std::function<std::chrono::milliseconds()> strays(bool resumed) const;
 
 private:
   std::vector<node::address> x_all;

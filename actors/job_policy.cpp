@@ -100,7 +100,7 @@ void job_policy::saved(error problem, std::vector<journal_record> left_out) {
 }
 
 void job_policy::named(error problem) {
-  x_saving = false;
+  x_saving = x_naming = false;
   if (problem.code != errc::ok)
     note_problem(0, std::move(problem));
   finish();
@@ -130,6 +130,8 @@ void job_policy::stop() {
 }
 
 void job_policy::give_up(error why) {
+  if (x_naming)
+    return;
   note_problem(0, std::move(why));
   settle();
 }
@@ -174,7 +176,7 @@ void job_policy::name_output() {
     what.late.emplace_back(
         late.where, formats::numbers_text(late.what, *x_work->tensors[late.tensor].target,
                                           late.source, x_findings.numbers()[late.tensor]));
-  x_saving = true;
+  x_saving = x_naming = true;
   x_outcome.messages += 2;
   x_commands.emplace_back(std::move(what));
 }

@@ -116,6 +116,7 @@ private:
   std::vector<journal_record> x_unsaved;
   std::uint64_t x_unsaved_bytes = 0, x_bytes_done = 0;
   bool x_saving = false, x_running = false, x_stopping = false, x_over = false;
+  bool x_naming = false; ///< All is done and durable: it ends well unless the name cannot be given.
   bool x_journal_lost = false, x_left_out_before = false;
   std::uint32_t x_shards_home = 0;  ///< Of this life, not those resumed.
   std::uint32_t x_problem_shard = ~0u; ///< The lowest shard with a problem speaks for the job.

@@ -265,12 +265,22 @@ expected<void> workplace::check_read(std::uint32_t file) const {
   return {};
 }
 
+/// Written after each look at the lease.
+constexpr std::size_t leased_write = std::size_t{1} << 20;
+
 expected<void> workplace::write(placement where, std::span<const std::byte> bytes) const {
   if (x_steps != nullptr)
     x_steps->fetch_add(1, std::memory_order_relaxed);
-  if (x_right && !x_right->holds())
-    throw lease_over();
-  return x_outputs[where.file]->write(where.offset, bytes);
+  if (!x_right)
+    return x_outputs[where.file]->write(where.offset, bytes);
+  for (std::size_t at = 0; at < bytes.size(); at += leased_write) {
+    if (!x_right->holds())
+      throw lease_over();
+    const auto some = bytes.subspan(at, std::min(leased_write, bytes.size() - at));
+    if (auto done = x_outputs[where.file]->write(where.offset + at, some); !done)
+      return done;
+  }
+  return {};
 }
 
 expected<void> workplace::read_back(placement where, std::span<std::byte> bytes) const {

@@ -68,6 +68,8 @@ TEST_CASE("policy: the output gets its name only when every record is durable") 
   job.policy.saved({});
   job.next<give_name>();
   CHECK(job.silent());
+  job.policy.give_up({errc::job_failed, "no node is left"}); // for what is done and durable
+  CHECK(job.silent());
   job.policy.named({});
   const auto answer = job.next<give_answer>();
   CHECK(answer.outcome.problem.code == errc::ok);

@@ -1,5 +1,6 @@
 // How nodes are, for whoever waits for them, and how long until a lost one is looked for again.
 
+#include "actors/job_nodes.hpp"
 #include "actors/node/board.hpp"
 #include "actors/node/meeting.hpp"
 
@@ -9,6 +10,8 @@
 
 using namespace std::chrono_literals;
 using viva::errc;
+using viva::job_limits;
+using viva::actors::job_nodes;
 using viva::actors::node::board;
 using viva::actors::node::pauses;
 
@@ -54,6 +57,18 @@ TEST_CASE("node board: who refused files refuses them until it did well, however
   CHECK(of.all_refused().text == "a:1: another build");
   of.note("a:1", board::state::away, "lost");
   CHECK(of.all_refused().code == errc::ok);
+}
+
+TEST_CASE("node board: a job that goes on where another life had nodes keeps its output's name "
+          "back for as long as these may write",
+          "[node]") {
+  job_limits limits;
+  limits.nodes = {"127.0.0.1:1"};
+  limits.shared_fs = true;
+  CHECK(job_nodes::of(limits)->strays(false)() <= std::chrono::milliseconds{0});
+  CHECK(job_nodes::of(limits)->strays(true)() > std::chrono::seconds{1}); // of 3.4
+  limits.shared_fs = false; // then the job alone writes
+  CHECK_FALSE(job_nodes::of(limits)->strays(true));
 }
 
 TEST_CASE("node pauses: longer each time up to 5 s, and not short again for having joined alone") {

@@ -95,7 +95,7 @@ TEST_CASE("node session: while its coordinator is not heard lanes write nothing,
   const auto lane = on.begin(site->assignment);
   CHECK(look_at(there.address())["fenced"] == 0);
   on.fall_silent();
-  REQUIRE(comes_true([&] { return look_at(there.address())["fenced"] == 1; }));
+  REQUIRE(comes_true([&] { return look_at(there.address())["fenced"] >= 1; }));
   on.say(node::word::work, work_for(lane, {0}));
   const auto down = on.hear(10'000);
   REQUIRE(down);
@@ -116,7 +116,7 @@ TEST_CASE("node session: while its coordinator is not heard lanes write nothing,
   REQUIRE(receipts);
   CHECK(receipts->what == node::word::receipts);
   CHECK(written() != nothing);
-  CHECK(look_at(there.address())["fenced"] == 1);
+  CHECK(look_at(there.address())["fenced"] >= 1);
 }
 
 TEST_CASE("node session: behind its end nobody may write into its job's files", "[node]") {

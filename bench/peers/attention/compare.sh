@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Attention here beside ggml's and PyTorch's: four heads, one thread, the same machine, in turn.
 #
-#   bench/peers/attention/compare.sh [--viva PATH] [--rounds N] [-d D] [-n 'N…']
+#   bench/peers/attention/compare.sh [--viva PATH] [--rounds N] [-d D] [-n 'N…'] [--ggml SOURCE LIBRARIES] [--python PATH]
 #
-# ggml is built by ggml.sh, PyTorch is taken from the virtual environment of tests/engines. Prints the median over
-# the rounds in GFLOP/s and how many times as fast viva is on k and v of the same type (ggml's f16 beside
+# ggml is built by ggml.sh or, with --ggml, a build of yours: its source, and the folder of its libraries. PyTorch is
+# that of --python, else of the virtual environment of tests/engines. What is not there is skipped, and said. Prints
+# the median over the rounds in GFLOP/s and how many times as fast viva is on k and v of the same type (ggml's f16 beside
 # viva's f32: what each takes by default), then one JSON line a row. One query meets 256 MiB of k and v of f32.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 viva=$root/build/dev/cli/viva rounds=3 head_size=128 lengths='512 2048'
+python=$root/build/engines/venv/bin/python ggml_source='' ggml_libraries=''
 
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -17,23 +19,36 @@ while [[ $# -gt 0 ]]; do
     --rounds) rounds=$2 ;;
     -d) head_size=$2 ;;
     -n) lengths=$2 ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    --python) python=$2 ;;
+    --ggml) ggml_source=$2 ggml_libraries=$(realpath "$3"); shift ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   shift 2
 done
 
 source "$root/bench/peers/ggml.sh"
-build_ggml "$root"
-compile_with_ggml "$here/ggml_attention.c" "$root/build/peers/ggml_attention"
+ggml='' torch=''
+if [[ -n $ggml_source || -f $root/build/engines/venv/complete ]]; then
+  [[ -n $ggml_source ]] || build_ggml "$root"
+  mkdir -p "$root/build/peers"
+  ggml=$root/build/peers/ggml_attention
+  compile_with_ggml "$here/ggml_attention.c" "$ggml"
+else
+  echo "skipped: ggml (neither --ggml nor the environment of tests/engines/run.sh)" >&2
+fi
+if "$python" -c 'import torch' 2>/dev/null; then torch=yes; else echo "skipped: PyTorch ($python cannot import torch)" >&2; fi
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+touch "$out/peers"
 for ((round = 0; round < rounds; ++round)); do
   # shellcheck disable=SC2086 # lengths are words
   "$viva" bench attention -n $lengths -d "$head_size" --dtype f32 bf16 --kv q8_0 --threads 1 --repetitions 3 \
     --json >>"$out/viva"
-  taskset -c 0 "$root/build/peers/ggml_attention" "$head_size" 3 $lengths >>"$out/peers"
-  taskset -c 0 "$root/build/engines/venv/bin/python" "$here/torch_attention.py" "$head_size" 3 $lengths >>"$out/peers"
+  # shellcheck disable=SC2086
+  [[ -z $ggml ]] || taskset -c 0 "$ggml" "$head_size" 3 $lengths >>"$out/peers"
+  # shellcheck disable=SC2086
+  [[ -z $torch ]] || taskset -c 0 "$python" "$here/torch_attention.py" "$head_size" 3 $lengths >>"$out/peers"
 done
 
 python3 - "$out" "$rounds" <<'PYTHON'

@@ -70,12 +70,21 @@ public:
   expected<void> decode(std::span<float> out) const;
 
 private:
-  const kernels::recipe* x_how;
-  const plane_map* x_where;
-  const std::byte* x_bytes;
-  const kernels::tensor_numbers* x_numbers;
-  const tensor_error* x_measured;
-  std::uint64_t x_rows, x_cols;
+  friend class tensor_stream;
+  encoded_view() = default;
+  /// The one whose planes lie behind its own, of the same shape.
+  void to_next() noexcept {
+    x_bytes += x_where->total;
+    x_numbers += x_numbers != nullptr ? 1 : 0;
+    x_measured += x_measured != nullptr ? 1 : 0;
+  }
+
+  const kernels::recipe* x_how = nullptr;
+  const plane_map* x_where = nullptr;
+  const std::byte* x_bytes = nullptr;
+  const kernels::tensor_numbers* x_numbers = nullptr;
+  const tensor_error* x_measured = nullptr;
+  std::uint64_t x_rows = 0, x_cols = 0;
 };
 
 /// An encoded tensor that owns its bytes. Move it, or keep it as long as you like.

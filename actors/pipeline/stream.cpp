@@ -16,10 +16,19 @@ tensor_stream::tensor_stream(error why) : x_broken(std::move(why)) {
 tensor_stream::tensor_stream(tensor_stream&&) noexcept = default;
 tensor_stream::~tensor_stream() = default;
 
-bool tensor_stream::step() {
+bool tensor_stream::step_on() {
+  x_good = false;
   if (x_broken.code == errc::ok) [[likely]] {
     try {
-      return x_core->step();
+      if (!x_core->step())
+        return false;
+      if (const auto at = x_core->item(); at.result) [[likely]] {
+        x_index = at.index;
+        x_result = *at.result;
+        x_more = x_core->more();
+        x_good = true;
+      }
+      return true;
     } catch (...) { // no memory for the stream's own work
       x_broken = actors::caught("stream");
       x_core->cancel();
@@ -27,7 +36,7 @@ bool tensor_stream::step() {
   }
   return !std::exchange(x_told, true);
 }
-stream_item tensor_stream::item() const {
+stream_item tensor_stream::bad_item() const {
   if (x_broken.code != errc::ok) [[unlikely]]
     return {x_core != nullptr ? x_core->taken() : 0, tl::unexpected(x_broken)};
   return x_core->item();
@@ -48,8 +57,8 @@ constexpr std::uint32_t tensors_under_way = 16 << 10, tensors_under_order = 64 <
                         window_max = 4096;
 // A process is told of a batch and tells of it through two other threads, 30 us of processor; and
 // each batch with memory of its own, which the process maps, has a descriptor.
-constexpr std::uint32_t tensors_a_message = 256, tensors_an_order = 2048, regions_max = 64;
-constexpr std::uint64_t bytes_a_message = 256 << 10, bytes_an_order = 2 << 20;
+constexpr std::uint32_t tensors_a_message = 1024, tensors_an_order = 4096, regions_max = 64;
+constexpr std::uint64_t bytes_a_message = 1 << 20, bytes_an_order = 4 << 20;
 constexpr std::uint64_t light_bytes = 4 << 10; // of results: some 4096 values
 constexpr std::uint32_t views_a_pull = 64; // at least
 constexpr std::uint32_t tensors_a_clock = 32; // read: some 10 us
@@ -149,6 +158,19 @@ void stream_core::cancel() {
   }
 }
 
+bool stream_core::step() {
+  x_slot += 1 + x_more;
+  if (x_current == nullptr || x_slot >= x_current->tensors) {
+    if (!next_batch())
+      return false;
+  } else if (x_slot >= x_current->runs[x_run].slot + x_current->runs[x_run].count) {
+    ++x_run;
+  }
+  const auto& run = x_current->runs[x_run];
+  x_more = x_current->all_good() ? run.slot + run.count - x_slot - 1 : 0;
+  return true;
+}
+
 stream_item stream_core::item() const {
   const auto& batch = *x_current;
   const auto& run = batch.runs[x_run];
@@ -165,7 +187,7 @@ stream_item stream_core::item() const {
 bool stream_core::next_batch() {
   if (x_current != nullptr)
     x_free.push_back(std::exchange(x_current, nullptr));
-  x_slot = x_run = 0;
+  x_slot = x_run = x_more = 0;
   for (;;) { // one out, one in; more go out only while none comes in
     if (may_wait()) { // what can go on goes on before the source is asked
       flush();

@@ -23,9 +23,9 @@ namespace viva {
 struct stream_options {
   dtype type = dtype::f32;           ///< Of every tensor.
   bool in_order = false;             ///< Results in the order of their tensors.
-  /// Tensors a ticket at most; 1: one message each; 0: 256, or 2048 where lanes are processes.
+  /// Tensors a ticket at most; 1: one message each; 0: 1024, or 4096 where lanes are processes.
   std::uint32_t batch_tensors = 0;
-  /// Encoded bytes a batch aims at; a larger tensor goes alone. 0: 256 KiB, or 2 MiB.
+  /// Encoded bytes a batch aims at; a larger tensor goes alone. 0: 1 MiB, or 4 MiB.
   std::uint64_t batch_bytes = 0;
   /// Batches under way or unread; 0: for about 16,384 tensors. A quarter of the pipeline's
   /// budget_tickets at most.
@@ -66,8 +66,19 @@ public:
   ~tensor_stream();
 
   /// Steps to the next tensor; false at the end. `item` is then the one stepped to.
-  bool step();
-  stream_item item() const;
+  bool step() {
+    if (x_more == 0) [[unlikely]]
+      return step_on();
+    --x_more;
+    ++x_index;
+    x_result.to_next();
+    return true;
+  }
+  stream_item item() const {
+    if (!x_good) [[unlikely]]
+      return bad_item();
+    return {x_index, x_result};
+  }
   /// Everything not yet begun fails with errc::interrupted. Any thread.
   void cancel();
 
@@ -107,9 +118,17 @@ private:
   friend class pipeline;
   explicit tensor_stream(std::unique_ptr<actors::stream_core>);
   explicit tensor_stream(error); ///< Of its only item.
+  bool step_on();
+  stream_item bad_item() const;
   std::unique_ptr<actors::stream_core> x_core; // null where it could not be made
   error x_broken; // what the last item says that the core does not; code ok: none
   bool x_told = false;
+  // The many are stepped through here, without a call: a result, where good, and how many good ones
+  // lie behind it.
+  bool x_good = false;
+  encoded_view x_result;
+  std::uint64_t x_index = 0;
+  std::uint32_t x_more = 0;
 };
 
 /// A source of the views of a range, which must stay where it is. Elements are tensor_views or

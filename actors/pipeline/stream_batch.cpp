@@ -63,7 +63,7 @@ void stream_batch::clear() {
 }
 
 const error* stream_batch::problem(std::uint32_t slot) const {
-  if (problems.empty() && complaints.empty() && lost.code == errc::ok) [[likely]]
+  if (all_good()) [[likely]]
     return nullptr;
   for (const auto* all : {&complaints, &problems})
     if (const auto at = std::ranges::lower_bound(*all, slot, {}, &complaint::slot);

@@ -66,6 +66,9 @@ public:
       : hub(std::move(to)), how(with) {
   }
   void clear();
+  bool all_good() const noexcept {
+    return problems.empty() && complaints.empty() && lost.code == errc::ok;
+  }
   /// Of slot i, or null.
   const error* problem(std::uint32_t slot) const;
 

@@ -20,14 +20,13 @@ public:
   ~stream_core();
   stream_core(const stream_core&) = delete;
 
-  bool step() {
-    if (x_current == nullptr || ++x_slot >= x_current->tensors) [[unlikely]]
-      return next_batch();
-    const auto& run = x_current->runs[x_run];
-    x_run += x_slot >= run.slot + run.count ? 1 : 0;
-    return true;
-  }
+  /// To the next tensor behind those that `more` counts.
+  bool step();
   stream_item item() const;
+  /// Good results of the same shape that lie behind that of `item`, side by side.
+  std::uint32_t more() const noexcept {
+    return x_more;
+  }
   void cancel();
   /// Tensors of the source that are in batches, or read.
   std::uint64_t taken() const noexcept {
@@ -42,7 +41,8 @@ private:
   bool may_wait() const noexcept { // in the source, when the next view is wanted
     return x_short && x_view == x_views_count && !x_ended;
   }
-  bool follow(stream_batch&, const tensor_view&);
+  bool follow(stream_batch&);
+  std::uint64_t room_to_follow(const stream_batch&) const;
   bool place(stream_batch&, const tensor_view&);
   bool refuse(stream_batch&, const tensor_view&, error);
   void flush();
@@ -92,7 +92,7 @@ private:
   plane_map x_checked_map;
 
   stream_batch* x_current = nullptr;
-  std::uint32_t x_slot = 0, x_run = 0;
+  std::uint32_t x_slot = 0, x_run = 0, x_more = 0;
 };
 
 } // namespace viva::actors

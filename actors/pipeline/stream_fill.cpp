@@ -55,9 +55,13 @@ bool stream_core::fill(stream_batch& batch) {
     return batch.tensors == x_batch_tensors
            || (batch.tensors != 0 && may_wait() && x_hub->under_way.load() <= x_hub->wake_at);
   };
-  while (!enough() && pull()
-         && (follow(batch, x_views[x_view]) || place(batch, x_views[x_view])))
+  while (!enough() && pull()) {
+    if (follow(batch))
+      continue;
+    if (!place(batch, x_views[x_view]))
+      break;
     ++x_view;
+  }
   x_index += batch.tensors;
   return batch.tensors != 0;
 }
@@ -70,30 +74,51 @@ bool stream_core::refuse(stream_batch& batch, const tensor_view& view, error why
   return true;
 }
 
-/// The many: one more of the run that `place` began last, behind it in memory. False where it is
-/// not, or where `place` must look at it: limits, memory that is to be copied.
-bool stream_core::follow(stream_batch& batch, const tensor_view& view) {
+/// How many more of the shape that `place` had last fit, behind the last one, before `place` must
+/// look: limits, memory that is to be copied.
+std::uint64_t stream_core::room_to_follow(const stream_batch& batch) const {
   const auto bytes = x_checked_map.total;
-  if (view.data != x_follows || x_follows == nullptr || view.rows != x_checked.rows
-      || view.cols != x_checked.cols || view.row_bytes != x_checked.row_bytes
-      || view.type != x_checked.type || batch.bytes_used + bytes > x_batch_bytes)
-    return false;
-  const auto step = view.rows * view.step();
-  const bool elsewhere = !x_options.into.empty();
-  if (elsewhere ? bytes > x_options.into.size() - x_into
-                : batch.slab_bytes() + bytes > x_bytes_max)
-    return false;
+  const auto step = x_checked.rows * x_checked.step();
+  const auto fit = [](std::uint64_t used, std::uint64_t all, std::uint64_t each) {
+    return used < all ? (all - used) / each : 0;
+  };
+  auto room = std::min<std::uint64_t>(x_batch_tensors - batch.tensors,
+                                      fit(batch.bytes_used, x_batch_bytes, bytes));
+  room = std::min(room, x_options.into.empty() ? fit(batch.slab_bytes() + 63, x_bytes_max, bytes)
+                                               : fit(x_into, x_options.into.size(), bytes));
   if (x_shares != nullptr) {
     const auto* const region = batch.lies.back().get();
-    if (region == nullptr || view.data + step > region->data() + region->size())
-      return false;
+    room = region == nullptr
+             ? 0
+             : std::min(room, static_cast<std::uint64_t>(region->data() + region->size()
+                                                         - x_follows) / step);
   }
-  ++batch.runs.back().count;
-  ++batch.tensors;
+  return room;
+}
+
+/// The many: those that lie behind the run that `place` began last join it. False where the next
+/// does not, or where `place` must look at it.
+bool stream_core::follow(stream_batch& batch) {
+  if (x_follows == nullptr || x_views[x_view].data != x_follows)
+    return false;
+  const auto step = x_checked.rows * x_checked.step();
+  const auto last = x_view + std::min<std::uint64_t>(room_to_follow(batch), x_views_count - x_view);
+  auto at = x_view;
+  for (auto* next = x_follows; at != last; ++at, next += step) {
+    const auto& view = x_views[at];
+    if (view.data != next || view.rows != x_checked.rows || view.cols != x_checked.cols
+        || view.row_bytes != x_checked.row_bytes || view.type != x_checked.type)
+      break;
+  }
+  const auto count = static_cast<std::uint32_t>(at - x_view);
+  const auto bytes = count * x_checked_map.total;
+  batch.runs.back().count += count;
+  batch.tensors += count;
   batch.bytes_used += bytes;
-  x_into += elsewhere ? bytes : 0;
-  x_follows += step;
-  return true;
+  x_into += x_options.into.empty() ? 0 : bytes;
+  x_follows += count * step;
+  x_view = at;
+  return count != 0;
 }
 
 /// False where the batch has enough without it.

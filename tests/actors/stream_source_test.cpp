@@ -36,7 +36,8 @@ TEST_CASE("stream: a stopped consumer stops the producer, and memory stays flat"
   };
   {
     pipeline pipe{{.lanes = 2}};
-    auto stream = pipe.stream_from(endless, int8{}, {.window = window});
+    auto stream
+      = pipe.stream_from(endless, int8{}, {.batch_tensors = batch, .window = window});
     std::uint64_t read = 0, held = 0;
     for (int round = 0; round < 20; ++round) {
       REQUIRE(stream.step());

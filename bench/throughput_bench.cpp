@@ -314,6 +314,7 @@ private:
 
   // A short window: what may wait in it is what latency can grow to.
   samples paced_stream(pace at) {
+    x_field.wipe(at.count);
     std::uint64_t given = 0;
     at.began = clock::now();
     const auto source = [&](std::span<tensor_view> out) -> std::size_t {
@@ -326,11 +327,14 @@ private:
     samples us;
     for (auto&& [index, result] :
          x_pipe.stream_from(source, x_options.method,
-                            {.batch_tensors = x_options.batch_tensors, .window = paced_window})) {
+                            {.batch_tensors = x_options.batch_tensors,
+                             .window = paced_window,
+                             .into = x_field.results()})) {
       x_result.results_wrong += !result;
       if (index % latency_every == 0)
         us.push_back(at.late_us(index));
     }
+    check(at.count);
     return us;
   }
 

@@ -35,7 +35,8 @@ public:
   shared_table(std::function<void()> on_gone, bool large)
       : x_on_gone(std::move(on_gone)), x_large(large) {
   }
-  expected<std::shared_ptr<shared_region>> make(std::uint64_t bytes);
+  /// `soon`: of small pages, because large ones take 2 ms each before the first byte is written.
+  expected<std::shared_ptr<shared_region>> make(std::uint64_t bytes, bool soon = false);
   /// Puts a region of a file into the table, which then knows what lies in it.
   void enter(const std::shared_ptr<shared_region>&);
 

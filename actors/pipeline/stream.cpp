@@ -4,6 +4,7 @@
 #include "actors/pipeline/stream_core.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <new>
 #include <utility>
 
@@ -301,7 +302,10 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
     drop(*x_free[i]);
   if (crowded())
     return false;
-  if (auto made = batch.bytes.make_room(bytes, x_shares); !made)
+  // A batch that grows tensor by tensor gets new memory, whose pages are cleared, a few times only.
+  const auto ample = std::bit_ceil(bytes);
+  const auto room = x_bytes + ample <= x_bytes_max ? ample : bytes;
+  if (auto made = batch.bytes.make_room(room, x_shares); !made)
     batch.lost = made.error();
   x_bytes += batch.bytes.size();
   x_regions += batch.bytes.region() != nullptr ? 1 : 0;

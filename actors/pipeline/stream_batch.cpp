@@ -35,7 +35,7 @@ expected<void> slab::make_room(std::uint64_t bytes, shared_table* shares) {
     return {};
   drop();
   if (shares != nullptr) {
-    auto made = shares->make(bytes);
+    auto made = shares->make(bytes, true);
     if (!made)
       return tl::unexpected(made.error());
     x_region = std::move(*made);

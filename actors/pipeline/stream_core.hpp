@@ -45,6 +45,7 @@ private:
   std::uint64_t room_to_follow(const stream_batch&) const;
   bool place(stream_batch&, const tensor_view&);
   bool refuse(stream_batch&, const tensor_view&, error);
+  expected<void> pay_for_rows(const tensor_view&, const std::string& name);
   void flush();
   void look_at_clock();
   const std::shared_ptr<shared_region>& region_of(const tensor_view&, std::uint64_t bytes);
@@ -62,6 +63,8 @@ private:
   kernels::recipe x_how;
   std::shared_ptr<stream_hub> x_hub;
   budget::lease x_lease;
+  std::vector<budget::lease> x_rows_leases; // for rows that lanes bring together
+  std::uint64_t x_rows_bytes = 0;           // of all those
   std::uint64_t x_bytes_max = 0, x_bytes = 0; // of slabs
   std::uint32_t x_regions = 0;                // slabs that lane processes map
   std::uint64_t x_batch_bytes = 0, x_into = 0;

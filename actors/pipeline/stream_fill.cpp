@@ -121,6 +121,22 @@ bool stream_core::follow(stream_batch& batch) {
   return count != 0;
 }
 
+/// Each lane brings long rows that are apart together, in memory of its own. Others may hold what is
+/// left of the budget and want what this stream holds, so it is not waited for.
+expected<void> stream_core::pay_for_rows(const tensor_view& view, const std::string& name) {
+  const auto bytes = x_floor->lanes * together_bytes(x_how, view);
+  if (bytes <= x_rows_bytes)
+    return {};
+  auto more = x_floor->room->admit({bytes - x_rows_bytes, 0}, on_full::refuse, x_options.until);
+  if (!more)
+    return fail(errc::over_budget, name + ": its " + std::to_string(view.rows)
+                                     + " rows are apart, and lanes need " + std::to_string(bytes)
+                                     + " bytes to bring them together; " + more.error().text);
+  x_rows_leases.push_back(std::move(*more));
+  x_rows_bytes = bytes;
+  return {};
+}
+
 /// False where the batch has enough without it.
 bool stream_core::place(stream_batch& batch, const tensor_view& view) {
   const auto slot = batch.tensors;
@@ -133,6 +149,8 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     const auto name = "tensor " + std::to_string(x_index + slot);
     auto fine = check_view(x_how, view, name);
     plane_map map;
+    if (fine)
+      fine = pay_for_rows(view, name);
     if (fine)
       map = map_planes(x_how, view.rows, view.cols);
     if (!fine)

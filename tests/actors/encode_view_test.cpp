@@ -159,3 +159,37 @@ TEST_CASE("pipeline: what rows that are apart take while they are together count
   const auto rows = pipe.quantize(apart, int8{}).get(); // each lies in one piece
   REQUIRE(rows.has_value());
 }
+
+TEST_CASE("stream: what lanes take to bring rows together is of the budget, or the tensor fails") {
+  const std::size_t cols = (1 << 20) + 1;
+  const auto values = normal_values(2 * cols + 7, 3);
+  const auto data = view_of(std::span<const float>(values)).data;
+  const tensor_view small{data, 1, 512, 0, dtype::f32};
+  const tensor_view apart{data, 2, cols, (cols + 7) * sizeof(float), dtype::f32};
+  const std::vector<tensor_view> tensors{small, apart, apart, small};
+  const auto how = kernels::parse_recipe("nf4", dtype::f32).value();
+  const auto two_lanes = 2 * 2 * cols * sizeof(float);
+  for (const bool enough : {true, false}) {
+    pipeline pipe{{.lanes = 2, .budget_bytes = enough ? 48u << 20 : 16u << 20}};
+    std::uint64_t before = 0;
+    {
+      const std::span one(tensors.data(), 1);
+      auto plain = pipe.stream(one, nf4{});
+      REQUIRE(plain.step());
+      before = pipe.metrics().queue->budget_bytes;
+    }
+    std::size_t at = 0;
+    for (auto&& [index, result] : pipe.stream(tensors, nf4{}, {.in_order = true})) {
+      CAPTURE(enough, index);
+      CHECK(index == at++);
+      CHECK(result.has_value() == (enough || index % 3 == 0));
+      if (!result)
+        CHECK(result.error().code == errc::over_budget);
+      else
+        CHECK(same_bytes(*result, encode(how, tensors[index])->view()));
+      CHECK(pipe.metrics().queue->budget_bytes == before + (enough ? two_lanes : 0));
+    }
+    CHECK(at == tensors.size());
+    CHECK(pipe.metrics().queue->budget_bytes == 0);
+  }
+}

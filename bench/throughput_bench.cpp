@@ -4,6 +4,7 @@
 #include "bench/bandwidth.hpp"
 #include "bench/child_time.hpp"
 #include "bench/message_rate.hpp"
+#include "bench/roll_call.hpp"
 #include "bench/samples.hpp"
 #include "bench/throughput_field.hpp"
 #include "bench/timing.hpp"
@@ -182,27 +183,6 @@ private:
     x_result.results_wrong += x_field.wrong(count);
   }
 
-  /// Results that came, each number once.
-  class roll_call {
-  public:
-    explicit roll_call(std::uint64_t count) : x_seen((count + 63) / 64) {
-    }
-    void note(std::uint64_t index, bool good) {
-      const auto bit = std::uint64_t{1} << index % 64;
-      const bool first = index / 64 < x_seen.size() && (x_seen[index / 64] & bit) == 0;
-      if (first)
-        x_seen[index / 64] |= bit;
-      x_came += first && good;
-    }
-    std::uint64_t came() const {
-      return x_came;
-    }
-
-  private:
-    std::vector<std::uint64_t> x_seen;
-    std::uint64_t x_came = 0;
-  };
-
   /// Of this process and, where lanes are processes, of theirs; of nodes what their lanes say.
   double processor_of_all() const {
     return processor_seconds()
@@ -227,7 +207,7 @@ private:
     run.cpu_s = processor_of_all() - cpu;
     run.messages_per_tensor = static_cast<double>(x_pipe.metrics().queue->messages - messages)
                               / static_cast<double>(count);
-    x_result.results_wrong += count - roll.came();
+    x_result.results_wrong += roll.wrong();
     check(count);
     return run;
   }

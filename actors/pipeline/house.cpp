@@ -134,6 +134,7 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
                            || supervision::blame_of(down.reason) == supervision::blame::work);
     const auto how = supervision::to_text(down.reason);
     floor->board->note_death(how);
+    floor->meters[lane]->tell(); // before siblings can end what it worked on
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
       floor->work->lane_down(lane + seat * floor->lanes, blame, how);
   };

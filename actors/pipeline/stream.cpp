@@ -107,6 +107,8 @@ stream_core::stream_core(std::shared_ptr<pipeline_floor> floor, expected<kernels
   const auto count = x_broken.code == errc::ok ? x_window : 1;
   x_hub->wake_at = count / 2;
   x_slots.resize(count);
+  x_home.reserve(count); // the two are exchanged, and who comes home must find a place
+  x_hub->done.reserve(count);
   x_views.resize(std::max(x_batch_tensors, views_a_pull));
   for (std::uint32_t i = 0; i < count; ++i) {
     x_batches.push_back(std::make_shared<stream_batch>(x_hub, x_how));

@@ -121,8 +121,8 @@ bool stream_core::follow(stream_batch& batch) {
   return count != 0;
 }
 
-/// Each lane brings long rows that are apart together, in memory of its own. Others may hold what is
-/// left of the budget and want what this stream holds, so it is not waited for.
+/// Each lane brings long rows that are apart together, in memory of its own. It is not waited for:
+/// others may hold what is left of the budget, and want what this stream holds.
 expected<void> stream_core::pay_for_rows(const tensor_view& view, const std::string& name) {
   const auto bytes = x_floor->lanes * together_bytes(x_how, view);
   if (bytes <= x_rows_bytes)

@@ -119,6 +119,26 @@ TEST_CASE("stream: lanes that die at random moments cost time and no tensor") {
   CHECK(pipe.metrics().queue->tickets_lost > 0);
 }
 
+TEST_CASE("stream: what a lane did of a hand that is lost with it counts once, when done again") {
+  const auto tensors = many_tensors(tests::sized(20'000, 2'000), 256);
+  pipeline pipe{{.lanes = 2}};
+  std::uint64_t rounds = 0, lost = 0;
+  for (std::uint32_t lane = 0; rounds < 3 || (lost < 20 && rounds < 10); ++rounds) {
+    std::size_t read = 0;
+    for (auto&& [index, result] : pipe.stream(tensors, nf4{}, {.batch_tensors = 1})) {
+      if (read++ % 1000 == 500)
+        pipe.kill_lane(lane++); // with up to 32 tensors, each a unit, in its hand
+      CHECK(result.has_value());
+    }
+    lost = pipe.metrics().queue->tickets_lost;
+  }
+  const auto seen = pipe.metrics();
+  CHECK(lost >= 20);
+  CHECK(seen.shards == rounds * tensors.size());
+  CHECK(seen.tickets.count == rounds * tensors.size());
+  CHECK(seen.bytes == rounds * tensors.size() * 256 * sizeof(float));
+}
+
 TEST_CASE("stream: what is larger than the stream's memory fails alone and says what to do") {
   std::vector<tensor_values> tensors = many_tensors(3, 64);
   tensors[1] = normal_values(1 << 20, 1);

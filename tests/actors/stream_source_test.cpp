@@ -1,6 +1,7 @@
 // Where a stream's tensors come from: a source that is asked no more than there is room, that has
 // none at the moment, that is slow, or that throws.
 
+#include "actors/pipeline/stream_batch.hpp"
 #include "tests/actors/tensors.hpp"
 #include "tests/support/in_child.hpp"
 #include "tests/support/sanitized.hpp"
@@ -156,4 +157,40 @@ TEST_CASE("stream: before a slow source is asked, what it gave is done, and what
   CHECK(read == 40);
   CHECK(in_time);
   CHECK(most_unread <= 3); // of one that lanes told just now they may not have let go yet
+}
+
+namespace {
+
+/// No block of any size is left for `malloc`, in a process that may have no more.
+void take_all_memory() {
+  void* volatile last = nullptr; // or a compiler leaves the calls out
+  for (std::size_t bytes = 1 << 20; bytes != 0; bytes = bytes * 3 / 4)
+    do
+      last = std::malloc(bytes);
+    while (last != nullptr);
+}
+
+} // namespace
+
+TEST_CASE("stream: a batch whose words find no memory comes home with its code alone") {
+  if (tests::sanitized) // which has memory of its own
+    return;
+  const auto how = kernels::parse_recipe("int8", dtype::f32).value();
+  const auto hub = std::make_shared<actors::stream_hub>(no_deadline);
+  hub->under_way = 2;
+  hub->done.reserve(2);
+  const auto cancelled = std::make_shared<actors::stream_batch>(hub, how),
+             failed = std::make_shared<actors::stream_batch>(hub, how);
+  const error why{errc::job_failed, std::string(4000, 'w')};
+  CHECK(tests::holds_in_child([&] {
+    hub->cancelled = true;
+    if (!tests::allow_more_memory(0))
+      return false;
+    take_all_memory();
+    const bool began = cancelled->begin();
+    failed->fail(why, true);
+    return !began && cancelled->lost.code == errc::interrupted && cancelled->lost.text.empty()
+           && failed->lost.code == errc::job_failed && failed->lost.text.empty()
+           && hub->done.size() == 2 && hub->under_way == 0;
+  }));
 }

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::uint64_t single_tensors_max = 1'000'000, single_orders_max = 50'000;
 constexpr double paced_seconds = 0.5;
-constexpr std::uint32_t paced_window = 6;
+constexpr std::uint32_t paced_window = 6, paced_batch = 256, paced_order = 1024;
 constexpr std::uint64_t bare_run_max = 256; // tensors that a plain thread takes at a time
 constexpr std::uint64_t latency_every = 16; // tensors a sample; a clock costs a fifth of a tensor
 constexpr std::chrono::microseconds idle_nap{20}; // of a thread that has nothing due
@@ -292,7 +292,7 @@ private:
     }
   };
 
-  // A short window: what may wait in it is what latency can grow to.
+  // A short window of small batches: what may wait in it is what latency can grow to.
   samples paced_stream(pace at) {
     x_field.wipe(at.count);
     std::uint64_t given = 0;
@@ -307,7 +307,7 @@ private:
     samples us;
     for (auto&& [index, result] :
          x_pipe.stream_from(source, x_options.method,
-                            {.batch_tensors = x_options.batch_tensors,
+                            {.batch_tensors = x_options.are_apart() ? paced_order : paced_batch,
                              .window = paced_window,
                              .into = x_field.results()})) {
       x_result.results_wrong += !result;

@@ -17,10 +17,10 @@
 //
 // Then the stream again while a lane is killed every so many milliseconds (`kill_ms`), in turn with
 // undisturbed ones, and at half its rate, open loop, for the latency from the moment a tensor is
-// due until its result is received, in batches of 256 (lane processes: 1024), six of them under way,
-// as a caller chooses who cares for latency; in turn with plain threads that take what is due,
-// until it is encoded. After each clock of the pipeline or of `bare`, every result is compared with
-// the reference's by a 64-bit digest of its planes; and each tensor's number has to come once.
+// due until its result is received, in batches of 256 (lane processes: 1024), six under way, as a
+// caller chooses who cares for latency; in turn with plain threads that take what is due, until it
+// is encoded. After each clock of the pipeline or of `bare`, every result is compared with the
+// reference's by a 64-bit digest of its planes; and each tensor's number has to come once.
 
 #include "actors/isolation.hpp"
 #include "kernels/error.hpp"

@@ -195,7 +195,8 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     if (x_shares != nullptr)
       batch.lies.push_back(region);
   }
-  x_follows = view.data + view.rows * view.step();
+  if (x_broken.code == errc::ok) // else nothing was checked
+    x_follows = view.data + view.rows * view.step();
   batch.copied_bytes += copied;
   ++batch.tensors;
   batch.bytes_used += bytes;

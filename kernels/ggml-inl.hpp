@@ -25,10 +25,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-/// How far ahead of the codes later batches are fetched: two batches of f32, four of 16-bit
-/// values. With three, or one, encoders took a fifth longer.
-inline constexpr std::size_t ggml_ahead = std::size_t{8} << 10;
-
 // -- leaving ------------------------------------------------------------------------------------
 
 /// A batch's bytes on their way past the cache, a line for each step of the next batch's
@@ -56,7 +52,7 @@ HWY_INLINE void ggml_byte_codes(Source from, const std::byte* HWY_RESTRICT in, s
                                 const Code& code) {
   constexpr std::size_t step = 4 * hn::MaxLanes(df32());
   for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
-    prefetch_for_later(in + i * from.bytes + ggml_ahead, step * from.bytes);
+    prefetch_ahead(in + i * from.bytes, step * from.bytes);
     before.leave(1);
     vi32 q[4];
     VIVA_UNROLL(4)
@@ -77,7 +73,7 @@ HWY_INLINE void ggml_nibble_codes(Source from, const std::byte* HWY_RESTRICT in,
   constexpr std::size_t half = ggml_block_values / 2;
   constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // bytes of one packed vector
   for (std::size_t i = 0; i < blocks * half; i += step) {
-    prefetch_for_later(in + 2 * i * from.bytes + ggml_ahead, 2 * step * from.bytes);
+    prefetch_ahead(in + 2 * i * from.bytes, 2 * step * from.bytes);
     before.leave(1);
     vi32 pairs[4];
     VIVA_UNROLL(4)

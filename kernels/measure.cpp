@@ -35,7 +35,7 @@ HWY_INLINE void fold_lanes(vf32* sums, piece_sums::lane_array& out) {
 /// From a value that is measured to those that the encoder of the next run fetches: so it finds in
 /// the second-level cache what it asks for. With only encoders asking, memory would stand still
 /// while a run is decoded and measured.
-constexpr std::size_t next_run_bytes = (std::size_t{16} << 10) + prefetch_bytes;
+constexpr std::size_t next_run_bytes = std::size_t{28} << 10;
 
 /// Buckets of a sampled piece, which are counted beside the sums of the next piece: counting is
 /// loads and stores, summing is arithmetic. By itself it takes half as long as the sums.

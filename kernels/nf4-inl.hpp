@@ -202,7 +202,7 @@ HWY_INLINE bool nf4_encode_batch(Source from, const std::byte* HWY_RESTRICT in, 
   }
   auto* out = reinterpret_cast<std::uint8_t*>(codes);
   for (std::size_t i = 0; i < values; i += nf4_step) {
-    prefetch_for_later(in + i * from.bytes + prefetch_bytes, nf4_step * from.bytes);
+    prefetch_ahead(in + i * from.bytes, nf4_step * from.bytes);
     vf32 u[2][4];
     VIVA_UNROLL(8)
     for (std::size_t k = 0; k < 8; ++k) {

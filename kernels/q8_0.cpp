@@ -45,7 +45,7 @@ struct q8_0_format {
                                ggml_outbox& before) {
     constexpr std::size_t step = 4 * hn::MaxLanes(df32()); // values of one packed vector
     for (std::size_t i = 0; i < blocks * ggml_block_values; i += step) {
-      prefetch_for_later(in + i * from.bytes + ggml_ahead, step * from.bytes);
+      prefetch_ahead(in + i * from.bytes, step * from.bytes);
       before.leave(1);
       vi32 q[4];
       VIVA_UNROLL(4)

@@ -20,7 +20,10 @@ namespace viva::kernels::HWY_NAMESPACE {
 /// Four lines.
 inline constexpr std::size_t row_share = 256;
 
-/// fold_all<magnitude_fold>; fetches its share of what comes `prefetch_bytes` later.
+/// How far ahead of a row's first look its share is fetched.
+inline constexpr std::size_t row_ahead = std::size_t{12} << 10;
+
+/// fold_all<magnitude_fold>; fetches its share of what comes `row_ahead` bytes later.
 template <class Source>
 HWY_INLINE std::int32_t fold_row(Source from, const std::byte* HWY_RESTRICT in, std::size_t count) {
   constexpr std::size_t vector = 4 * hn::MaxLanes(df32()); // bytes
@@ -30,7 +33,7 @@ HWY_INLINE std::int32_t fold_row(Source from, const std::byte* HWY_RESTRICT in, 
   if constexpr (folds_pairs<magnitude_fold, Source>) {
     auto p0 = hn::Zero(du16_pairs()), p1 = p0, p2 = p0, p3 = p0;
     for (std::size_t i = 0; i < whole; i += row_share) {
-      __builtin_prefetch(in + i + prefetch_bytes, 0, 2);
+      __builtin_prefetch(in + i + row_ahead, 0, 2);
       VIVA_UNROLL(4)
       for (std::size_t k = i; k < i + row_share; k += 4 * vector) {
         p0 = take_pairs(p0, in + k);
@@ -43,7 +46,7 @@ HWY_INLINE std::int32_t fold_row(Source from, const std::byte* HWY_RESTRICT in, 
   } else {
     auto m0 = largest, m1 = m0, m2 = m0, m3 = m0;
     for (std::size_t i = 0; i < whole; i += row_share) {
-      __builtin_prefetch(in + i + prefetch_bytes, 0, 2);
+      __builtin_prefetch(in + i + row_ahead, 0, 2);
       VIVA_UNROLL(4)
       for (std::size_t k = i; k < i + row_share; k += 4 * vector) {
         m0 = magnitude_fold::take(m0, load(from, in + k));

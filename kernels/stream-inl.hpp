@@ -18,20 +18,22 @@
 HWY_BEFORE_NAMESPACE();
 namespace viva::kernels::HWY_NAMESPACE {
 
-/// How far ahead of the value in work a source is fetched.
-inline constexpr std::size_t prefetch_bytes = std::size_t{12} << 10;
+/// How far ahead of the value in work a source is fetched. No multiple of 4 KiB: those share the
+/// sets of the first-level cache with the batch in work, and push it out.
+inline constexpr std::size_t prefetch_bytes = std::size_t{10} << 10;
 
-/// Fetches the lines of `bytes` bytes, `prefetch_bytes` ahead of `at`. They may lie past the end:
-/// a prefetch cannot fault.
-HWY_INLINE void prefetch_ahead(const std::byte* at, std::size_t bytes) {
+/// Fetches the lines of `bytes` bytes, `ahead` behind `at`. They may lie past the end: a prefetch
+/// cannot fault. Where a pass looks twice at a batch, it belongs into the second look, whose
+/// arithmetic leaves places for lines on their way: the first look would fill them all at once.
+HWY_INLINE void prefetch_ahead(const std::byte* at, std::size_t bytes,
+                               std::size_t ahead = prefetch_bytes) {
   VIVA_UNROLL(16)
   for (std::size_t line = 0; line < bytes; line += 64)
-    hwy::Prefetch(at + prefetch_bytes + line);
+    hwy::Prefetch(at + ahead + line);
 }
 
-/// Fetches the lines of `bytes` bytes at `at` into the second-level cache. For passes that look
-/// twice at a batch or row: what the next first look will read, fetched while the second one
-/// computes. Beside a batch of 8 KiB the first level has no room for it.
+/// Fetches the lines of `bytes` bytes at `at` into the second-level cache. For passes over rows or
+/// runs for which, with what comes next, the first level has no room.
 HWY_INLINE void prefetch_for_later(const std::byte* at, std::size_t bytes) {
   VIVA_UNROLL(16)
   for (std::size_t line = 0; line < bytes; line += 64)

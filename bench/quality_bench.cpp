@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <random>
 #include <vector>
 
@@ -130,9 +129,7 @@ expected<quality_line> line_of(const kernels::recipe& with, const workload& plac
       line.target_db = with.row->sqnr_db_normal;
     else if (option != std::end(spelled))
       line.target_db = option->target_db;
-    const auto theory = with.row->sqnr_db_theory;
-    if (const double db = theory ? theory(with, place.rows, place.cols) : NAN; !std::isnan(db))
-      line.theory_db = db;
+    line.theory_db = with.row->sqnr_db_theory(with, place.rows, place.cols);
   }
   return line;
 }

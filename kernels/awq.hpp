@@ -21,8 +21,8 @@
 //           is taken in 16 lanes (column mod 16), folded 8, 4, 2, 1.
 // Decode    (code - zero) · scale
 // Bound     0.49 of the group's largest magnitude, and 1e-6: 9/20 clipped and half of a scale of
-//           1.1/15; without clip 0.137, a scale of 2/15 and f16's roundings. None where the scale
-//           saturates
+//           1.1/15; without clip 0.137, a scale of 2/15 and f16's roundings; whatever the channels.
+//           None where the scale saturates
 // Exactness reference and SIMD agree bit for bit. AutoAWQ's bytes with `rtn` of values that f16
 //           holds, for it rounds others first; but where a group's values all have one sign: its
 //           zero cannot be reached then, and its error is as large as the values; widening to 0

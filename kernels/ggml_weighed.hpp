@@ -12,6 +12,15 @@
 // With a minimum: codes in [0, n], n = 15 or 31, first by the range widened to 0; then by
 //           (n - 0.9 + 0.05 i) / (max - min), i = 0 … 36, least squares for d and min, min at most
 //           0; the first of least error Σ w (d code + min - x)² wins. Later i count from its min.
+// Bound     Without a minimum |x - x'| <= 0.607 max|x| (q4_0), 0.557 (q5_0) + max|x| 2^-10 + 2^-20,
+//           while max|x| <= 2^18. A level is off by half, the last one too low by up to 1.9; so d,
+//           the mean of x / l weighed by w l l, is between 0.5 / f and 1.5 / f. The worst is a
+//           value that weighs nothing and has level n - 1 where all others have level 1. A block in
+//           which no value above max|x| / (2 n + 1.8) weighs anything decodes to zeros.
+//           Σ w (x - x')² is at most that without channels and 2^-14 Σ w x².
+//           With a minimum sqrt(Σ w (x - x')² / Σ w) <= r / (2 n) + (r + max|x|) 2^-9 + 2^-20,
+//           r = max - min, widened to 0, while r <= 2^15; a value's error is within that times
+//           sqrt(Σ w / w), and one that weighs nothing has no bound.
 // Exactness reference and SIMD agree bit for bit; ggml's bytes where it is compiled without FMA. A
 //           block whose sums overflow f32 is encoded as without channels, where ggml writes NaN.
 

@@ -4,6 +4,7 @@
 // a = sum (w x) k and b = sum (w k) k, w the column's channel. All else is as there, and so are the
 // vectors (int4-inl.hpp).
 //
+// Bound     int4.hpp's with channels.
 // Exactness reference and SIMD agree bit for bit on every target.
 
 #include "kernels/registry.hpp"

@@ -222,6 +222,7 @@ constexpr method table[] = {
         .survey_run = survey_magnitude,
         .survey_finish = nvfp4_four_or_six::survey_finish,
         .numbers_shared = true,
+        .sqnr_db_theory = normal_theory::nvfp4_four_or_six,
     },
     {
         .name = "nvfp4-ggml",
@@ -259,6 +260,7 @@ constexpr method table[] = {
         .sqnr_db_normal = 20.34,
         .rules = awq_options,
         VIVA_METHOD_FUNCTIONS(awq, ),
+        .sqnr_db_theory = normal_theory::awq,
     },
     {
         .name = "q4_1",
@@ -268,6 +270,7 @@ constexpr method table[] = {
         .sqnr_db_normal = 22.13,
         .rules = ggml_options,
         VIVA_METHOD_FUNCTIONS(q4_1, ),
+        .sqnr_db_theory = normal_theory::q4_1,
     },
     {
         .name = "q5_0",
@@ -287,6 +290,7 @@ constexpr method table[] = {
         .sqnr_db_normal = 28.44,
         .rules = ggml_options,
         VIVA_METHOD_FUNCTIONS(q5_1, ),
+        .sqnr_db_theory = normal_theory::q5_1,
     },
     {
         .name = "sparse24",
@@ -322,6 +326,7 @@ constexpr method table[] = {
         .cols_multiple = 4,
         .sqnr_db_normal = 8.79,
         VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
+        .sqnr_db_theory = normal_theory::sparse24_int8,
     },
     {
         .name = "sparse24-cutlass+int8",
@@ -330,6 +335,7 @@ constexpr method table[] = {
         .cols_multiple = 64,
         .sqnr_db_normal = 8.79,
         VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
+        .sqnr_db_theory = normal_theory::sparse24_int8,
     },
     {
         .name = "sparse24+nf4",
@@ -340,6 +346,7 @@ constexpr method table[] = {
         .sqnr_db_normal = 8.59,
         .rules = nf4_options,
         VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
+        .sqnr_db_theory = normal_theory::sparse24_nf4,
     },
     {
         .name = "sparse24+nf4-dq",
@@ -350,6 +357,7 @@ constexpr method table[] = {
         .sqnr_db_normal = 8.59,
         .rules = nf4_options,
         VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
+        .sqnr_db_theory = normal_theory::sparse24_nf4,
     },
     {
         .name = "sparse24+int4",
@@ -360,6 +368,7 @@ constexpr method table[] = {
         .sqnr_db_normal = 8.55,
         .rules = int4_options,
         VIVA_METHOD_FUNCTIONS(sparse24_stack, ),
+        .sqnr_db_theory = normal_theory::sparse24_int4,
     },
 };
 

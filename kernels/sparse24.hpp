@@ -14,8 +14,8 @@
 //           column c is kept; bits past the last column are 0
 //           sparse24-dense: values (rows, cols) in the type of the source, +0 where not kept
 // Decode    the kept values at their columns, +0 elsewhere
-// Bound     by magnitude: x' = x where kept, else |x - x'| = |x| <= both kept magnitudes of the
-//           group
+// Bound     x' = x where kept, else |x - x'| = |x|; by magnitude |x| <= both kept magnitudes of
+//           the group, with channels |x| sqrt(channel) <= both kept scores
 // Exactness reference and SIMD agree bit for bit on every target. Any row may start a run.
 //           Decoded values, as f32, encode to the same bytes again where no kept value is zero.
 //

@@ -18,7 +18,9 @@
 //           together over all rows there, here 64 rows keep all columns together, so that any 64
 //           rows can be written alone. The way to CUTLASS's array is one transposition:
 //             metadata.view(rows / 64, words / 2, 128).transpose(0, 1).reshape(rows, words)
-//           A last run of fewer than 64 rows is filled up with rows of zeros, metadata only.
+//           A last run of fewer than 64 rows is filled up with rows of zeros, metadata only; the
+//           values that go with it must be, too. cuSPARSELt's matrix is opaque and of one device
+//           and version: it is made there, from sparse24-dense.
 // Decode    values at their indices, +0 elsewhere; `malformed` where an index does not ascend
 // Bound     as sparse24
 // Exactness reference and SIMD agree bit for bit on every target. Runs start at multiples of 64

@@ -51,6 +51,24 @@ def f32_bytes(values):
     return struct.pack(f"<{len(values)}f", *values)
 
 
+class Stored:
+    """A type of sources, in which some methods keep scales and kept values."""
+
+    def __init__(self, name, rounded, as_bytes):
+        self.name, self.rounded, self.as_bytes = name, rounded, as_bytes
+
+
+BF16 = Stored("bf16", bf16, bf16_bytes)
+F16 = Stored("f16", f16, f16_bytes)
+F32 = Stored("f32", f32, f32_bytes)
+TYPE = BF16  # of the source in hand
+
+
+def use(stored):
+    global TYPE
+    TYPE = stored
+
+
 def signed_bytes(codes):
     return bytes(c & 0xFF for c in codes)
 
@@ -138,18 +156,18 @@ def int8_codes(values, scale):
 
 
 def int8_scale(values):
-    return bf16(f32(amax(values) / 127.5))
+    return TYPE.rounded(f32(amax(values) / 127.5))
 
 
 def int8_group(values, group):
     parts = blocks(values, group)
     scales = [int8_scale(part) for part in parts]
     codes = [c + 128 for part, s in zip(parts, scales) for c in int8_codes(part, s)]
-    return bytes(codes), bf16_bytes(scales)
+    return bytes(codes), TYPE.as_bytes(scales)
 
 
 def fp8_scale(values):
-    return bf16(f32(amax(values) / 448))
+    return TYPE.rounded(f32(amax(values) / 448))
 
 
 def e4m3_bytes(values, scale):
@@ -171,29 +189,29 @@ def int4_refit(part, weights, scale, zero):
             b = f32(b + f32(f32(w * k) * k))
         score = f32(f32(a * a) / b) if b > 0 else 0.0
         if score > best:
-            best, refitted = score, bf16(f32(a / b))
+            best, refitted = score, TYPE.rounded(f32(a / b))
     return refitted
 
 
 def int4(rows, group=128, asym=False, search=False, absmax=False, channels=None):
-    """Planes: codes, scales of bf16 and, with asym, zeros."""
+    """Planes: codes, scales in the source's type and, with asym, zeros."""
     codes, scales, zeros = [], [], []
     for row in rows:
         for first in range(0, len(row), group):
             part = row[first : first + group]
             low, high = min(0.0, *part), max(0.0, *part)
             if asym:
-                scale = bf16(f32(f32(high - low) / 15))
+                scale = TYPE.rounded(f32(f32(high - low) / 15))
                 zero = round(clamp(f32(-8 - f32(low / scale)), -8, 7))
             else:
-                scale, zero = bf16(f32(amax(part) / (7 if absmax else 7.5))), 0
+                scale, zero = TYPE.rounded(f32(amax(part) / (7 if absmax else 7.5))), 0
             if search:
                 weights = channels[first : first + group] if channels else [1.0] * group
                 scale = int4_refit(part, weights, scale, zero)
             codes += [round(clamp(f32(f32(x / scale) + zero), -8, 7)) + 8 for x in part]
             scales.append(scale)
             zeros.append(zero)
-    planes = [pairs(codes, False), bf16_bytes(scales)]
+    planes = [pairs(codes, False), TYPE.as_bytes(scales)]
     if asym:
         across = len(rows[0]) // group
         words = [sum(zeros[(r + k) * across + g] + 8 << 4 * k for k in range(8))
@@ -368,32 +386,34 @@ def bitmask(kept, cols):
     return sum(1 << c for c in kept).to_bytes(cols // 8, "little")
 
 
-def converted(rows, cols):
-    """What PyTorch's converter makes of 64 dense rows of 8-bit values: values, metadata."""
-    words = cols // 32
-    out, values = [0] * (64 * words), []
+def converted(rows, cols, nibbles=8):
+    """What PyTorch's converter makes of dense rows, a multiple of 64: values, metadata. Words have
+    `nibbles` of them: 8 of 8-bit values, 4 of 16-bit ones."""
+    words = cols // (4 * nibbles)
+    out, values = [0] * (len(rows) * words), []
     for r, dense in enumerate(rows):
         for c in range(words):
             word = 0
-            for g in range(8):
-                group = dense[32 * c + 4 * g :][:4]
+            for g in range(nibbles):
+                group = dense[4 * nibbles * c + 4 * g :][:4]
                 inside = tuple(i for i in range(4) if group[i])
                 first, second = {
                     (): (2, 3), (0,): (0, 2), (1,): (1, 2), (2,): (2, 3), (3,): (2, 3),
                 }.get(inside, inside)
                 word |= (first | second << 2) << 4 * g
                 values += [group[first], group[second]]
-            row = r % 2 * 2 + r % 8 // 4 + r % 16 % 4 // 2 * 32 + r // 8 * 4
+            row = (r // 64 * 64 + r % 2 * 2 + r % 8 // 4
+                   + r % (128 // nibbles) % 4 // 2 * 32 + r % 64 // 8 * 4)
             right = int(row % 2 == 0 and c % 2 == 1) - int(row % 2 == 1 and c % 2 == 0)
             row, col = row + right, c - right
-            out[col // 2 * 128 + row * 2 + col % 2] = word
-    return values, struct.pack(f"<{len(out)}I", *out)
+            out[col // 2 * 2 * len(rows) + row * 2 + col % 2] = word
+    return values, struct.pack(f"<{len(out)}{'I' if nibbles == 8 else 'H'}", *out)
 
 
 def int8_rows(rows):
     scales = [int8_scale(row) for row in rows]
     codes = [int8_codes(row, s) for row, s in zip(rows, scales)]
-    return codes, bf16_bytes(scales)
+    return codes, TYPE.as_bytes(scales)
 
 
 # -- what is printed -----------------------------------------------------------------------------
@@ -421,10 +441,10 @@ def tell_stacks(rows):
     pruned = [prune(row) for row in rows]
     kept = [values for values, _ in pruned]
     mask = b"".join(bitmask(columns, COLS) for _, columns in pruned)
-    tell("sparse24", [b"".join(map(bf16_bytes, kept)), mask])
+    tell("sparse24", [b"".join(map(TYPE.as_bytes, kept)), mask])
     zeroed = [[x if c in columns else 0.0 for c, x in enumerate(row)]
               for row, columns in zip(rows, (set(columns) for _, columns in pruned))]
-    tell("sparse24-dense", [b"".join(map(bf16_bytes, zeroed))])
+    tell("sparse24-dense", [b"".join(map(TYPE.as_bytes, zeroed))])
     codes, scales = int8_rows(kept)
     tell("sparse24+int8", [b"".join(map(signed_bytes, codes)), scales, mask])
     dense = [[0] * COLS for _ in rows]

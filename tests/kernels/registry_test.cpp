@@ -16,6 +16,7 @@ TEST_CASE("every row of the registry is whole", "[registry]") {
     REQUIRE_FALSE(row.layouts.empty());
     REQUIRE(row.cols_multiple >= 1);
     REQUIRE(row.sqnr_db_normal > 0);
+    REQUIRE(row.sqnr_db_theory != nullptr);
     REQUIRE(row.encode_reference != nullptr);
     REQUIRE(row.encode_simd != nullptr);
     REQUIRE(row.decode_reference != nullptr);

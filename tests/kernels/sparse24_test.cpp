@@ -251,6 +251,25 @@ TEST_CASE("64 rows' metadata is a transposition away from CUTLASS's array", "[sp
   }
 }
 
+TEST_CASE("two slabs of metadata, transposed as the header says, are PyTorch's bytes of 128 rows",
+          "[golden][sparse24]") {
+  const auto which = GENERATE(path::reference, path::simd);
+  const auto source = make_tensor(generate(32768, 2024), dtype::f16, 128, 256);
+  const auto transposed = [&](const char* words, std::size_t plane, std::size_t word_bytes) {
+    const auto made = encode(recipe_of(words, dtype::f16), source.view(), which).each[plane];
+    const std::size_t pair = 128 * word_bytes, pairs = made.size() / pair / 2; // of each slab
+    std::vector<std::byte> array;
+    for (std::size_t p = 0; p < pairs; ++p)
+      for (const std::size_t slab : {std::size_t{0}, pairs * pair})
+        array.insert(array.end(), made.begin() + static_cast<long>(slab + p * pair),
+                     made.begin() + static_cast<long>(slab + (p + 1) * pair));
+    return golden_hash(array);
+  };
+  // By PyTorch's formula for 128 rows, in golden_types.py.
+  REQUIRE(transposed("sparse24-cutlass", 1, 2) == 0x8c5298084808a8cfu);
+  REQUIRE(transposed("sparse24-cutlass+int8", 2, 4) == 0x710ed430f611a709u);
+}
+
 TEST_CASE("metadata chooses indices by what is not zero, as PyTorch does", "[sparse24]") {
   const auto indices = [](unsigned flags) {
     const auto nibble = sparse24_cutlass::nibble_of(flags);

@@ -3,6 +3,7 @@
 // A guest: speaks to a real node as a coordinator does, and says what it likes.
 
 #include "actors/assignment.hpp"
+#include "actors/lane_frames.hpp"
 #include "actors/messages.hpp"
 #include "actors/node/liveness.hpp"
 #include "actors/node/meeting.hpp"
@@ -11,6 +12,8 @@
 #include "tests/actors/node_processes.hpp"
 
 #include <caf/all.hpp>
+
+#include <atomic>
 
 namespace viva::tests {
 
@@ -40,6 +43,15 @@ inline actors::site_ptr site_of(const temporary_folder& folder, const std::strin
   return site;
 }
 
+/// One batch for a lane, of these shards.
+inline std::string work_for(const node::lane_news& lane, const std::vector<std::uint32_t>& shards,
+                     actors::lane_fault fault = actors::lane_fault::none) {
+  actors::work_order order{1, {}};
+  for (const auto s : shards)
+    order.tasks.push_back({{{s, 1}, {}, {}}, fault});
+  return encode(node::parcel{lane.lane, lane.life, encode(order)});
+}
+
 class guest {
 public:
   using wish = node::hello::wish;
@@ -62,24 +74,35 @@ public:
 
   /// Says hello, once more; afterwards `with` and `session` are of this meeting.
   node::welcome meet(wish wants) {
-    const node::hello who{node::build_words(kernels::path::reference), wants};
-    std::optional<node::welcome> said;
-    self()
-      ->request(x_door, patience,
-                encode(node::letter{node::word::hello, {5, 0, ++x_meetings}, encode(who)}))
-      .receive(
-        [&](const std::string& answer, const caf::actor& made) {
-          const auto from = node::decode_letter(answer).value();
-          said = node::decode_welcome(from.body);
-          with = from.of;
-          session = made;
-        },
-        [](caf::error&) {});
-    REQUIRE(said);
+    static std::atomic<std::uint64_t> meetings{5}; // of a guest that is gone the node may know still
+    const auto said = say_hello(wants, ++meetings);
+    with = said.as;
+    session = said.session;
     if (session) {
       self()->monitor(session);
       begin_to_beat();
     }
+    return said.words;
+  }
+  struct answered {
+    node::welcome words;
+    node::stamp as;
+    caf::actor session;
+  };
+  /// The same by a number of one's own, and nothing of it is kept.
+  answered say_hello(wish wants, std::uint64_t join) {
+    const node::hello who{node::build_words(kernels::path::reference), wants};
+    std::optional<answered> said;
+    self()
+      ->request(x_door, patience,
+                encode(node::letter{node::word::hello, {5, 0, join}, encode(who)}))
+      .receive(
+        [&](const std::string& answer, const caf::actor& made) {
+          const auto from = node::decode_letter(answer).value();
+          said = {node::decode_welcome(from.body).value(), from.of, made};
+        },
+        [](caf::error&) {});
+    REQUIRE(said);
     return *said;
   }
   void begin_to_beat() {
@@ -139,7 +162,7 @@ private:
   std::unique_ptr<caf::actor_system> x_system;
   std::unique_ptr<caf::scoped_actor> x_self;
   caf::actor x_door;
-  std::uint64_t x_meetings = 5, x_watched = 0;
+  std::uint64_t x_watched = 0;
 
 public:
   node::stamp with;

@@ -66,14 +66,14 @@ public:
 
   expected<sample> run() {
     const std::vector<std::string> patient{"--allow-faults", "--stall-seconds", "600"};
-    auto first = node_child::start(x_root, patient), second = node_child::start(x_root);
+    auto first = node_child::start(x_root, patient), second = node_child::start(x_root, patient);
     if (!first || !second)
       return tl::unexpected(first ? second.error() : first.error());
     const auto address = (*second)->address();
     (*second)->end(SIGTERM); // it comes once the other has the shard that stands still
     auto job = begin((*first)->address(), address);
     auto seen = settle((*first)->address()).and_then([&](std::uint64_t) {
-      second = node_child::start(x_root, {}, address);
+      second = node_child::start(x_root, patient, address);
       return second ? settle(address) : expected<std::uint64_t>(tl::unexpected(second.error()));
     });
     const auto began = clock::now();

@@ -132,7 +132,7 @@ expected<exit_code> run(const bench_flags& flags, bool as_json) {
     done = run_jobs(flags, as_json, out);
   if (done && flags.wants("coordinator"))
     done = play_coordinator(flags, as_json, out);
-  if (flags.only == "recovery") // which takes 15 s a round, and measures nothing that moves
+  if (flags.only == "recovery") // 12 s a round, in which little moves
     done = lose_nodes(flags, as_json, out);
   if (!done)
     return tl::make_unexpected(done.error());

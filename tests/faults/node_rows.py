@@ -371,7 +371,7 @@ rows = {
     "T29 a cut that heals soon": silent(*cut, 0.2, 1),
     "T29 a cut that heals late": silent(*cut, secure=odd),
     "T29 what is of before": old_token,
-    "T29 T30 T04 who writes is cut": cut_writers,
+    "T29 T30 T04 writers are cut": cut_writers,
     "T30 heard by nobody": silent(*mute),
     "T31 a link that flaps": flapping,
     "T32 late, twice, lost": bad_messages,

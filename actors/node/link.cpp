@@ -114,16 +114,15 @@ void heed_files(self_ptr self, const error& problem) {
 }
 
 void heed_fences(self_ptr self, std::uint32_t lane) {
-  part(self, board::state::refused,
-       {errc::timed_out,
-        "lane " + std::to_string(lane) + " had to leave the job's files alone "
-          + std::to_string(fences_max) + " times in a row, with nothing done in between: from what it "
-            "says until it hears that it was heard pass more than "
-          + std::to_string(lease_length.count())
-          + " ms, too many to write into files that others write, too. Look at the network there "
-            "and back (ping), leave this node out of --nodes, or run without --shared-fs: then "
-            "only this machine writes"},
-       again_refused);
+  const auto why = "lane " + std::to_string(lane) + " had to leave the job's files alone "
+                   + std::to_string(fences_max)
+                   + " times in a row, with nothing done in between: from what the node says until "
+                     "it hears that it was heard pass more than "
+                   + std::to_string(lease_length.count())
+                   + " ms, too many to write into files that others write, too. Look at the "
+                     "network there and back (ping), leave this node out of --nodes, or run "
+                     "without --shared-fs: then only this machine writes";
+  part(self, board::state::refused, {errc::timed_out, why}, again_refused);
 }
 
 namespace {

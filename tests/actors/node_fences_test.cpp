@@ -174,8 +174,8 @@ struct behind_proxies {
 
 } // namespace
 
-TEST_CASE("nodes: with shared files, one whose signs of life take 2.7 s there and back is left, with the "
-          "reason, and others do the job") {
+TEST_CASE("nodes: with shared files, one whose signs of life take 2.7 s there and back is left, "
+          "with the reason, and others do the job") {
   const ground on;
   const behind_proxies slow(on.folder.path());
   slow.way->at(2).delay(std::chrono::milliseconds{1'350});

@@ -2,14 +2,10 @@
 
 // A guest: speaks to a real node as a coordinator does, and says what it likes.
 
-#include "actors/assignment.hpp"
-#include "actors/lane_frames.hpp"
-#include "actors/messages.hpp"
 #include "actors/node/liveness.hpp"
 #include "actors/node/meeting.hpp"
 #include "actors/node/middleman.hpp"
-#include "formats/checkpoint.hpp"
-#include "tests/actors/node_processes.hpp"
+#include "tests/actors/node_work.hpp"
 
 #include <caf/all.hpp>
 
@@ -18,39 +14,6 @@
 namespace viva::tests {
 
 namespace node = actors::node;
-
-/// A job, whose source of 1 MiB is made in that folder where it is not there.
-inline actors::site_ptr site_of(const temporary_folder& folder, const std::string& method = "nf4",
-                                const std::filesystem::path& stats = {}) {
-  quantize_spec spec;
-  spec.source = folder / "source";
-  spec.output = folder / "out";
-  spec.method = method;
-  spec.stats = stats;
-  if (!exists(spec.source))
-    REQUIRE(viva::tests::viva({"synth", spec.source.string(), "--size", "1MiB"}).code == 0);
-  auto from = formats::open_checkpoint(spec.source);
-  REQUIRE(from);
-  auto work = actors::plan_quantize(*from, spec, {});
-  REQUIRE(work);
-  REQUIRE(actors::fit_memory(*work, spec.limits, 2));
-  auto place = actors::workplace::open(*work, spec.output, nullptr);
-  REQUIRE(place);
-  auto site = std::make_shared<actors::job_site>(std::move(*work), std::move(*place), fault_plan{},
-                                                 false);
-  site->assignment = encode(actors::assignment{spec, {}, 2}, site->work,
-                            site->place.partial_identity());
-  return site;
-}
-
-/// One batch for a lane, of these shards.
-inline std::string work_for(const node::lane_news& lane, const std::vector<std::uint32_t>& shards,
-                     actors::lane_fault fault = actors::lane_fault::none) {
-  actors::work_order order{1, {}};
-  for (const auto s : shards)
-    order.tasks.push_back({{{s, 1}, {}, {}}, fault});
-  return encode(node::parcel{lane.lane, lane.life, encode(order)});
-}
 
 class guest {
 public:
@@ -74,7 +37,7 @@ public:
 
   /// Says hello, once more; afterwards `with` and `session` are of this meeting.
   node::welcome meet(wish wants) {
-    static std::atomic<std::uint64_t> meetings{5}; // of a guest that is gone the node may know still
+    static std::atomic<std::uint64_t> meetings{5}; // that of a guest who left may be known still
     const auto said = say_hello(wants, ++meetings);
     with = said.as;
     session = said.session;

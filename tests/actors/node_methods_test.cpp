@@ -1,7 +1,7 @@
 // The bytes of one lane by every method, from one, two, three and five nodes, that see the job's
 // files and that do not.
 
-#include "tests/actors/node_jobs.hpp"
+#include "tests/actors/node_far.hpp"
 #include "tests/actors/statistics_made.hpp"
 #include "tests/support/sanitized.hpp"
 
@@ -35,7 +35,7 @@ nlohmann::json run(words command, const words& more) {
 
 } // namespace
 
-TEST_CASE("nodes: every method gives the bytes of one lane over two and over another number of them, "
+TEST_CASE("nodes: every method gives the bytes of one lane over two and another number of them, "
           "that see the files and that do not") {
   const temporary_folder folder;
   const auto source = (folder / "source").string();
@@ -68,7 +68,8 @@ TEST_CASE("nodes without the files: every method back and compared") {
   for (const auto& method : kernels::methods()) {
     if (number++ % sized(1, 8) != 0)
       continue;
-    const words there{"--nodes", first_of(all, counts_of_nodes[ran++ % std::size(counts_of_nodes)])};
+    const auto count = counts_of_nodes[ran++ % std::size(counts_of_nodes)];
+    const words there{"--nodes", first_of(all, count)};
     CAPTURE(method.name, there);
     run(quantize_by(method, source, here), one_lane);
     CHECK(run({"compare", source, here}, there)["tensors"]
@@ -81,7 +82,7 @@ TEST_CASE("nodes without the files: every method back and compared") {
   }
 }
 
-TEST_CASE("nodes: a search, statistics beside the source, a single file, tensors kept, either way") {
+TEST_CASE("nodes: a search, statistics beside the source, a single file, tensors kept, both ways") {
   const temporary_folder folder;
   const auto source = (folder / "source").string(), out = (folder / "out").string();
   REQUIRE(viva::tests::viva({"synth", source, "--size", "2MiB"}).code == 0);

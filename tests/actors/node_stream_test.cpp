@@ -2,7 +2,7 @@
 
 #include "actors/node/certificates.hpp"
 #include "actors/node/scratch.hpp"
-#include "tests/actors/node_jobs.hpp"
+#include "tests/actors/node_far.hpp"
 #include "tests/support/sanitized.hpp"
 
 #include <fcntl.h>

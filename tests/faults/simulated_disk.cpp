@@ -171,7 +171,8 @@ expected<std::unique_ptr<actors::open_file>> simulated_disk::open(const fs::path
   if (found != x_names.end())
     return std::make_unique<simulated_file>(*this, found->second, file.string());
   if (how != mode::write_or_create)
-    return fail(how == mode::read ? errc::unreadable : errc::cannot_write, file.string() + ": cannot open: no such file");
+    return fail(how == mode::read ? errc::unreadable : errc::cannot_write,
+                file.string() + ": cannot open: no such file");
   const auto number = x_next_inode++;
   x_inodes[number];
   x_names[file.string()] = number;

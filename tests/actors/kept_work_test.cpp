@@ -3,6 +3,7 @@
 #include "actors/assignment.hpp"
 #include "actors/conductor.hpp"
 #include "actors/job_view.hpp"
+#include "actors/journal_file.hpp"
 #include "actors/tree.hpp"
 #include "formats/read_log.hpp"
 #include "tests/actors/jobs.hpp"
@@ -203,7 +204,11 @@ TEST_CASE("kept work: an output gets no name while lanes that were lost may writ
   REQUIRE(actors::fit_memory(*work, spec.limits, 1));
   auto place = actors::workplace::open(*work, spec.output, nullptr);
   REQUIRE(place);
-  auto lives = actors::tree::grow(1, nullptr, spec.limits);
+  auto journal = actors::journal_file::open(actors::journal_path(spec.output), work->fingerprint,
+                                            {});
+  REQUIRE(journal);
+  auto lives = actors::tree::grow(1, std::make_shared<actors::journal_file>(std::move(*journal)),
+                                  spec.limits);
   REQUIRE(lives);
   actors::conductor_options order;
   order.site = std::make_shared<actors::job_site>(std::move(*work), std::move(*place),

@@ -95,10 +95,12 @@ private:
 class posix_disk final : public disk {
 public:
   expected<std::unique_ptr<open_file>> open(const fs::path& file, mode how) override {
-    const int flags = how == mode::read ? O_RDONLY : O_RDWR | O_CREAT | O_NOFOLLOW;
+    const int flags = how == mode::read    ? O_RDONLY
+                      : how == mode::write ? O_RDWR | O_NOFOLLOW
+                                           : O_RDWR | O_CREAT | O_NOFOLLOW;
     descriptor fd{::open(file.c_str(), flags | O_CLOEXEC, 0666)};
     if (fd.get() < 0)
-      return failed(how == mode::read ? "open" : "create", file, how != mode::read);
+      return failed(how == mode::write_or_create ? "create" : "open", file, how != mode::read);
     // Shards end within pages. An NFS client that may cache would send the whole page, with what it
     // read of the neighbour's half before that was written; one that syncs each write sends what it
     // was given.

@@ -48,7 +48,7 @@ public:
 class disk {
 public:
   virtual ~disk() = default;
-  enum class mode : std::uint8_t { read, write_or_create };
+  enum class mode : std::uint8_t { read, write, write_or_create };
   virtual expected<std::unique_ptr<open_file>> open(const std::filesystem::path& file,
                                                     mode how) = 0;
   virtual file_identity identity(const std::filesystem::path& name) = 0;

@@ -23,6 +23,14 @@ void* map(int fd, int protection) noexcept {
   return ::mmap(nullptr, page_bytes, protection, MAP_SHARED, fd, 0);
 }
 
+/// A lane can neither extend it nor take its bytes away. Before Linux 5.1 nothing keeps it from the
+/// first but that no lane does.
+bool seal(int fd) noexcept {
+  constexpr unsigned size = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  return ::fcntl(fd, F_ADD_SEALS, size | F_SEAL_FUTURE_WRITE) == 0
+         || (errno == EINVAL && ::fcntl(fd, F_ADD_SEALS, size) == 0);
+}
+
 } // namespace
 
 lease::time lease::now() noexcept {
@@ -41,10 +49,7 @@ expected<std::shared_ptr<lease>> lease::make(time until) {
     return failed("it cannot be mapped");
   auto* moves = new (at) moment{until.count()};
   std::shared_ptr<lease> made{new lease(page, moves)};
-  // A lane can neither extend it nor take its bytes away.
-  if (::fcntl(page->get(), F_ADD_SEALS,
-              F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
-      != 0)
+  if (!seal(page->get()))
     return failed("it cannot be sealed");
   return made;
 }

@@ -157,16 +157,14 @@ expected<workplace> workplace::join(const plan& p, const fs::path& output,
   result.x_steps = &steps;
   if (!p.writes())
     return result;
+  if (result.x_right && !result.x_right->holds()) // these names may stand for something else by now
+    throw lease_over();
   if (auto same = result.check_partial(); !same)
     return tl::unexpected(same.error());
   const auto partial = partial_path(output);
   for (const auto& file : p.output.files) {
     const auto name = p.output.folder ? partial / file.name : partial;
-    if (result.x_disk->identity(name) == file_identity{}) {
-      errno = ENOENT;
-      return failed("open", name);
-    }
-    auto opened = result.x_disk->open(name, disk::mode::write_or_create);
+    auto opened = result.x_disk->open(name, disk::mode::write);
     if (!opened)
       return tl::unexpected(opened.error());
     result.x_outputs.push_back(std::move(*opened));

@@ -75,7 +75,7 @@ public:
   /// The same place for a lane process, whose guardian opened it already: sources are mapped,
   /// outputs are found and written in place, nothing is made. Counts every write in `steps`.
   /// `partial` is the guardian's `partial_identity`. `right`: until when it may be written; null:
-  /// always.
+  /// always. Throws `lease_over`, before it opens what is written.
   static expected<workplace> join(const plan& p, const std::filesystem::path& output,
                                   file_identity partial, std::atomic<std::uint64_t>& steps,
                                   lease_ptr right = nullptr);

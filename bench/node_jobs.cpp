@@ -2,72 +2,23 @@
 
 #include "actors/job.hpp"
 #include "actors/node/look.hpp"
+#include "bench/node_child.hpp"
 #include "bench/samples.hpp"
 #include "bench/scratch_folder.hpp"
 #include "formats/synth.hpp"
-#include "supervision/descriptor.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 
-#include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace viva::bench {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// A `viva node` of one lane on loopback.
-class node_child {
-public:
-  static expected<std::unique_ptr<node_child>> start(const fs::path& root) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0)
-      return fail(errc::fault, "bench nodes: no pipe for a node");
-    supervision::descriptor out{ends[0]}, in{ends[1]};
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      ::dup2(in.get(), STDOUT_FILENO);
-      ::execl("/proc/self/exe", "viva", "node", "--listen", "127.0.0.1:0", "--roots",
-              root.c_str(), "--scratch", root.c_str(), "--lanes", "1", "--json", nullptr);
-      ::_exit(127);
-    }
-    in = {};
-    auto made = std::unique_ptr<node_child>(new node_child(pid));
-    std::string said;
-    for (char c = 0; pid > 0 && c != '\n' && ::read(out.get(), &c, 1) == 1;)
-      said += c;
-    const auto words = nlohmann::json::parse(said, nullptr, false);
-    if (!words.is_object() || !words.contains("listening"))
-      return fail(errc::fault, "bench nodes: a node did not start");
-    made->x_address = words["listening"];
-    return made;
-  }
-  ~node_child() {
-    if (x_pid <= 0)
-      return;
-    ::kill(x_pid, SIGTERM);
-    ::waitpid(x_pid, nullptr, 0);
-  }
-  const std::string& address() const {
-    return x_address;
-  }
-
-private:
-  explicit node_child(pid_t pid) : x_pid(pid) {
-  }
-  pid_t x_pid;
-  std::string x_address;
-};
 using cluster = std::vector<std::unique_ptr<node_child>>;
 
 expected<cluster> start_nodes(std::size_t count, const fs::path& root) {

@@ -1,8 +1,10 @@
 // viva bench nodes: bytes between nodes over loopback, beside what Asio moves at most; questions
-// and whole jobs over node processes of this host; what a coordinator of a thousand would cost.
+// and whole jobs over node processes of this host; what a coordinator of a thousand would cost;
+// how soon the work of a lost node is done elsewhere.
 
 #include "bench/coordinator_bench.hpp"
 #include "bench/node_jobs.hpp"
+#include "bench/node_recovery.hpp"
 #include "bench/nodes_bench.hpp"
 #include "cli/stamp.hpp"
 #include "cli/invocation.hpp"
@@ -104,6 +106,23 @@ expected<void> play_coordinator(const bench_flags& flags, bool as_json, lines& o
   return {};
 }
 
+expected<void> lose_nodes(const bench_flags& flags, bool as_json, lines& out) {
+  if (!as_json)
+    out.show(fmt::format("{:<16}{:>10}{:>10}{:>10}{:>10}\n", "metric", "again ms", "max", "limit",
+                         "named ms"));
+  return bench::measure_node_recovery(
+    {.rounds = flags.bytes.rounds}, [&](const bench::node_recovery_line& line) {
+      out.show(as_json ? line_of({{"metric", line.metric},
+                                  {"again_ms", line.again_ms},
+                                  {"again_ms_max", line.again_ms_max},
+                                  {"limit_ms", line.limit_ms},
+                                  {"named_ms", line.named_ms}})
+                       : fmt::format("{:<16}{:>10.1f}{:>10.1f}{:>10.0f}{:>10.0f}\n", line.metric,
+                                     line.again_ms, line.again_ms_max, line.limit_ms,
+                                     line.named_ms));
+    });
+}
+
 expected<exit_code> run(const bench_flags& flags, bool as_json) {
   lines out;
   expected<void> done;
@@ -113,6 +132,8 @@ expected<exit_code> run(const bench_flags& flags, bool as_json) {
     done = run_jobs(flags, as_json, out);
   if (done && flags.wants("coordinator"))
     done = play_coordinator(flags, as_json, out);
+  if (flags.only == "recovery") // 12 s a round, in which little moves
+    done = lose_nodes(flags, as_json, out);
   if (!done)
     return tl::make_unexpected(done.error());
   return out.end().map([] { return exit_code::done; });
@@ -143,9 +164,9 @@ void add_bench_nodes(CLI::App& group, invocation& call) {
   app->add_option("--shards", flags->coordinator.shards, "… and their shards (default 1000000)")
       ->check(CLI::Range(1u, 100'000'000u))
       ->type_name("N");
-  app->add_option("--only", flags->only, "one part")
-      ->check(CLI::IsMember({"bytes", "jobs", "coordinator"}))
-      ->type_name("bytes|jobs|coordinator");
+  app->add_option("--only", flags->only, "one part; recovery, of lost nodes, only where it is said")
+      ->check(CLI::IsMember({"bytes", "jobs", "coordinator", "recovery"}))
+      ->type_name("bytes|jobs|coordinator|recovery");
   add_common_flags(*app, call);
   app->callback([&call, flags] {
     flags->jobs.rounds = flags->bytes.rounds;

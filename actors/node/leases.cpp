@@ -9,7 +9,8 @@ expected<lease_ptr> leases::grant(std::uint64_t epoch, std::uint64_t join, lease
   if (!made)
     return tl::unexpected(made.error());
   const std::lock_guard hold{x_guard};
-  x_all[{epoch, join}] = {*made};
+  if (!x_all.try_emplace({epoch, join}, entry{*made}).second)
+    return fail(errc::interrupted, "another session has this meeting's job; come in anew");
   return lease_ptr{*made};
 }
 

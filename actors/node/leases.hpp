@@ -28,11 +28,12 @@ inline constexpr std::chrono::milliseconds lease_length = liveness_times{}.lost_
 /// For any thread.
 class leases {
 public:
-  /// `since`: before the coordinator can have begun to count silence.
+  /// `since`: before the coordinator can have begun to count silence. Refused where that meeting
+  /// has one, which stays as it is.
   expected<lease_ptr> grant(std::uint64_t epoch, std::uint64_t join, lease::time since);
   /// The coordinator has heard what was said then.
   void heard(std::uint64_t epoch, std::uint64_t join, lease::time said);
-  /// Of a session that ends.
+  /// Of the session that it was granted to, which ends.
   void end(std::uint64_t epoch, std::uint64_t join, lease::time now = lease::now());
   struct news {
     std::size_t ran_out = 0, hold_again = 0;

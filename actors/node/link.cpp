@@ -50,26 +50,30 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::claims_moved)
 
 namespace viva::actors::node {
 
+/// Where the link dies by itself the node is still there, with all that it was given.
 link_state::~link_state() {
+  if (options.nodes)
+    leave_time_to_write();
   if (watched != 0)
     options.watch->forget(watched);
 }
 
-namespace {
-
-bool owes_any(const link_state& state) {
-  return std::ranges::any_of(state.seats, [](const auto& each) {
+void link_state::leave_time_to_write() {
+  const bool owes_any = std::ranges::any_of(seats, [](const auto& each) {
     return !each.second.owes.empty();
   });
+  if (owes_any && !options.goods)
+    options.nodes->let_go(board::clock::now() + liveness_times{}.lost_after);
 }
+
+namespace {
 
 /// Lets the node go, whatever it had, and looks for it again after `pause`.
 void part(self_ptr self, board::state how, const error& what, milliseconds pause) {
   const auto& why = what.text;
   auto& state = self->state;
-  // What it had at work it may write, into files that all see, until its lease is over.
-  if (!state.options.goods && owes_any(state))
-    state.options.nodes->let_go(board::clock::now() + liveness_times{}.lost_after);
+  state.leave_time_to_write();
+  state.fences.clear();
   state.carries = nullptr; // first: who gets those tickets next must be the only one that writes
   state.gone.clear();
   if (state.watched != 0)
@@ -107,6 +111,18 @@ void heed(self_ptr self, const error& problem) {
 
 void heed_files(self_ptr self, const error& problem) {
   part(self, board::state::refused, problem, again_refused);
+}
+
+void heed_fences(self_ptr self, std::uint32_t lane) {
+  const auto why = "lane " + std::to_string(lane) + " had to leave the job's files alone "
+                   + std::to_string(fences_max)
+                   + " times in a row, with nothing done in between: from what the node says until "
+                     "it hears that it was heard pass more than "
+                   + std::to_string(lease_length.count())
+                   + " ms, too many to write into files that others write, too. Look at the "
+                     "network there and back (ping), leave this node out of --nodes, or run "
+                     "without --shared-fs: then only this machine writes";
+  part(self, board::state::refused, {errc::timed_out, why}, again_refused);
 }
 
 namespace {

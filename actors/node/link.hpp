@@ -12,8 +12,8 @@
 //
 // While it has a session it watches the node's signs of life (liveness.hpp), and gives up one that
 // shows none, or that has work of a lane for twenty times as long as one may stand still without a
-// word of it: whoever beats may do nothing else. Where the node does not see the job's files,
-// errands carry them.
+// word of it: whoever beats may do nothing else. So it does one whose lanes have no time to write
+// into shared files (leases.hpp). Where the node does not see the job's files, errands carry them.
 //
 // A link retries a connection and restarts nobody: lanes of a lost node end with `node_lost`, which
 // blames no work, and the conductor runs elsewhere what they had.
@@ -72,13 +72,22 @@ struct link_state {
   std::uint32_t lanes_there = 0; ///< As its welcome said.
   bool drains = false;    ///< The node wants to leave: no lane is started any more.
   std::map<std::uint32_t, seat> seats; ///< By the node's number of the lane.
+  std::map<std::uint32_t, unsigned> fences; ///< In a row, by that number; see `fences_max`.
   std::unique_ptr<errands> carries;    ///< Where the node does not see the job's files.
   std::map<std::uint32_t, departure> gone; ///< By the node's number of the lane.
   pauses until_next;
   static inline const char* name = "link";
 
   ~link_state();
+  /// What the node has at work it may write, into files that all see, until its lease is over: the
+  /// output gets no name before. Called before anybody can be given that work.
+  void leave_time_to_write();
 };
+
+/// How often a lane may have to leave a job's files alone (`fenced`) with no work of its node done
+/// in between. The node is parted from then, as one that refuses: else it would be given, again and
+/// again, what it must not write.
+inline constexpr unsigned fences_max = 3;
 
 caf::behavior link(caf::stateful_actor<link_state>* self, link_options options);
 

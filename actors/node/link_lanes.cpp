@@ -143,6 +143,9 @@ void lane_went(self_ptr self, const lane_news& news) {
     state.carries->drop(news.lane, news.life);
   if (seat->second.who)
     self->send(seat->second.who, lane_lost{reason_from(news), news.mark});
+  if (news.fault == static_cast<std::uint8_t>(fault::fenced)
+      && ++state.fences[news.lane] >= fences_max)
+    return heed_fences(self, news.lane);
   state.seats.erase(seat);
   if (next)
     lane_came(self, *next);
@@ -161,6 +164,7 @@ void take_receipts(self_ptr self, parcel what) {
   if (done && seat != state.seats.end() && seat->second.life == what.life
       && seat->second.owes.erase(done->number) != 0) {
     seat->second.quiet = 0;
+    state.fences.clear();
     state.options.nodes->did_well(state.name_of_node);
   }
   if (state.carries)

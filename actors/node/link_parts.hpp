@@ -3,6 +3,7 @@
 // What the two halves of a link are to each other: its connection (link.cpp), its lanes
 // (link_lanes.cpp).
 
+#include "actors/node/leases.hpp"
 #include "actors/node/link.hpp"
 #include "actors/node/remote_lane.hpp"
 
@@ -32,6 +33,9 @@ void lose_node(link_ptr self, const std::string& why);
 void heed(link_ptr self, const error& problem);
 /// The same of the job's own files, which it cannot read or write where others may.
 void heed_files(link_ptr self, const error& problem);
+/// This lane was fenced `fences_max` times in a row: the node is let go, and counts as one that
+/// refuses until work of it comes home.
+void heed_fences(link_ptr self, std::uint32_t lane);
 /// Goes on unless it brought a problem; then the node is let go.
 inline void mind(link_ptr self, const error& problem) {
   if (problem.code != errc::ok)

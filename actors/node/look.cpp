@@ -113,6 +113,23 @@ expected<std::vector<node_view>> look_at_nodes(const job_limits& limits) {
   });
 }
 
+expected<void> watch_node(const job_limits& limits,
+                          const std::function<bool(const node_view&)>& again) {
+  return connected(limits, [&again](caf::scoped_actor& self, const auto& all) -> expected<void> {
+    const auto reception = reception_at(self, all.front());
+    if (!reception)
+      return tl::unexpected(reception.error());
+    const auto build = build_words(kernels::path::reference);
+    while (true) {
+      const auto said = ask(self, *reception, build);
+      if (!said)
+        return tl::unexpected(said.error());
+      if (const auto seen = view_of(all.front(), *said, build); !again(seen))
+        return {};
+    }
+  });
+}
+
 expected<std::vector<double>> time_questions(const job_limits& limits, std::uint32_t times) {
   using answer = expected<std::vector<double>>;
   return connected(limits, [times](caf::scoped_actor& self, const auto& all) -> answer {

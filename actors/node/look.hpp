@@ -4,6 +4,8 @@
 
 #include "actors/job.hpp"
 
+#include <functional>
+
 namespace viva {
 
 struct node_view {
@@ -29,5 +31,10 @@ expected<std::vector<node_view>> look_at_nodes(const job_limits& limits);
 
 /// Seconds from a question to its answer, `times` times on one connection to the first of them.
 expected<std::vector<double>> time_questions(const job_limits& limits, std::uint32_t times);
+
+/// Asks the first of them on one connection, over and over, for as long as `again` wants to know.
+/// Fails where it does not answer.
+expected<void> watch_node(const job_limits& limits,
+                          const std::function<bool(const node_view&)>& again);
 
 } // namespace viva

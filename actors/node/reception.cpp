@@ -17,21 +17,27 @@ std::string letter_of(const stamp& with, const welcome& said) {
 }
 
 /// What is in the way of letting it in.
-error refusal(const reception_state& state, const hello& who) {
+error refusal(const reception_state& state, const stamp& with, const hello& who) {
   const auto& own = state.options.facts->build;
   if (who.build != own)
     return {errc::bad_option, "this node is another build (" + own + "; the coordinator is "
                                 + who.build + "); run the same viva everywhere"};
   if (state.drains)
     return {errc::interrupted, "this node is about to leave"};
-  if (state.sessions.size() + state.starting >= sessions_max)
+  if (who.wants != hello::wish::look && state.here.contains({with.epoch, with.join}))
+    return {errc::interrupted, "this hello came before, and has a session"};
+  if (state.here.size() >= sessions_max)
     return {errc::interrupted, "this node has all the coordinators that it takes, "
                                  + std::to_string(sessions_max)};
   return {};
 }
 
 void forget(self_ptr self, const caf::actor_addr& who) {
-  self->state.sessions.erase(who);
+  const auto found = self->state.sessions.find(who);
+  if (found == self->state.sessions.end())
+    return;
+  self->state.here.erase(found->second.of);
+  self->state.sessions.erase(found);
   *self->state.options.sessions = static_cast<std::uint32_t>(self->state.sessions.size());
 }
 
@@ -47,20 +53,20 @@ void begin_session(self_ptr self, const stamp& with, const caf::actor& link, hel
              ? supervision::spawn<caf::detached>(sup, lent_lane, options)
              : supervision::spawn<caf::detached>(sup, session, options);
   };
-  ++state.starting;
+  const reception_state::meeting of{with.epoch, with.join};
+  state.here.insert(of);
   self->request(state.options.jobs, caf::infinite, supervision::start_child{std::move(spec)})
     .then(
-      [self, with, said, answer](const supervision::started& up) mutable {
-        --self->state.starting;
+      [self, of, with, said, answer](const supervision::started& up) mutable {
         self->monitor(up.who);
-        self->state.sessions[up.who.address()] = up.who;
+        self->state.sessions[up.who.address()] = {up.who, of};
         *self->state.options.sessions = static_cast<std::uint32_t>(self->state.sessions.size());
         answer.deliver(letter_of(with, said), up.who);
         if (self->state.drains) // it was told while this one began
           self->send(up.who, leave{});
       },
-      [self, with, said, answer](const caf::error& why) mutable {
-        --self->state.starting;
+      [self, of, with, said, answer](const caf::error& why) mutable {
+        self->state.here.erase(of);
         said.problem = {errc::fault, "no session: " + supervision::to_text(why)};
         answer.deliver(letter_of(with, said), caf::actor{});
       });
@@ -77,7 +83,7 @@ void receive(self_ptr self, const std::string& bytes, const caf::actor& link,
     return;
   }
   const stamp with{from->of.epoch, own_incarnation(), from->of.join};
-  said.problem = refusal(self->state, *who);
+  said.problem = refusal(self->state, with, *who);
   if (who->wants == hello::wish::look || said.problem.code != errc::ok || !link)
     answer.deliver(letter_of(with, said), caf::actor{});
   else
@@ -98,8 +104,8 @@ caf::behavior reception(self_ptr self, reception_options options) {
     },
     [self](leave) {
       self->state.drains = true;
-      for (const auto& [address, session] : self->state.sessions)
-        self->send(session, leave{});
+      for (const auto& [address, each] : self->state.sessions)
+        self->send(each.session, leave{});
     },
   };
 }

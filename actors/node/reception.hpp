@@ -10,6 +10,8 @@
 #include "actors/node/session.hpp"
 
 #include <atomic>
+#include <set>
+#include <utility>
 
 namespace viva::actors::node {
 
@@ -24,9 +26,15 @@ struct reception_options {
 };
 
 struct reception_state {
+  /// Of a coordinator's life, and which of its meetings.
+  using meeting = std::pair<std::uint64_t, std::uint64_t>;
+  struct visit {
+    caf::actor session;
+    meeting of;
+  };
   reception_options options;
-  std::map<caf::actor_addr, caf::actor> sessions;
-  std::size_t starting = 0; ///< Sessions asked for that are not up yet.
+  std::map<caf::actor_addr, visit> sessions;
+  std::set<meeting> here;   ///< Of them, and of sessions asked for that are not up yet.
   std::uint64_t visits = 0;
   bool drains = false;
   static inline const char* name = "reception";

@@ -15,18 +15,22 @@ using self_ptr = caf::stateful_actor<session_state>*;
 
 struct flush {};
 struct job_due {};
+struct lease_look {};
 constexpr std::chrono::seconds job_patience{30};
+// Short: a message that is due later keeps its receiver, and a detached one's thread, until then.
+constexpr std::chrono::milliseconds lease_look_every{100};
 
 } // namespace
 } // namespace viva::actors::node
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::flush)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::job_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(viva::actors::node::lease_look)
 
 namespace viva::actors::node {
 
 session_state::~session_state() {
-  if (options.facts)
+  if (has_right)
     options.facts->rights->end(options.with.epoch, options.with.join);
   for (const auto& [id, each] : seats)
     if (site && each.who)
@@ -55,11 +59,13 @@ void answer_job(self_ptr self, expected<site_ptr> made) {
 }
 
 /// On files that the coordinator sees, too.
-expected<site_ptr> open_shared(const session_options& options, const assign& what) {
+expected<site_ptr> open_shared(session_state& state, const assign& what) {
+  const auto& options = state.options;
   const auto& [epoch, incarnation, join] = options.with;
   auto right = options.facts->rights->grant(epoch, join, options.since);
   if (!right)
     return tl::unexpected(right.error());
+  state.has_right = true;
   return open_site(what, *options.facts, std::move(*right));
 }
 
@@ -68,7 +74,7 @@ void take_job(self_ptr self, assign&& what) {
   auto& state = self->state;
   const auto& facts = *state.options.facts;
   if (!what.files)
-    return answer_job(self, open_shared(state.options, what));
+    return answer_job(self, open_shared(state, what));
   if (!facts.stores->root)
     return answer_job(self, tl::unexpected(facts.no_room));
   const auto& with = state.options.with;
@@ -110,20 +116,29 @@ void take_receipt(self_ptr self, const batch_receipt& receipt) {
     all.shards.push_back({shard, shard.took});
   if (state.copies)
     state.copies->offer(receipt.number);
+  seat->second.in_hand -= seat->second.in_hand > 0 ? 1 : 0;
   state.unsent.push_back({seat->second.number, seat->second.life, encode(all)});
   if (!std::exchange(state.flushes, true))
     self->send(self, flush{}); // behind the receipts that wait already
 }
 
+void begin_life(self_ptr self, session_state::seat& seat) {
+  ++seat.life;
+  seat.mark = std::make_shared<std::atomic<std::uint32_t>>(no_shard);
+  seat.in_hand = 0;
+  if (self->state.site)
+    tell(self, word::lane_up, encode(lane_news{seat.number, seat.life, 0, no_shard, {}}));
+}
+
 void seat_lane(self_ptr self, const supervision::child_up& up) {
   auto& state = self->state;
   const auto number = static_cast<std::uint32_t>(state.seats.size());
-  auto& seat = state.seats.try_emplace(up.id, session_state::seat{number, 0, {}, {}}).first->second;
-  ++seat.life;
+  const auto [found, is_new] = state.seats.try_emplace(up.id);
+  auto& seat = found->second;
+  if (is_new)
+    seat.number = number;
   seat.who = up.who;
-  seat.mark = std::make_shared<std::atomic<std::uint32_t>>(no_shard);
-  if (state.site)
-    tell(self, word::lane_up, encode(lane_news{seat.number, seat.life, 0, no_shard, {}}));
+  begin_life(self, seat);
 }
 
 void lose_lane(self_ptr self, const supervision::child_down& down) {
@@ -159,15 +174,68 @@ void distrust(self_ptr self, const char* why) {
   self->quit(supervision::make_error(supervision::fault::protocol, why));
 }
 
-void give_lane(self_ptr self, std::uint32_t lane, std::uint32_t life, const work_order& order) {
-  for (const auto& [id, seat] : self->state.seats) {
-    if (seat.number != lane || seat.life != life || !seat.who)
-      continue;
-    batch work{self->state.site, order.number, {}, seat.mark, caf::actor_cast<caf::actor>(self)};
-    for (const auto& each : order.tasks)
-      work.tasks.push_back(each.task);
-    return self->send(seat.who, std::move(work));
-  }
+/// Null where that life is over: its end has been told.
+session_state::seat* seat_of(session_state& state, std::uint32_t lane, std::uint32_t life) {
+  for (auto& [id, seat] : state.seats)
+    if (seat.number == lane && seat.life == life && seat.who)
+      return &seat;
+  return nullptr;
+}
+
+bool may_write(const session_state& state) {
+  const auto& right = state.site->place.right();
+  return !right || !state.site->work.writes() || right->holds();
+}
+
+void give_now(self_ptr self, const session_state::expected_work& what) {
+  auto* seat = seat_of(self->state, what.lane, what.life);
+  if (seat == nullptr)
+    return;
+  batch work{self->state.site, what.order.number, {}, seat->mark,
+             caf::actor_cast<caf::actor>(self)};
+  for (const auto& each : what.order.tasks)
+    work.tasks.push_back(each.task);
+  ++seat->in_hand;
+  self->send(seat->who, std::move(work));
+}
+
+void give_lane(self_ptr self, session_state::expected_work what) {
+  auto& held = self->state.held;
+  if (held.empty() && may_write(self->state))
+    return give_now(self, what);
+  if (held.empty())
+    self->delayed_send(self, lease_look_every, lease_look{});
+  held.push_back({std::move(what), std::chrono::steady_clock::now()});
+}
+
+/// Told as a life that ended, and the next one. What the lane itself has in hand must be none: it
+/// would be told as that of another life.
+void give_back(self_ptr self, session_state::seat& seat) {
+  constexpr auto fenced = static_cast<std::uint8_t>(supervision::fault::fenced);
+  send_receipts(self); // of work that it did before
+  tell(self, word::lane_down,
+       encode(lane_news{seat.number, seat.life, fenced, no_shard,
+                        "its coordinator is not heard, or does not hear this node; nothing of the "
+                        "work was begun"}));
+  begin_life(self, seat);
+}
+
+/// Gives lanes what waited, if they may write; else what waited too long back.
+void look_at_held(self_ptr self) {
+  auto& state = self->state;
+  if (may_write(state))
+    for (const auto& each : std::exchange(state.held, {}))
+      give_now(self, each.what);
+  const auto late = std::chrono::steady_clock::now() - held_max;
+  for (const auto& [what, since] : std::deque(state.held))
+    if (auto* seat = seat_of(state, what.lane, what.life);
+        seat != nullptr && seat->in_hand == 0 && since < late)
+      give_back(self, *seat);
+  std::erase_if(state.held, [&](const auto& each) {
+    return seat_of(state, each.what.lane, each.what.life) == nullptr;
+  });
+  if (!state.held.empty())
+    self->delayed_send(self, lease_look_every, lease_look{});
 }
 
 void take_work(self_ptr self, const parcel& what) {
@@ -177,7 +245,7 @@ void take_work(self_ptr self, const parcel& what) {
   if (why != nullptr)
     return distrust(self, why);
   if (!state.copies)
-    return give_lane(self, what.lane, what.life, *order);
+    return give_lane(self, {what.lane, what.life, std::move(*order)});
   std::vector<std::uint32_t> shards;
   for (const auto& each : order->tasks)
     shards.push_back(each.task.id.shard);
@@ -198,9 +266,9 @@ void take_arrival(self_ptr self, turn what) {
   const auto found = state.coming.find(what.number);
   if (found == state.coming.end() || !state.copies->arrived(what.number))
     return distrust(self, "a batch came that was not on its way");
-  const auto work = std::move(found->second);
+  auto work = std::move(found->second);
   state.coming.erase(found);
-  give_lane(self, work.lane, work.life, work.order);
+  give_lane(self, std::move(work));
 }
 
 void let_go(self_ptr self, turn what) {
@@ -258,6 +326,7 @@ caf::behavior session(self_ptr self, session_options options) {
     [self](const supervision::child_down& down) { lose_lane(self, down); },
     [self](const batch_receipt& receipt) { take_receipt(self, receipt); },
     [self](flush) { send_receipts(self); },
+    [self](lease_look) { look_at_held(self); },
     [self](job_due) {
       if (!self->state.site && !self->state.job)
         self->quit();

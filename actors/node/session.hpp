@@ -13,7 +13,8 @@
 // lost ends that work where it writes copies, which nobody reads any more, and its receipt finds
 // nobody. Where it writes what others write, too, it may do so for as long as the coordinator's
 // patience lasts (leases.hpp) or until the session ends, and ends itself (`fenced`) where it would
-// write later.
+// write later. Meanwhile lanes are given nothing; what came and waits for longer than `held_max` is
+// given back, as if its lane had been fenced, so that it can be done elsewhere.
 
 #include "actors/lane_frames.hpp"
 #include "actors/messages.hpp"
@@ -27,6 +28,8 @@
 #include <caf/stateful_actor.hpp>
 
 #include <atomic>
+#include <chrono>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -62,13 +65,19 @@ struct session_options {
 struct session_state {
   struct seat {
     std::uint32_t number = 0, life = 0;
-    caf::actor who; ///< Null while it is down.
-    lane_mark mark;
+    caf::actor who{}; ///< Null while it is down.
+    lane_mark mark{};
+    std::size_t in_hand = 0; ///< Batches.
   };
   /// A batch whose bytes are on their way.
   struct expected_work {
     std::uint32_t lane = 0, life = 0;
     work_order order;
+  };
+  /// A batch that may not be begun now.
+  struct held_work {
+    expected_work what;
+    std::chrono::steady_clock::time_point since;
   };
   session_options options;
   std::optional<assign> job;   ///< Until its seeds are there.
@@ -76,6 +85,8 @@ struct session_state {
   site_ptr site;
   std::map<std::uint64_t, expected_work> coming; ///< By the number of the batch.
   std::map<std::string, seat> seats; ///< By the id of the lane here.
+  bool has_right = false;            ///< It was granted a lease, which ends with it.
+  std::deque<held_work> held;        ///< Until its lanes may write again.
   std::vector<parcel> unsent;        ///< Receipts whose bytes are not known to be durable.
   bool flushes = false;
   static inline const char* name = "session";
@@ -84,6 +95,8 @@ struct session_state {
 };
 
 caf::behavior session(caf::stateful_actor<session_state>* self, session_options options);
+
+inline constexpr std::chrono::milliseconds held_max = lease_length;
 
 struct leave {};
 

@@ -107,6 +107,10 @@ expected<frame_head> decode_head(std::span<const std::byte, head_bytes> raw) {
 }
 
 std::uint64_t checksum_of(std::span<const std::byte> body) {
+  // At its first call on much the library finds its fastest code and writes that into tables, with
+  // no lock; so one thread makes that call.
+  static constexpr std::byte much[4096]{};
+  [[maybe_unused]] static const auto ready = XXH3_64bits(much, sizeof much);
   return XXH3_64bits(body.data(), body.size());
 }
 

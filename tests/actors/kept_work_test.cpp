@@ -3,12 +3,14 @@
 #include "actors/assignment.hpp"
 #include "actors/conductor.hpp"
 #include "actors/job_view.hpp"
+#include "actors/journal_file.hpp"
 #include "actors/tree.hpp"
 #include "formats/read_log.hpp"
 #include "tests/actors/jobs.hpp"
 
 #include <caf/all.hpp>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <functional>
@@ -190,6 +192,44 @@ TEST_CASE("kept work: lanes that go before they begin, at each life, end the job
   CHECK(outcome->problem.text.find("lane-0 ended 11 times") == 0);
   CHECK(outcome->problem.text.find("exit " + code + ": gone on purpose")
         != std::string::npos);
+}
+
+TEST_CASE("kept work: an output gets no name while lanes that were lost may write into it") {
+  const temporary_folder folder;
+  const auto spec = spec_for(synthesized(folder), folder / "out", "nf4");
+  const auto c = formats::open_checkpoint(spec.source);
+  REQUIRE(c);
+  auto work = actors::plan_quantize(*c, spec, {});
+  REQUIRE(work);
+  REQUIRE(actors::fit_memory(*work, spec.limits, 1));
+  auto place = actors::workplace::open(*work, spec.output, nullptr);
+  REQUIRE(place);
+  auto journal = actors::journal_file::open(actors::journal_path(spec.output), work->fingerprint,
+                                            {});
+  REQUIRE(journal);
+  auto lives = actors::tree::grow(1, std::make_shared<actors::journal_file>(std::move(*journal)),
+                                  spec.limits);
+  REQUIRE(lives);
+  actors::conductor_options order;
+  order.site = std::make_shared<actors::job_site>(std::move(*work), std::move(*place),
+                                                  fault_plan{}, false);
+  std::atomic<int> asked{0}, named{0};
+  order.strays = [&] { // some are lost while it waits for others
+    named += fs::exists(spec.output) ? 1 : 0;
+    return std::chrono::milliseconds{++asked < 4 ? 5 : 0};
+  };
+  const auto conductor = lives->start_job(order);
+  REQUIRE(conductor);
+  caf::scoped_actor self{lives->system()};
+  self->send(*conductor, actors::run_job{caf::actor_cast<caf::actor>(self)});
+  std::optional<actors::job_outcome> outcome;
+  self->receive([&](actors::job_outcome& answer) { outcome = std::move(answer); },
+                caf::after(std::chrono::seconds{60}) >> [] {});
+  REQUIRE(outcome);
+  CHECK(outcome->problem.code == errc::ok);
+  CHECK(asked == 4);
+  CHECK(named == 0);
+  CHECK(fs::exists(spec.output));
 }
 
 TEST_CASE("kept work: a lane that hangs with what another has done is ended, and costs nothing") {

@@ -2,43 +2,18 @@
 
 // A guest: speaks to a real node as a coordinator does, and says what it likes.
 
-#include "actors/assignment.hpp"
-#include "actors/messages.hpp"
 #include "actors/node/liveness.hpp"
 #include "actors/node/meeting.hpp"
 #include "actors/node/middleman.hpp"
-#include "formats/checkpoint.hpp"
-#include "tests/actors/node_processes.hpp"
+#include "tests/actors/node_work.hpp"
 
 #include <caf/all.hpp>
+
+#include <atomic>
 
 namespace viva::tests {
 
 namespace node = actors::node;
-
-/// A job, whose source of 1 MiB is made in that folder where it is not there.
-inline actors::site_ptr site_of(const temporary_folder& folder, const std::string& method = "nf4",
-                                const std::filesystem::path& stats = {}) {
-  quantize_spec spec;
-  spec.source = folder / "source";
-  spec.output = folder / "out";
-  spec.method = method;
-  spec.stats = stats;
-  if (!exists(spec.source))
-    REQUIRE(viva::tests::viva({"synth", spec.source.string(), "--size", "1MiB"}).code == 0);
-  auto from = formats::open_checkpoint(spec.source);
-  REQUIRE(from);
-  auto work = actors::plan_quantize(*from, spec, {});
-  REQUIRE(work);
-  REQUIRE(actors::fit_memory(*work, spec.limits, 2));
-  auto place = actors::workplace::open(*work, spec.output, nullptr);
-  REQUIRE(place);
-  auto site = std::make_shared<actors::job_site>(std::move(*work), std::move(*place), fault_plan{},
-                                                 false);
-  site->assignment = encode(actors::assignment{spec, {}, 2}, site->work,
-                            site->place.partial_identity());
-  return site;
-}
 
 class guest {
 public:
@@ -62,24 +37,35 @@ public:
 
   /// Says hello, once more; afterwards `with` and `session` are of this meeting.
   node::welcome meet(wish wants) {
-    const node::hello who{node::build_words(kernels::path::reference), wants};
-    std::optional<node::welcome> said;
-    self()
-      ->request(x_door, patience,
-                encode(node::letter{node::word::hello, {5, 0, ++x_meetings}, encode(who)}))
-      .receive(
-        [&](const std::string& answer, const caf::actor& made) {
-          const auto from = node::decode_letter(answer).value();
-          said = node::decode_welcome(from.body);
-          with = from.of;
-          session = made;
-        },
-        [](caf::error&) {});
-    REQUIRE(said);
+    static std::atomic<std::uint64_t> meetings{5}; // that of a guest who left may be known still
+    const auto said = say_hello(wants, ++meetings);
+    with = said.as;
+    session = said.session;
     if (session) {
       self()->monitor(session);
       begin_to_beat();
     }
+    return said.words;
+  }
+  struct answered {
+    node::welcome words;
+    node::stamp as;
+    caf::actor session;
+  };
+  /// The same by a number of one's own, and nothing of it is kept.
+  answered say_hello(wish wants, std::uint64_t join) {
+    const node::hello who{node::build_words(kernels::path::reference), wants};
+    std::optional<answered> said;
+    self()
+      ->request(x_door, patience,
+                encode(node::letter{node::word::hello, {5, 0, join}, encode(who)}))
+      .receive(
+        [&](const std::string& answer, const caf::actor& made) {
+          const auto from = node::decode_letter(answer).value();
+          said = {node::decode_welcome(from.body).value(), from.of, made};
+        },
+        [](caf::error&) {});
+    REQUIRE(said);
     return *said;
   }
   void begin_to_beat() {
@@ -139,7 +125,7 @@ private:
   std::unique_ptr<caf::actor_system> x_system;
   std::unique_ptr<caf::scoped_actor> x_self;
   caf::actor x_door;
-  std::uint64_t x_meetings = 5, x_watched = 0;
+  std::uint64_t x_watched = 0;
 
 public:
   node::stamp with;

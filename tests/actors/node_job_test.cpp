@@ -23,31 +23,6 @@ TEST_CASE("nodes: one, two, three and five of them give the bytes of one lane") 
   CHECK(all.front()->end(SIGTERM) == 0);
 }
 
-TEST_CASE("nodes: every method gives over them the bytes of one lane") {
-  const temporary_folder folder;
-  const auto source = (folder / "source").string();
-  REQUIRE(viva::tests::viva({"synth", source, "--size", "4MiB"}).code == 0);
-  std::vector<std::unique_ptr<node_process>> all;
-  for (int i = 0; i < 5; ++i)
-    all.push_back(std::make_unique<node_process>(folder.path()));
-  std::size_t number = 0, ran = 0;
-  for (const auto& method : kernels::methods()) {
-    if (number++ % sized(1, 8) != 0)
-      continue;
-    const auto nodes = first_of(all, counts_of_nodes[ran++ % std::size(counts_of_nodes)]);
-    CAPTURE(method.name, nodes);
-    const auto here = (folder / "here").string(), there = (folder / "there").string();
-    auto one = quantize_by(method, source, here), many = quantize_by(method, source, there);
-    one.insert(one.end(), {"--isolation", "thread", "--lanes", "1"});
-    many.insert(many.end(), {"--nodes", nodes, "--shared-fs"});
-    report_of(viva::tests::viva(one));
-    report_of(viva::tests::viva(many));
-    CHECK(files_in(here) == files_in(there));
-    fs::remove_all(here);
-    fs::remove_all(there);
-  }
-}
-
 TEST_CASE("nodes: searches, surveys, statistics of errors and other jobs go over them, too") {
   for (const char* method : {"int8", "nvfp4", "sparse24-dense"}) {
     CAPTURE(method);

@@ -4,10 +4,17 @@
 #include "actors/node/leases.hpp"
 
 #include "tests/support/catch.hpp"
+#include "tests/support/in_child.hpp"
 
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <deque>
 #include <random>
 
@@ -161,6 +168,20 @@ TEST_CASE("node leases: what heals in time holds again, and of another meeting n
   CHECK(all.ran_out() == 2);
 }
 
+TEST_CASE("node leases: one meeting has one, which a second hello does not replace", "[node]") {
+  leases all;
+  const auto first = all.grant(1, 1, 0s).value();
+  const auto second = all.grant(1, 1, 60s);
+  REQUIRE_FALSE(second);
+  CHECK(second.error().code == viva::errc::interrupted); // met anew it may come in
+  CHECK_FALSE(first->holds(5s));
+  all.heard(1, 1, 5s);
+  CHECK(first->holds(6s));
+  all.end(1, 1);
+  CHECK_FALSE(first->holds(6s));
+  CHECK(all.grant(1, 1, 0s));
+}
+
 TEST_CASE("node leases: beats of which nobody knows when they were said extend nothing", "[node]") {
   beat_log log;
   CHECK_FALSE(log.when(0));
@@ -191,4 +212,43 @@ TEST_CASE("leases: another process sees what the first does, and can do nothing 
   CHECK_FALSE(seen->holds(1s));
   const viva::supervision::descriptor other{::memfd_create("viva-test", MFD_CLOEXEC)};
   CHECK_FALSE(lease::join(other));
+}
+
+namespace {
+
+/// From now on this process has a system that knows no F_SEAL_FUTURE_WRITE, as before Linux 5.1.
+bool forget_future_write() {
+  const auto low_word = [](unsigned argument) { // little-endian, as every machine of a build
+    return static_cast<unsigned>(offsetof(seccomp_data, args) + 8 * argument);
+  };
+  sock_filter rules[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 5),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low_word(1)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, F_ADD_SEALS, 0, 3),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, low_word(2)),
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, F_SEAL_FUTURE_WRITE, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog all{std::size(rules), rules};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+         && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all) == 0;
+}
+
+} // namespace
+
+TEST_CASE("leases: a system that knows no seal against writing grants them, sealed in size") {
+  if (!viva::tests::holds_in_child(forget_future_write)) {
+    WARN("skipped: needs the right to filter its own system calls");
+    return;
+  }
+  CHECK(viva::tests::holds_in_child([] {
+    forget_future_write();
+    const int other = ::memfd_create("viva-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    const bool forgot = ::fcntl(other, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) != 0 && errno == EINVAL;
+    const auto own = lease::make(10s);
+    return forgot && own && ::ftruncate((*own)->page()->get(), 0) != 0
+           && lease::join(*(*own)->page()).value()->holds(9s)
+           && ::fcntl((*own)->page()->get(), F_ADD_SEALS, F_SEAL_WRITE) != 0; // for good
+  }));
 }

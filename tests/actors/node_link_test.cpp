@@ -20,6 +20,8 @@ struct ground {
   caf::actor_system_config config;
   std::unique_ptr<caf::actor_system> system;
   caf::actor lanes, link;
+  site_ptr site;
+  std::shared_ptr<node::board> nodes = std::make_shared<node::board>();
 
   ground() : process(std::make_unique<node_process>(folder.path())) {
     begin(node::parse_address(there().address()).value());
@@ -37,8 +39,9 @@ struct ground {
     auto top = supervision::start_supervisor(*system, {}, {});
     REQUIRE(top);
     lanes = *top;
-    const node::link_options options{where, site_of(folder), [this] { return lanes; },
-                                     std::make_shared<node::board>(),
+    site = site_of(folder);
+    const node::link_options options{where, site, [this] { return lanes; },
+                                     nodes,
                                      std::make_shared<meter_board>(),
                                      std::make_shared<node::liveness_watch>()};
     link = system->spawn<caf::detached>(node::link, options);
@@ -152,4 +155,91 @@ TEST_CASE("node link: a lane that comes again behind its end is welcome", "[node
     return worked == 2;
   }));
   CHECK(there.met() == 1);
+}
+
+namespace {
+
+/// A batch of one shard for what speaks for a lane of the node.
+void give_work(ground& on, int lane, std::uint64_t number, const caf::actor& conductor = nullptr) {
+  const auto who = on.lane(lane);
+  REQUIRE(who);
+  caf::anon_send(who, batch{on.site, number, {{}},
+                            std::make_shared<std::atomic<std::uint32_t>>(no_shard), conductor});
+}
+
+} // namespace
+
+TEST_CASE("node link: a node whose lane is fenced time and again is left, and told of", "[node]") {
+  liar there([](const node::letter& from, const liar::say& say) {
+    if (from.what == node::word::assign) {
+      take_job(say);
+      bring_lane(say, 0, 1);
+      bring_lane(say, 1, 1);
+    } else if (const auto of = node::decode_parcel(from.body).value(); of.lane == 0) {
+      constexpr auto fenced = static_cast<std::uint8_t>(supervision::fault::fenced);
+      say(node::word::lane_down, encode(node::lane_news{0, of.life, fenced, no_shard, "over"}));
+      bring_lane(say, 0, of.life + 1);
+    } else {
+      const work_receipts done{decode_order(of.bytes).value().number, 0, {{}}};
+      say(node::word::receipts, encode(node::parcel{1, of.life, encode(done)}));
+    }
+  });
+  ground on(there.where());
+  REQUIRE(comes_true([&] { return on.has_both(); }));
+  std::uint64_t number = 0;
+  const auto fence = [&] {
+    const auto before = on.lane(0);
+    give_work(on, 0, ++number);
+    return comes_true([&] {
+      const auto now = on.lane(0);
+      return now && now != before;
+    });
+  };
+  for (unsigned i = 1; i < node::fences_max; ++i)
+    REQUIRE(fence());
+  caf::scoped_actor conductor{*on.system};
+  give_work(on, 1, ++number, caf::actor_cast<caf::actor>(conductor));
+  bool home = false; // so that those were not in a row with what follows
+  conductor->receive([&](const batch_receipt&) { home = true; },
+                     caf::after(std::chrono::seconds{60}) >> [] {});
+  REQUIRE(home);
+  for (unsigned i = 1; i < node::fences_max; ++i)
+    REQUIRE(fence());
+  CHECK(there.met() == 1);
+  CHECK(on.nodes->all_refused().code == errc::ok);
+  give_work(on, 0, ++number);
+  REQUIRE(comes_true([&] { return on.nodes->all_refused().code != errc::ok; }));
+  const auto why = on.nodes->all_refused();
+  CHECK(why.code == errc::timed_out);
+  CHECK(why.text.find(on.name + ": lane 0 had to leave the job's files alone 3 times") == 0);
+  CHECK(why.text.find("--shared-fs") != std::string::npos);
+  CHECK(comes_true([&] { return there.met() == 2; })); // it may be over by then
+  CHECK(on.nodes->all_refused().code == errc::timed_out); // until it does some work
+}
+
+TEST_CASE("node link: where it dies by itself, what its node may write until its lease is over is "
+          "waited for",
+          "[node]") {
+  std::atomic<bool> works{false};
+  liar there([&works](const node::letter& from, const liar::say& say) {
+    works = from.what == node::word::work;
+    if (from.what != node::word::assign)
+      return;
+    take_job(say);
+    bring_lane(say, 0, 1);
+  });
+  ground on(there.where());
+  REQUIRE(comes_true([&] { return static_cast<bool>(on.lane(0)); }));
+  const auto left = [&] { return on.nodes->written_until() - node::board::clock::now(); };
+  const bool at_work = GENERATE(true, false);
+  if (at_work)
+    give_work(on, 0, 1);
+  CHECK(comes_true([&] { return works == at_work; }));
+  CHECK(left() < std::chrono::seconds{0});
+  caf::scoped_actor self{*on.system};
+  self->monitor(on.lane(0));
+  self->send_exit(on.link, caf::exit_reason::kill);
+  std::chrono::nanoseconds until{};
+  self->receive([&](const caf::down_msg&) { until = left(); }); // others may be given it from now
+  CHECK((until > std::chrono::seconds{3}) == at_work);
 }

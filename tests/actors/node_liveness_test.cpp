@@ -1,6 +1,7 @@
 // Who lives: both sides over a bad network (the policy alone: node_liveness_policy_test.cpp).
 
 #include "actors/node/certificates.hpp"
+#include "actors/node/leases.hpp"
 #include "actors/node/liveness.hpp"
 
 #include "tests/support/catch.hpp"
@@ -159,6 +160,7 @@ TEST_CASE("node liveness: a node that is heard no more is lost by 3.6 s, one way
 
 TEST_CASE("node liveness: a node knows until when it was heard, however well it hears", "[node]") {
   pair_of_sides of;
+  of.between->delay(300ms);
   of.watch();
   REQUIRE(of.of_node.wait(life::alive));
   const auto moves_beyond = [&](std::int64_t when) {
@@ -169,8 +171,13 @@ TEST_CASE("node liveness: a node knows until when it was heard, however well it 
   CHECK(moves_beyond(actors::lease::now().count()));
   of.between->set(proxy::way::back, proxy::mood::hold);
   const auto muted = actors::lease::now().count();
-  REQUIRE(of.of_node.wait(life::lost));
+  const auto lost = of.of_node.wait(life::lost);
+  REQUIRE(lost);
   CHECK(of.last_heard <= muted);
+  // So its lanes' lease was over so long before, however slow the network was.
+  const auto since_then = actors::lease::now() - (clock_type::now() - *lost)
+                          - std::chrono::nanoseconds{of.last_heard};
+  CHECK(since_then > node::lease_length + node::last_write);
   CHECK(of.of_coordinator.all() == std::vector<life>{life::alive}); // whose beats came all the time
 }
 

@@ -19,15 +19,6 @@ using namespace viva::tests;
 
 namespace {
 
-/// One batch for a lane, of these shards.
-std::string work_for(const node::lane_news& lane, const std::vector<std::uint32_t>& shards,
-                     lane_fault fault = lane_fault::none) {
-  work_order order{1, {}};
-  for (const auto s : shards)
-    order.tasks.push_back({{{s, 1}, {}, {}}, fault});
-  return encode(node::parcel{lane.lane, lane.life, encode(order)});
-}
-
 /// Gives it a job whose files it does not see, brings what planning reads, and waits for its lanes.
 node::lane_news begin_apart(guest& on, const node_process& there, const site_ptr& site) {
   const auto job = decode_assignment(site->assignment);
@@ -80,57 +71,21 @@ TEST_CASE("node session: orders of another life, of anybody's, are dropped; the 
   CHECK(on.ended);
 }
 
-TEST_CASE("node session: while its coordinator is not heard lanes write nothing, and end",
+TEST_CASE("node session: a hello that came before gets no second session, and harms not the first",
           "[node]") {
-  const std::string kind = GENERATE("thread", "process");
-  CAPTURE(kind);
   const temporary_folder folder;
-  node_process there(folder.path(), {"--isolation", kind});
+  node_process there(folder.path());
   const auto site = site_of(folder);
-  const auto written = [&] {
-    return output_checksum(site->work, site->place, site->work.shards[0]).value();
-  };
-  const auto nothing = written();
   guest on(there.address());
   const auto lane = on.begin(site->assignment);
-  CHECK(look_at(there.address())["fenced"] == 0);
-  on.fall_silent();
-  REQUIRE(comes_true([&] { return look_at(there.address())["fenced"] >= 1; }));
+  const auto again = on.say_hello(guest::wish::job, on.with.join);
+  CHECK(again.words.problem.code == errc::interrupted);
+  CHECK_FALSE(again.session);
+  CHECK(on.say_hello(guest::wish::look, on.with.join).words.problem.code == errc::ok);
   on.say(node::word::work, work_for(lane, {0}));
-  const auto down = on.hear(10'000);
-  REQUIRE(down);
-  REQUIRE(down->what == node::word::lane_down);
-  const auto end = node::decode_lane_news(down->body).value();
-  CHECK(end.fault == static_cast<std::uint8_t>(supervision::fault::fenced));
-  CHECK(end.lane == lane.lane);
-  CHECK(written() == nothing);
-  CHECK(there.err().find("write nothing more into the files of their jobs") != std::string::npos);
-
-  on.begin_to_beat(); // in time, for all that this one knows
-  REQUIRE(comes_true([&] { return there.err().find("heard again") != std::string::npos; }));
-  const auto up = on.hear(10'000);
-  REQUIRE(up);
-  REQUIRE(up->what == node::word::lane_up);
-  on.say(node::word::work, work_for(node::decode_lane_news(up->body).value(), {0}));
   const auto receipts = on.hear(10'000);
   REQUIRE(receipts);
   CHECK(receipts->what == node::word::receipts);
-  CHECK(written() != nothing);
-  CHECK(look_at(there.address())["fenced"] >= 1);
-}
-
-TEST_CASE("node session: behind its end nobody may write into its job's files", "[node]") {
-  const auto facts = std::make_shared<node::node_facts>();
-  const auto right = facts->rights->grant(5, 6, lease::now()).value();
-  const auto others = facts->rights->grant(5, 7, lease::now()).value();
-  {
-    node::session_state over;
-    over.options.facts = facts;
-    over.options.with = {5, 4, 6};
-    CHECK(right->holds());
-  }
-  CHECK_FALSE(right->holds());
-  CHECK(others->holds());
 }
 
 TEST_CASE("node session: what makes no sense ends the session that says it, and not the node",

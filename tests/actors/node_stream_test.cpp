@@ -2,8 +2,7 @@
 
 #include "actors/node/certificates.hpp"
 #include "actors/node/scratch.hpp"
-#include "tests/actors/node_jobs.hpp"
-#include "tests/actors/statistics_made.hpp"
+#include "tests/actors/node_far.hpp"
 #include "tests/support/sanitized.hpp"
 
 #include <fcntl.h>
@@ -18,11 +17,6 @@ using namespace viva;
 using namespace viva::tests;
 
 namespace {
-
-words apart(words command) {
-  std::erase(command, "--shared-fs");
-  return command;
-}
 
 /// What lies below a folder: bytes of disk, and the names of jobs.
 struct found_in {
@@ -55,34 +49,6 @@ std::uint64_t nameless_disk(pid_t pid, const fs::path& scratch) {
   return disk;
 }
 
-/// A node that may read nothing of this machine's.
-class far_node {
-public:
-  explicit far_node(words more = {}, const std::string& listen = "127.0.0.1:0",
-                    const std::string& scratch = {})
-    : x_node(x_empty.path(), with(scratch.empty() ? x_scratch.path().string() : scratch,
-                                  std::move(more)),
-             listen) {
-  }
-  node_process* operator->() {
-    return &x_node;
-  }
-  const node_process* operator->() const {
-    return &x_node;
-  }
-  const fs::path& scratch() const {
-    return x_scratch.path();
-  }
-
-private:
-  static words with(const std::string& scratch, words more) {
-    more.insert(more.end(), {"--scratch", scratch});
-    return more;
-  }
-  temporary_folder x_empty, x_scratch;
-  node_process x_node;
-};
-
 /// A session ends a moment after its job.
 bool gets_empty(const fs::path& scratch) {
   return comes_true([&] { return found_in(scratch).jobs == 0; });
@@ -108,72 +74,6 @@ TEST_CASE("nodes without the files: one, two, three and five give the bytes of o
     INFO(each->err());
     CHECK(code == 0);
     CHECK(fs::directory_iterator(each.scratch())->path().filename() == "lock"); // and nothing else
-  }
-}
-
-TEST_CASE("nodes without the files: every method there, back and compared") {
-  const temporary_folder folder;
-  const auto source = (folder / "source").string();
-  REQUIRE(viva::tests::viva({"synth", source, "--size", "4MiB"}).code == 0);
-  far_node all[5];
-  std::string nodes;
-  const auto run = [&](words command, bool there) {
-    const auto more = there ? words{"--nodes", nodes}
-                            : words{"--isolation", "thread", "--lanes", "1"};
-    if (command.front() != "quantize")
-      command.insert(command.end(), {"--shard-bytes", "256KiB", "--json"});
-    command.insert(command.end(), more.begin(), more.end());
-    return report_of(viva::tests::viva(command));
-  };
-  std::size_t number = 0, ran = 0;
-  for (const auto& method : kernels::methods()) {
-    if (number++ % viva::tests::sized(1, 8) != 0)
-      continue;
-    nodes = first_of(all, counts_of_nodes[ran++ % std::size(counts_of_nodes)]);
-    CAPTURE(method.name, nodes);
-    const auto here = (folder / "here").string(), there = (folder / "there").string();
-    for (const auto* out : {&here, &there})
-      run(quantize_by(method, source, *out), out == &there);
-    CHECK(files_in(here) == files_in(there));
-    const auto errors = run({"compare", source, here}, false);
-    CHECK(run({"compare", source, here}, true)["tensors"] == errors["tensors"]);
-    run({"dequantize", here, "-o", here + "-back"}, false);
-    run({"dequantize", here, "-o", there + "-back"}, true);
-    CHECK(files_in(here + "-back") == files_in(there + "-back"));
-    for (const auto& each : {here, there, here + "-back", there + "-back"})
-      fs::remove_all(each);
-  }
-}
-
-TEST_CASE("nodes without the files: statistics beside the source, a single file, tensors kept") {
-  const temporary_folder folder;
-  const auto source = (folder / "source").string();
-  REQUIRE(viva::tests::viva({"synth", source, "--size", "2MiB"}).code == 0);
-  make_statistics(source, fs::path(source) / "inputs.statistics");
-  far_node a, b;
-  const auto nodes = a->address() + "," + b->address();
-  const words jobs[] = {
-    {"quantize", source, "-m", "awq:group=64", "--stats", source + "/inputs.statistics"},
-    {"quantize", source + "/model.safetensors", "-m", "int8"},
-    {"quantize", source + "/", "-m", "nvfp4", "--on-nan", "keep"},
-    {"prune", source, "--compressed"}};
-  for (const auto& job : jobs) {
-    CAPTURE(job);
-    std::map<std::string, std::string> made[2];
-    for (int there = 0; there < 2; ++there) {
-      const auto out = (folder / "out").string();
-      auto command = job;
-      command.insert(command.end(), {"-o", out, "--shard-bytes", "64KiB", "--json"});
-      if (there == 1)
-        command.insert(command.end(), {"--nodes", nodes});
-      report_of(viva::tests::viva(command));
-      if (fs::is_directory(out))
-        made[there] = files_in(out);
-      else
-        made[there][""] = text_in(out);
-      fs::remove_all(out);
-    }
-    CHECK(made[0] == made[1]);
   }
 }
 

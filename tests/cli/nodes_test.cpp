@@ -67,6 +67,20 @@ TEST_CASE("bench nodes: each way of moving bytes is a line with what it moved") 
   }
 }
 
+TEST_CASE("bench nodes: what a lost node had is done elsewhere, as soon as is promised") {
+  const auto all = measured("recovery");
+  CHECK(all.size() == 2);
+  for (const auto& [metric, one] : all) {
+    INFO(one.dump());
+    const double again = one.at("again_ms");
+    CHECK(one.at("again_ms_max").get<double>() >= again);
+    CHECK(again < one.at("limit_ms").get<double>() + 2'000); // beside other work
+    CHECK(one.at("named_ms").get<double>() > again + 3'000); // what it had might still be written
+  }
+  CHECK(all.at("recovery_killed").at("limit_ms") == 200);
+  CHECK(all.at("recovery_silent").at("again_ms").get<double>() > 3'000);
+}
+
 TEST_CASE("bench nodes: questions, jobs over processes, and a coordinator of many are measured") {
   auto all = measured("jobs");
   CHECK(all.size() == 6);

@@ -122,7 +122,7 @@ class machine:
         lanes = self.lanes()
         self.signal(signal.SIGKILL, times)
         self.node.wait()
-        wait_gone(lanes, 1)
+        wait_gone(lanes, 5)
 
     def cable(self, state):
         ip("-n", self.owner.hub, "link", "set", self.link, state, otherwise=broken)
@@ -169,7 +169,7 @@ class cluster:
         lanes = [pid for each in self.all for pid in each.lanes()]
         self.close()
         if problem is None:
-            wait_gone(lanes, 1)
+            wait_gone(lanes, 5)
 
     def close(self):
         for each in self.all:

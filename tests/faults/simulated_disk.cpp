@@ -170,8 +170,9 @@ expected<std::unique_ptr<actors::open_file>> simulated_disk::open(const fs::path
   const auto found = x_names.find(file.string());
   if (found != x_names.end())
     return std::make_unique<simulated_file>(*this, found->second, file.string());
-  if (how == mode::read)
-    return fail(errc::unreadable, file.string() + ": cannot open: no such file");
+  if (how != mode::write_or_create)
+    return fail(how == mode::read ? errc::unreadable : errc::cannot_write,
+                file.string() + ": cannot open: no such file");
   const auto number = x_next_inode++;
   x_inodes[number];
   x_names[file.string()] = number;

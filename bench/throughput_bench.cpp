@@ -295,6 +295,10 @@ private:
   // A short window of small batches: what may wait in it is what latency can grow to.
   samples paced_stream(pace at) {
     x_field.wipe(at.count);
+    const auto batch = x_options.batch_tensors != 0 ? x_options.batch_tensors
+                       : x_options.are_apart()      ? paced_order
+                                                    : paced_batch;
+    roll_call roll(at.count);
     std::uint64_t given = 0;
     at.began = clock::now();
     const auto source = [&](std::span<tensor_view> out) -> std::size_t {
@@ -307,13 +311,14 @@ private:
     samples us;
     for (auto&& [index, result] :
          x_pipe.stream_from(source, x_options.method,
-                            {.batch_tensors = x_options.are_apart() ? paced_order : paced_batch,
+                            {.batch_tensors = batch,
                              .window = paced_window,
                              .into = x_field.results()})) {
-      x_result.results_wrong += !result;
+      roll.note(index, result.has_value());
       if (index % latency_every == 0)
         us.push_back(at.late_us(index));
     }
+    x_result.results_wrong += roll.wrong();
     check(at.count);
     return us;
   }

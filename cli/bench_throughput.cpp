@@ -92,7 +92,7 @@ void add_bench_throughput(CLI::App& group, invocation& call) {
       ->type_name("thread|process");
   app->add_flag("--measure", options.measure, "also with the error of each, in a run of its own");
   app->add_option("--batch", options.batch_tensors,
-                  "tensors of one message (default 1024, of processes 4096)")
+                  "tensors of one message (default 1024, of processes 4096; for latency 256, 1024)")
       ->check(CLI::Range(1, 65536))
       ->type_name("N");
   app->add_option("--rounds", options.rounds, "rates are medians of so many (default 5)")

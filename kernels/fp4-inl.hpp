@@ -44,8 +44,8 @@ constexpr std::size_t fp4_batch_of() {
   return std::min<std::size_t>(fp4_batch, 2048 / Format::block_values);
 }
 
-/// How far ahead of a batch's codes later batches are fetched: behind the next one, and 2 KiB more,
-/// so that both do not share sets of the first-level cache.
+/// How far ahead of a batch's codes later ones are fetched: a batch of f32 and 6 KiB, so that both
+/// do not share sets of the first-level cache.
 template <class Format>
 constexpr std::size_t fp4_ahead() {
   return fp4_batch_of<Format>() * Format::block_values * sizeof(float) + (std::size_t{6} << 10);

@@ -20,7 +20,7 @@
 namespace viva::kernels {
 
 /// `quantize(x, a)`: what x is decoded to in a block whose value of largest magnitude is a > 0.
-/// Exact to about 0.001 dB. REQUIRES: block >= 1.
+/// Integrated to about 0.001 dB. REQUIRES: block >= 1.
 double normal_sqnr_db(std::uint64_t block,
                       const std::function<double(double x, double a)>& quantize);
 

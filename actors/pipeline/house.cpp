@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <new>
 #include <thread>
 
 namespace viva::actors {
@@ -134,7 +135,10 @@ supervision::subscriber desk_clerk(const std::shared_ptr<pipeline_floor>& floor)
                            || supervision::blame_of(down.reason) == supervision::blame::work);
     const auto how = supervision::to_text(down.reason);
     floor->board->note_death(how);
-    floor->meters[lane]->tell(); // before siblings can end what it worked on
+    try {
+      floor->meters[lane]->tell(); // before siblings can end what it worked on
+    } catch (const std::bad_alloc&) { // its next life tells
+    }
     for (std::size_t seat = 0; seat < floor->seats; ++seat)
       floor->work->lane_down(lane + seat * floor->lanes, blame, how);
   };

@@ -2,8 +2,7 @@
 
 namespace viva::actors {
 
-expected<std::shared_ptr<shared_region>> shared_table::make(std::uint64_t bytes,
-                                                                bool soon) {
+expected<std::shared_ptr<shared_region>> shared_table::make(std::uint64_t bytes, bool soon) {
   auto made = shared_region::make(bytes, x_large && !soon);
   if (made)
     enter(*made);

@@ -14,7 +14,11 @@ tensor_stream::tensor_stream(std::unique_ptr<actors::stream_core> core) : x_core
 }
 tensor_stream::tensor_stream(error why) : x_broken(std::move(why)) {
 }
-tensor_stream::tensor_stream(tensor_stream&&) noexcept = default;
+tensor_stream::tensor_stream(tensor_stream&& other) noexcept
+    : x_core(std::move(other.x_core)), x_broken(std::move(other.x_broken)), x_told(other.x_told),
+      x_good(std::exchange(other.x_good, false)), x_result(other.x_result),
+      x_index(other.x_index), x_more(std::exchange(other.x_more, 0)) {
+}
 tensor_stream::~tensor_stream() = default;
 
 bool tensor_stream::step_on() {
@@ -133,6 +137,7 @@ void stream_core::lease() {
                                                                      : batch_bytes;
   x_bytes_max = std::min(x_window * a_batch, room.all().bytes / 4);
   x_batch_bytes = std::min(batch_bytes, x_bytes_max);
+  x_slab_max = x_bytes_max / std::min<std::uint64_t>(x_window, 2 + 3 * x_floor->lanes);
   const auto mode = x_options.when_full == on_full::refuse ? on_full::refuse : on_full::block;
   auto given = room.admit({x_bytes_max, x_window}, mode, x_options.until);
   if (given)
@@ -305,10 +310,10 @@ bool stream_core::make_room(stream_batch& batch, std::uint64_t bytes) {
   if (crowded())
     return false;
   // A batch that grows tensor by tensor gets new memory, whose pages are cleared, a few times only.
-  const auto ample = std::bit_ceil(bytes);
-  const auto room = x_bytes + ample <= x_bytes_max ? ample : bytes;
-  if (auto made = batch.bytes.make_room(room, x_shares); !made)
-    batch.lost = made.error();
+  const auto ample = std::min(std::bit_ceil(bytes), std::max(bytes, x_slab_max));
+  if (x_bytes + ample > x_bytes_max || !batch.bytes.make_room(ample, x_shares))
+    if (auto made = batch.bytes.make_room(bytes, x_shares); !made)
+      batch.lost = made.error();
   x_bytes += batch.bytes.size();
   x_regions += batch.bytes.region() != nullptr ? 1 : 0;
   return true;

@@ -45,7 +45,7 @@ private:
   std::uint64_t room_to_follow(const stream_batch&) const;
   bool place(stream_batch&, const tensor_view&);
   bool refuse(stream_batch&, const tensor_view&, error);
-  expected<void> pay_for_rows(const tensor_view&, const std::string& name);
+  expected<void> pay_for_rows(const tensor_view&, std::uint32_t slot);
   void flush();
   void look_at_clock();
   const std::shared_ptr<shared_region>& region_of(const tensor_view&, std::uint64_t bytes);
@@ -64,8 +64,9 @@ private:
   std::shared_ptr<stream_hub> x_hub;
   budget::lease x_lease;
   std::vector<budget::lease> x_rows_leases; // for rows that lanes bring together
-  std::uint64_t x_rows_bytes = 0;           // of all those
+  std::uint64_t x_rows_bytes = 0, x_rows_most = 0, x_rows_apart = 0; // all, one's, tensors
   std::uint64_t x_bytes_max = 0, x_bytes = 0; // of slabs
+  std::uint64_t x_slab_max = 0; // of one that has more than one tensor, so that all lanes have some
   std::uint32_t x_regions = 0;                // slabs that lane processes map
   std::uint64_t x_batch_bytes = 0, x_into = 0;
   std::uint32_t x_batch_tensors = 1, x_window = 1; // batches under way or unread
@@ -93,6 +94,7 @@ private:
   const std::byte* x_follows = nullptr; // where the last run's next tensor would lie
   tensor_view x_checked; // the last shape that passed, with its map
   plane_map x_checked_map;
+  std::uint64_t x_checked_together = 0; // bytes of rows that a lane brings together for it
 
   stream_batch* x_current = nullptr;
   std::uint32_t x_slot = 0, x_run = 0, x_more = 0;

@@ -84,14 +84,15 @@ std::uint64_t stream_core::room_to_follow(const stream_batch& batch) const {
   };
   auto room = std::min<std::uint64_t>(x_batch_tensors - batch.tensors,
                                       fit(batch.bytes_used, x_batch_bytes, bytes));
-  room = std::min(room, x_options.into.empty() ? fit(batch.slab_bytes() + 63, x_bytes_max, bytes)
+  room = std::min(room, x_options.into.empty() ? fit(batch.slab_bytes() + 63, x_slab_max, bytes)
                                                : fit(x_into, x_options.into.size(), bytes));
   if (x_shares != nullptr) {
     const auto* const region = batch.lies.back().get();
-    room = region == nullptr
+    const auto* const end = region == nullptr ? nullptr : region->data() + region->size();
+    // Behind the end where the last row had no room for what lies between rows.
+    room = region == nullptr || x_follows >= end
              ? 0
-             : std::min(room, static_cast<std::uint64_t>(region->data() + region->size()
-                                                         - x_follows) / step);
+             : std::min(room, static_cast<std::uint64_t>(end - x_follows) / step);
   }
   return room;
 }
@@ -121,19 +122,24 @@ bool stream_core::follow(stream_batch& batch) {
   return count != 0;
 }
 
-/// Each lane brings long rows that are apart together, in memory of its own. It is not waited for:
-/// others may hold what is left of the budget, and want what this stream holds.
-expected<void> stream_core::pay_for_rows(const tensor_view& view, const std::string& name) {
-  const auto bytes = x_floor->lanes * together_bytes(x_how, view);
-  if (bytes <= x_rows_bytes)
-    return {};
-  auto more = x_floor->room->admit({bytes - x_rows_bytes, 0}, on_full::refuse, x_options.until);
-  if (!more)
-    return fail(errc::over_budget, name + ": its " + std::to_string(view.rows)
-                                     + " rows are apart, and lanes need " + std::to_string(bytes)
-                                     + " bytes to bring them together; " + more.error().text);
-  x_rows_leases.push_back(std::move(*more));
-  x_rows_bytes = bytes;
+/// A lane brings long rows that are apart together, in memory of its own: as many lanes at a time
+/// as there were such tensors. It is not waited for: others may hold what is left of the budget,
+/// and want what this stream holds.
+expected<void> stream_core::pay_for_rows(const tensor_view& view, std::uint32_t slot) {
+  const auto most = std::max(x_rows_most, x_checked_together);
+  const auto bytes = std::min<std::uint64_t>(x_rows_apart + 1, x_floor->lanes) * most;
+  if (bytes > x_rows_bytes) {
+    auto more = x_floor->room->admit({bytes - x_rows_bytes, 0}, on_full::refuse, x_options.until);
+    if (!more)
+      return fail(errc::over_budget,
+                  "tensor " + std::to_string(x_index + slot) + ": its " + std::to_string(view.rows)
+                    + " rows are apart, and lanes need " + std::to_string(bytes)
+                    + " bytes to bring them together; " + more.error().text);
+    x_rows_leases.push_back(std::move(*more));
+    x_rows_bytes = bytes;
+  }
+  x_rows_most = most;
+  ++x_rows_apart;
   return {};
 }
 
@@ -142,7 +148,8 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
   const auto slot = batch.tensors;
   if (x_thrown.code != errc::ok)
     return refuse(batch, view, x_thrown);
-  const bool same = view.rows == x_checked.rows && view.cols == x_checked.cols
+  const bool same = x_checked.data != nullptr && view.rows == x_checked.rows
+                    && view.cols == x_checked.cols
                     && view.row_bytes == x_checked.row_bytes && view.type == x_checked.type
                     && view.data != nullptr;
   if (!same && x_broken.code == errc::ok) {
@@ -150,13 +157,12 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     auto fine = check_view(x_how, view, name);
     plane_map map;
     if (fine)
-      fine = pay_for_rows(view, name);
-    if (fine)
       map = map_planes(x_how, view.rows, view.cols);
     if (!fine)
       return refuse(batch, view, fine.error());
     x_checked = view;
     x_checked_map = map;
+    x_checked_together = together_bytes(x_how, view);
   }
   const auto bytes = x_checked_map.total;
   if (bytes > x_options.into.size() - x_into && !x_options.into.empty())
@@ -180,8 +186,12 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
                                                          "or quantize it by itself")});
   if (slot != 0
       && (batch.bytes_used + bytes > x_batch_bytes
-          || batch.slab_bytes() + bytes + copied > x_bytes_max))
+          || batch.slab_bytes() + bytes + copied > x_slab_max))
     return false;
+  const bool apart = x_broken.code == errc::ok && x_checked_together != 0 && copied == 0;
+  if (apart)
+    if (auto paid = pay_for_rows(view, slot); !paid)
+      return refuse(batch, view, paid.error());
   if (!same || batch.maps.empty())
     batch.maps.push_back(x_checked_map);
   const auto map = static_cast<std::uint32_t>(batch.maps.size() - 1);
@@ -195,7 +205,7 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     if (x_shares != nullptr)
       batch.lies.push_back(region);
   }
-  if (x_broken.code == errc::ok) // else nothing was checked
+  if (x_broken.code == errc::ok && !apart) // else nothing was checked, or each is paid for
     x_follows = view.data + view.rows * view.step();
   batch.copied_bytes += copied;
   ++batch.tensors;

@@ -85,4 +85,15 @@ inline bool same_bytes(const encoded_view& a, const encoded_view& b) {
   return true;
 }
 
+/// Rows that may be apart, encoded as if they were together.
+inline encoded together_by_reference(const char* words, const tensor_view& view) {
+  tensor_values together;
+  for (std::uint64_t r = 0; r < view.rows; ++r) {
+    const auto* row = reinterpret_cast<const float*>(view.data + r * view.step());
+    together.insert(together.end(), row, row + view.cols);
+  }
+  return by_reference(words, {reinterpret_cast<const std::byte*>(together.data()), dtype::f32,
+                              view.rows, view.cols});
+}
+
 } // namespace viva::testing

@@ -205,8 +205,8 @@ bool stream_core::place(stream_batch& batch, const tensor_view& view) {
     if (x_shares != nullptr)
       batch.lies.push_back(region);
   }
-  if (x_broken.code == errc::ok && !apart) // else nothing was checked, or each is paid for
-    x_follows = view.data + view.rows * view.step();
+  const bool joins = x_broken.code == errc::ok && !apart; // else not checked, or each is paid for
+  x_follows = joins ? view.data + view.rows * view.step() : nullptr;
   batch.copied_bytes += copied;
   ++batch.tensors;
   batch.bytes_used += bytes;

@@ -162,11 +162,13 @@ TEST_CASE("pipeline: what rows that are apart take while they are together count
 
 TEST_CASE("stream: what lanes take to bring rows together is of the budget, or the tensor fails") {
   const std::size_t cols = (1 << 20) + 1;
-  const auto values = normal_values(2 * cols + 7, 3);
+  const auto values = normal_values(512 + 2 * cols + 7, 3);
   const auto data = view_of(std::span<const float>(values)).data;
   const tensor_view small{data, 1, 512, 0, dtype::f32};
   const tensor_view apart{data, 2, cols, (cols + 7) * sizeof(float), dtype::f32};
-  const std::vector<tensor_view> tensors{small, apart, apart, small};
+  auto behind = apart; // where the small one ends: it follows that one and none of its own shape
+  behind.data += 512 * sizeof(float);
+  const std::vector<tensor_view> tensors{small, apart, behind, small};
   const auto how = kernels::parse_recipe("nf4", dtype::f32).value();
   const auto two_lanes = 2 * 2 * cols * sizeof(float);
   for (const bool enough : {true, false}) {

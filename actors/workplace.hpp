@@ -104,6 +104,10 @@ public:
   const lease_ptr& right() const noexcept {
     return x_right;
   }
+  /// From now on nothing is written once `right` is over.
+  void write_while(lease_ptr right) noexcept {
+    x_right = std::move(right);
+  }
 
   const std::filesystem::path& output() const noexcept {
     return x_output;

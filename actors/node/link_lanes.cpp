@@ -143,10 +143,12 @@ void lane_went(self_ptr self, const lane_news& news) {
     state.carries->drop(news.lane, news.life);
   if (seat->second.who)
     self->send(seat->second.who, lane_lost{reason_from(news), news.mark});
-  if (news.fault == static_cast<std::uint8_t>(fault::fenced)
-      && ++state.fences[news.lane] >= fences_max)
-    return heed_fences(self, news.lane);
+  // One without work of this job was fenced by another's lease.
+  const bool fenced = news.fault == static_cast<std::uint8_t>(fault::fenced) && !state.carries
+                      && !seat->second.owes.empty();
   state.seats.erase(seat);
+  if (fenced && ++state.fences[news.lane] >= fences_max)
+    return heed_fences(self, news.lane);
   if (next)
     lane_came(self, *next);
   part_if_drained(self);

@@ -51,16 +51,13 @@ expected<assignment> take_assignment(const assign& what, const node_facts& facts
 expected<site_ptr> open_place(assignment job, plan work, file_identity partial,
                               const fault_plan& faults, lease_ptr right = nullptr) {
   static std::atomic<std::uint64_t> steps{0}; // lanes that are threads have nobody who counts
-  try {
-    auto place = workplace::join(work, output_of(job), partial, steps, std::move(right));
-    if (!place)
-      return tl::unexpected(place.error());
-    auto site = std::make_shared<job_site>(std::move(work), std::move(*place), faults, false);
-    site->assignment = encode(std::move(job), site->work, partial);
-    return site;
-  } catch (const lease_over& why) { // while it planned; met anew it may go better
-    return fail(errc::timed_out, why.what());
-  }
+  auto place = workplace::join(work, output_of(job), partial, steps);
+  if (!place)
+    return tl::unexpected(place.error());
+  place->write_while(std::move(right)); // which may be over: then lanes get nothing to write
+  auto site = std::make_shared<job_site>(std::move(work), std::move(*place), faults, false);
+  site->assignment = encode(std::move(job), site->work, partial);
+  return site;
 }
 
 } // namespace

@@ -141,6 +141,11 @@ void seat_lane(self_ptr self, const supervision::child_up& up) {
   begin_life(self, seat);
 }
 
+bool may_write(const session_state& state) {
+  const auto& right = state.site->place.right();
+  return !right || !state.site->work.writes() || right->holds();
+}
+
 void lose_lane(self_ptr self, const supervision::child_down& down) {
   auto& state = self->state;
   const auto seat = state.seats.find(down.id);
@@ -150,6 +155,8 @@ void lose_lane(self_ptr self, const supervision::child_down& down) {
     send_receipts(self); // of work that it did before
     const auto& lost = seat->second;
     auto [fault, words] = supervision::plain(down.reason);
+    if (fault == static_cast<std::uint8_t>(supervision::fault::fenced) && may_write(state))
+      fault = static_cast<std::uint8_t>(supervision::fault::killed); // by another job's lease
     tell(self, word::lane_down, encode(lane_news{lost.number, lost.life, fault, lost.mark->load(),
                                                  std::move(words)}));
   }
@@ -180,11 +187,6 @@ session_state::seat* seat_of(session_state& state, std::uint32_t lane, std::uint
     if (seat.number == lane && seat.life == life && seat.who)
       return &seat;
   return nullptr;
-}
-
-bool may_write(const session_state& state) {
-  const auto& right = state.site->place.right();
-  return !right || !state.site->work.writes() || right->holds();
 }
 
 void give_now(self_ptr self, const session_state::expected_work& what) {

@@ -249,6 +249,7 @@ TEST_CASE("leases: a system that knows no seal against writing grants them, seal
     const auto own = lease::make(10s);
     return forgot && own && ::ftruncate((*own)->page()->get(), 0) != 0
            && lease::join(*(*own)->page()).value()->holds(9s)
-           && ::fcntl((*own)->page()->get(), F_ADD_SEALS, F_SEAL_WRITE) != 0; // for good
+           && ::fcntl((*own)->page()->get(), F_GET_SEALS)
+                == (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
   }));
 }

@@ -74,8 +74,9 @@ TEST_CASE("bench nodes: what a lost node had is done elsewhere, as soon as is pr
     INFO(one.dump());
     const double again = one.at("again_ms");
     CHECK(one.at("again_ms_max").get<double>() >= again);
-    CHECK(again < one.at("limit_ms").get<double>() + 2'000); // beside other work
-    CHECK(one.at("named_ms").get<double>() > again + 3'000); // what it had might still be written
+    CHECK(again < one.at("limit_ms").get<double>() + 8'000); // beside other work
+    const double silent = metric == "recovery_silent" ? 3'200 : 0; // until it is given up
+    CHECK(one.at("named_ms").get<double>() > silent + 3'390); // what it had might still be written
   }
   CHECK(all.at("recovery_killed").at("limit_ms") == 200);
   CHECK(all.at("recovery_silent").at("again_ms").get<double>() > 3'000);

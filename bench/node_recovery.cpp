@@ -12,6 +12,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <vector>
 
@@ -37,12 +38,21 @@ job_limits of_node(const std::string& address) {
   return limits;
 }
 
+/// Looks at a node until `on` says no. A look without an answer in its time is no end: others may
+/// have the processor.
+expected<void> watch(const std::string& address, const std::function<bool(const node_view&)>& on) {
+  for (const auto began = clock::now();; ::poll(nullptr, 0, 20))
+    if (auto seen = watch_node(of_node(address), on);
+        seen || seen.error().code != errc::fault || clock::now() - began > patience)
+      return seen;
+}
+
 /// Waits until a node has done some of a job and does no more; gives how many shards it did.
 expected<std::uint64_t> settle(const std::string& address) {
   const auto began = clock::now();
   auto moved = began;
   node_view last;
-  auto done = watch_node(of_node(address), [&](const node_view& now) {
+  auto done = watch(address, [&](const node_view& now) {
     if (now.jobs == 0 || now.shards == 0 || now.shards != last.shards)
       moved = clock::now();
     last = now;
@@ -80,7 +90,7 @@ public:
     (*first)->signal(x_signal);
     sample took;
     auto told = seen.and_then([&](std::uint64_t before) {
-      return watch_node(of_node(address), [&](const node_view& now) {
+      return watch(address, [&](const node_view& now) {
         took.again_ms = ms_since(began);
         return now.shards <= before && clock::now() - began < patience;
       });

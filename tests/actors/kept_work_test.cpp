@@ -161,6 +161,23 @@ TEST_CASE("kept work: what a job failed of is told by its journal, until a next 
   CHECK(status->next.find("mend what ended it") == 0);
 }
 
+namespace {
+
+/// How a job ends; none where that takes a minute.
+std::optional<actors::job_outcome> outcome_of(actors::tree& lives,
+                                              const actors::conductor_options& order) {
+  const auto conductor = lives.start_job(order);
+  REQUIRE(conductor);
+  caf::scoped_actor self{lives.system()};
+  self->send(*conductor, actors::run_job{caf::actor_cast<caf::actor>(self)});
+  std::optional<actors::job_outcome> outcome;
+  self->receive([&](actors::job_outcome& answer) { outcome = std::move(answer); },
+                caf::after(std::chrono::seconds{60}) >> [] {});
+  return outcome;
+}
+
+} // namespace
+
 TEST_CASE("kept work: lanes that go before they begin, at each life, end the job with words") {
   const std::string code = GENERATE("75", "76"); // temporary, oom
   const temporary_folder folder;
@@ -179,13 +196,7 @@ TEST_CASE("kept work: lanes that go before they begin, at each life, end the job
   order.site = std::make_shared<actors::job_site>(std::move(*work), std::move(*place),
                                                   fault_plan{}, false);
   order.policy.lane_ends_max = 10;
-  const auto conductor = lives->start_job(order);
-  REQUIRE(conductor);
-  caf::scoped_actor self{lives->system()};
-  self->send(*conductor, actors::run_job{caf::actor_cast<caf::actor>(self)});
-  std::optional<actors::job_outcome> outcome;
-  self->receive([&](actors::job_outcome& answer) { outcome = std::move(answer); },
-                caf::after(std::chrono::seconds{60}) >> [] {});
+  const auto outcome = outcome_of(*lives, order);
   REQUIRE(outcome);
   INFO(outcome->problem.text);
   CHECK(outcome->problem.code == errc::job_failed);
@@ -218,13 +229,7 @@ TEST_CASE("kept work: an output gets no name while lanes that were lost may writ
     named += fs::exists(spec.output) ? 1 : 0;
     return std::chrono::milliseconds{++asked < 4 ? 5 : 0};
   };
-  const auto conductor = lives->start_job(order);
-  REQUIRE(conductor);
-  caf::scoped_actor self{lives->system()};
-  self->send(*conductor, actors::run_job{caf::actor_cast<caf::actor>(self)});
-  std::optional<actors::job_outcome> outcome;
-  self->receive([&](actors::job_outcome& answer) { outcome = std::move(answer); },
-                caf::after(std::chrono::seconds{60}) >> [] {});
+  const auto outcome = outcome_of(*lives, order);
   REQUIRE(outcome);
   CHECK(outcome->problem.code == errc::ok);
   CHECK(asked == 4);

@@ -217,6 +217,26 @@ TEST_CASE("node link: a node whose lane is fenced time and again is left, and to
   CHECK(on.nodes->all_refused().code == errc::timed_out); // until it does some work
 }
 
+TEST_CASE("node link: a lane fenced without work of this job is no reason to leave its node",
+          "[node]") {
+  liar there([](const node::letter& from, const liar::say& say) {
+    if (from.what != node::word::assign)
+      return;
+    take_job(say);
+    bring_lane(say, 0, 1);
+    for (std::uint32_t life = 1; life <= 2 * node::fences_max; ++life) {
+      constexpr auto fenced = static_cast<std::uint8_t>(supervision::fault::fenced);
+      say(node::word::lane_down, encode(node::lane_news{0, life, fenced, no_shard, "over"}));
+      bring_lane(say, 0, life + 1);
+    }
+    bring_lane(say, 1, 1); // behind all those
+  });
+  ground on(there.where());
+  REQUIRE(comes_true([&] { return on.has_both(); }));
+  CHECK(on.nodes->all_refused().code == errc::ok);
+  CHECK(there.met() == 1);
+}
+
 TEST_CASE("node link: where it dies by itself, what its node may write until its lease is over is "
           "waited for",
           "[node]") {
